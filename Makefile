@@ -1,0 +1,49 @@
+# Every target sets up what it needs on a fresh machine: a virtual environment and the pinned packages.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench bench-line evaluate-demo demo-weights format clean help
+
+help:
+	@echo "make demo           a whole hospital on loopback: studies in, drafts back, pictures in demo-out/"
+	@echo "make test           all tests"
+	@echo "make check          format, lint, types, import contracts, quick tests (before every commit)"
+	@echo "make bench          listener against Orthanc and dcmtk, and the line's own seconds"
+	@echo "make demo-weights   trains the synthetic demo model anew (hours on a CPU)"
+	@echo "make evaluate-demo  measures the demo model on 1,000 held-out synthetic cases"
+
+.venv.stamp: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch .venv.stamp
+
+demo: .venv.stamp
+	$(BIN)/preread demo --out demo-out
+
+test: .venv.stamp
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: .venv.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow and not peers and not data"
+
+format: .venv.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv.stamp
+	$(BIN)/python -m bench.listener
+	$(BIN)/python -m bench.line
+
+demo-weights: .venv.stamp
+	$(BIN)/python -m inference.phantom.train --out inference/phantom/weights
+
+evaluate-demo: .venv.stamp
+	$(BIN)/python -m inference.phantom.train.evaluate --cases 1000
+
+clean:
+	rm -rf .venv .venv.stamp demo-out bench-out build *.egg-info

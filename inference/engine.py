@@ -1,0 +1,46 @@
+"""The one seam between the agent and a model: a Case goes in, a Reading comes out."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Protocol
+
+from inference.case import Case
+from inference.reading import EngineIdentity, Reading
+
+
+class Engine(Protocol):
+    """A model that is loaded and ready.
+
+    The seam is Case to Reading, not prompt to text: model families differ in their questions, image tokens
+    and box grammar, and those differences stay inside.
+    """
+
+    identity: EngineIdentity
+
+    def read(self, case: Case) -> Reading:
+        """Reads one case. Deterministic: the same case and weights give the same Reading but for `seconds`."""
+        ...
+
+    def close(self) -> None:
+        """Gives the memory back. Further calls of `read` are errors."""
+        ...
+
+
+ENGINES: Mapping[str, str] = {"m4cxr": "inference.engines.m4cxr:open_m4cxr"}
+"""Name in `reading.toml` to the function that opens it; imported only when chosen."""
+
+
+def open_engine(name: str, **settings: Any) -> Engine:
+    """Opens the engine called `name`: a key of ENGINES or a dotted path "package.module:function" of the site.
+
+    Raises:
+        ValueError: if the name is neither; the message lists what there is.
+    """
+    target = ENGINES.get(name, name)
+    module_name, _, function_name = target.partition(":")
+    if not function_name:
+        raise ValueError(
+            f'engine "{name}" is not known; expected one of {", ".join(ENGINES)} or "package.module:function"'
+        )
+    engine: Engine = getattr(import_module(module_name), function_name)(**settings)
+    return engine
