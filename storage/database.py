@@ -1,0 +1,212 @@
+"""The database: one address, two kinds. SQLite by default, PostgreSQL by URL; the same promises on both."""
+
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+HEAD = "0001"
+"""The revision that this program writes and reads; the newest of `storage/migrations/versions`."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_BUSY_SECONDS = 30
+
+
+class SchemaError(Exception):
+    """The database cannot be used as it is; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open database, safe for several threads. Made by `connect`."""
+
+    engine: Engine
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that may write; commits at the end, rolls back if the block raises."""
+        with self.engine.connect().execution_options(preread_writes=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One transaction that only reads; waits for no writer and keeps none waiting on SQLite."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Closes all connections; nothing is lost by not calling it."""
+        self.engine.dispose()
+
+
+def connect(url: str) -> Database:
+    """Opens the database and brings its schema up to date; safe when several processes start at once.
+
+    Args:
+        url: "sqlite:////folder/preread.sqlite" (the folder is made if missing) or
+            "postgresql://user:password@host/name".
+
+    Raises:
+        SchemaError: if the address is none of these, the database cannot be reached, or its schema
+            is one that this program does not know.
+    """
+    try:
+        address = make_url(url)
+    except ArgumentError:
+        raise SchemaError(
+            'the database URL cannot be read; write "sqlite:///file" or "postgresql://…"'
+        ) from None
+    database = Database(_engine(address))
+    try:
+        with database.reading() as connection:
+            found = _stored_revision(connection)
+        if found != HEAD:
+            _migrate(database)
+    except DBAPIError as error:
+        database.close()
+        shown = address.render_as_string(hide_password=True)
+        raise SchemaError(f"the database {shown} cannot be used: {error.orig}") from error
+    except SchemaError:
+        database.close()
+        raise
+    return database
+
+
+def _engine(address: URL) -> Engine:
+    kind = address.get_backend_name()
+    if kind == "sqlite":
+        return _sqlite(address)
+    if kind == "postgresql":
+        return _postgresql(address)
+    raise SchemaError(f'databases are "sqlite" or "postgresql", not "{kind}"')
+
+
+def _sqlite(address: URL) -> Engine:
+    if address.database in (None, "", ":memory:"):
+        raise SchemaError('a database in memory forgets what was acknowledged; write "sqlite:///file"')
+    _make_private_file(Path(address.database or ""))
+    # hide_parameters, here and below: an error's text goes to the log, a patient's name must not.
+    engine = create_engine(address, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_on_sqlite)
+    return engine
+
+
+def _make_private_file(path: Path) -> None:
+    """Makes the database file readable by its owner only; SQLite gives its side files the same mode."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        # Not even opened: to close any descriptor of a file drops all POSIX locks that this process
+        # holds on it, those of an SQLite connection included.
+        return
+    except OSError as error:
+        raise SchemaError(f"the database file {path} cannot be made: {error.strerror}") from error
+
+
+def _set_up_sqlite(dbapi_connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    # The driver is told to begin nothing by itself: `_begin_on_sqlite` does.
+    dbapi_connection.isolation_level = None
+    with closing(dbapi_connection.cursor()) as cursor:
+        _switch_to_wal(cursor)
+        # FULL, not NORMAL: in WAL mode NORMAL may lose the last commits at a power cut, and by then
+        # we have told the sender 0x0000 and it has forgotten the image.
+        cursor.execute("PRAGMA synchronous=FULL")
+        # SQLite keeps foreign keys only if asked, on each connection anew.
+        cursor.execute("PRAGMA foreign_keys=ON")
+
+
+def _switch_to_wal(cursor: DBAPICursor) -> None:
+    """WAL: readers and the one writer do not wait for one another."""
+    deadline_seconds = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # The first switch of a new file needs it alone, and SQLite does not apply its own
+            # time-out to that: of six processes starting at once, one or two fail here.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_seconds:
+                raise
+            time.sleep(0.01)
+
+
+def _begin_on_sqlite(connection: Connection) -> None:
+    # IMMEDIATE: a deferred transaction that reads first and writes later fails at once with
+    # SQLITE_BUSY if another one wrote in between, whatever the time-out.
+    writes = connection.get_execution_options().get("preread_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _postgresql(address: URL) -> Engine:
+    engine = create_engine(
+        address.set(drivername="postgresql+psycopg"),
+        # READ COMMITTED: each statement sees what others committed until then; the row locks of
+        # `jobs` and `lock_writers` do the rest, without the retries that SERIALIZABLE would ask for.
+        isolation_level="READ COMMITTED",
+        # A server that was restarted must cost a new connection, not an error in the next step.
+        pool_pre_ping=True,
+        hide_parameters=True,
+    )
+    event.listen(engine, "connect", _set_up_postgresql)
+    return engine
+
+
+def _set_up_postgresql(dbapi_connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    # A server may be set up to answer a commit before it is on its disk. Ours must be: the same
+    # reason as SQLite's FULL. Anything stricter than "on" is left as the site wants it.
+    with closing(dbapi_connection.cursor()) as cursor:
+        cursor.execute("SHOW synchronous_commit")
+        if cursor.fetchone() == ("off",):
+            cursor.execute("SET synchronous_commit TO on")
+    dbapi_connection.commit()
+
+
+def lock_writers(connection: Connection, purpose: str) -> None:
+    """Lets one writer of this purpose at a time go on, until the end of its transaction.
+
+    On SQLite every writing transaction is alone already.
+    """
+    if connection.dialect.name == "postgresql":
+        key = zlib.crc32(f"preread {purpose}".encode())
+        connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+def _stored_revision(connection: Connection) -> str | None:
+    """The revision found, None for an empty database."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _migrate(database: Database) -> None:
+    # Imported here: a start with nothing to do, which is every start but one, does without Alembic.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    with database.writing() as connection:
+        lock_writers(connection, "migrate")
+        found = _stored_revision(connection)
+        if found == HEAD:  # another process was first
+            return
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        if found is not None and found not in known:
+            raise SchemaError(
+                f'the database has schema revision "{found}", and this program knows up to "{HEAD}": '
+                "start the newer program that wrote it, or restore the backup made before the update"
+            )
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,187 @@
+"""Write-once files in one folder: a name appears only when all its bytes are on the disk for good."""
+
+import errno
+import filecmp
+import os
+import re
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+
+# No component may begin with a dot: that keeps "..", "." and our own `.incoming` out in one rule.
+_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_INCOMING = ".incoming"
+_FOLDER_MODE = 0o700
+
+
+class PartFile:
+    """A file being written, not yet under its name; `keep` or `drop` it. Made by `Files.begin`.
+
+    Write with `write`, or straight to `fileno()`; leaving a `with` block without `keep` drops it.
+    Not for two threads at once.
+    """
+
+    def __init__(self, files: "Files", path: str, descriptor: int, part: Path) -> None:
+        self._files = files
+        self._path = path
+        self._descriptor = descriptor
+        self._part = part
+
+    def fileno(self) -> int:
+        """The open file descriptor, for `os.writev` and the like."""
+        if self._descriptor < 0:
+            raise ValueError(f"the part file of {self._path} is closed")
+        return self._descriptor
+
+    @property
+    def path(self) -> str:
+        """The relative path that it will be kept under, unless `keep` is given another."""
+        return self._path
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes written until now, whoever wrote them."""
+        return os.fstat(self.fileno()).st_size
+
+    def write(self, content: bytes | bytearray | memoryview) -> None:
+        """Appends all of `content`. Raises OSError if the disk is full; then drop the file."""
+        rest = memoryview(content).cast("B")
+        while rest:
+            rest = rest[os.write(self.fileno(), rest) :]
+
+    def keep(self, path: str | None = None) -> None:
+        """Puts the file under its name for good: when this returns, a power cut does not lose it.
+
+        Order: fsync of the file, name, fsync of the folder. The file is closed afterwards.
+
+        Args:
+            path: another relative path than it was begun with, for a name that is known only once
+                the content has been seen; None for the one given to `Files.begin`.
+
+        Raises:
+            FileExistsError: if other content has that name already. The part file then stays open:
+                keep it under another path, or drop it. The same content again is no error.
+            OSError: if the disk refuses; drop the file.
+        """
+        path = self._path if path is None else path
+        target = self._files.absolute(path)
+        os.fsync(self.fileno())
+        self._files.make_folder(target.parent)
+        self._give_name(target)
+        _fsync_folder(target.parent)
+        self._path = path
+        self._close()
+
+    def drop(self) -> None:
+        """Removes what was written. Harmless after `keep` and when done twice."""
+        if self._descriptor < 0:
+            return
+        self._close()
+
+    def _give_name(self, target: Path) -> None:
+        # link, not rename: rename would put this file over another one of that name, whose sender
+        # may have had its 0x0000. link fails instead, in one step with the check.
+        try:
+            os.link(self._part, target)
+        except FileExistsError:
+            if not filecmp.cmp(self._part, target, shallow=False):
+                raise FileExistsError(
+                    errno.EEXIST, "other content is stored under this name; it is kept", str(target)
+                ) from None
+
+    def _close(self) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> "PartFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.drop()
+
+
+class Files:
+    """A folder of write-once files, all 0600 in folders of 0700: they hold patient data.
+
+    Paths are relative, of [A-Za-z0-9._/-], no part beginning with a dot; anything else raises
+    ValueError. The folder needs a file system with hard links (ext4, xfs, btrfs, zfs, NFS).
+    Safe for several threads.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        # mkdir and the fsync that makes it last are one step: a second thread must not see the folder,
+        # skip the fsync and promise a file that a power cut would take away with its folder.
+        self._folder_lock = threading.Lock()
+        # Part files lie in one folder beside all others: `sweep` then looks at one folder, not at
+        # the hundred thousand of a year, and an aborted transfer leaves no empty study folder.
+        self.make_folder(self._root / _INCOMING)
+
+    def begin(self, path: str) -> PartFile:
+        """Opens a part file that will be kept as `path`. Nothing has that name until `keep`."""
+        self.absolute(path)
+        descriptor, part = tempfile.mkstemp(suffix=".part", dir=self._root / _INCOMING)
+        return PartFile(self, path, descriptor, Path(part))
+
+    def put(self, path: str, content: bytes) -> None:
+        """Stores `content` as `path` for good; the same content again is a no-op.
+
+        Raises:
+            FileExistsError: if other content has that name already; it stays as it is.
+        """
+        with self.begin(path) as part:
+            part.write(content)
+            part.keep()
+
+    def read(self, path: str) -> bytes:
+        """All bytes of a stored file. Raises FileNotFoundError if there is none."""
+        return self.absolute(path).read_bytes()
+
+    def absolute(self, path: str) -> Path:
+        """Where `path` is on this machine, whether or not it exists.
+
+        Raises:
+            ValueError: if the path is absolute, empty, or holds anything but [A-Za-z0-9._/-], or a
+                part that begins with a dot.
+        """
+        if _PATH.fullmatch(path) is None:
+            raise ValueError(
+                f"not a path inside the files folder: {path!r}; only [A-Za-z0-9._/-], relative, "
+                "and no part may begin with a dot"
+            )
+        return self._root / path
+
+    def free_bytes(self) -> int:
+        """Bytes that may still be written to the disk of this folder."""
+        return shutil.disk_usage(self._root).free
+
+    def sweep(self) -> int:
+        """Removes what a crash left half-written, and says how many files that were.
+
+        For the start-up, before anything is begun: a part file of a running transfer goes too.
+        """
+        litter = list((self._root / _INCOMING).glob("*.part"))
+        for part in litter:
+            part.unlink(missing_ok=True)
+        return len(litter)
+
+    def make_folder(self, folder: Path) -> None:
+        """Makes a folder and its parents so that a power cut does not lose them."""
+        with self._folder_lock:
+            missing = [parent for parent in (folder, *folder.parents) if not parent.is_dir()]
+            for new in reversed(missing):
+                new.mkdir(_FOLDER_MODE, exist_ok=True)
+                _fsync_folder(new.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

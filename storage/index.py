@@ -1,0 +1,357 @@
+"""Instances and studies: what came in, what nobody has read yet, what was not taken and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from itertools import groupby
+
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, literal, select, update
+
+from storage.database import Database, lock_writers
+from storage.records import Event, Instance, InstanceRole, Refusal, Study
+from storage.tables import (
+    columns_of,
+    events,
+    instances,
+    is_unread,
+    jobs,
+    refusals,
+    result_objects,
+    row_of,
+    storable,
+    studies,
+    wanted_studies,
+)
+
+# What tells two patients apart. Not the name: it is spelled in many ways and may be corrected.
+_IDENTITY = {
+    "patient_id": "patient ID",
+    "issuer_of_patient_id": "issuer of the patient ID",
+    "birth_date": "birth date",
+}
+_FILLED_LATER = (
+    *_IDENTITY,
+    "patient_name",
+    "sex",
+    "study_date",
+    "study_time",
+    "accession_number",
+    "study_description",
+)
+
+# The statements of `put` are made once: SQLAlchemy takes longer to put one together than SQLite to run it,
+# and the listener is measured in images a second.
+_FIND_INSTANCE = select(*columns_of(instances, Instance)).where(
+    instances.c.sop_instance_uid == bindparam("uid")
+)
+_FIND_STUDY = select(*columns_of(studies, Study)).where(studies.c.study_instance_uid == bindparam("uid"))
+_ROLE = instances.c.role.type
+_IS_OURS = select(result_objects.c.kind).where(result_objects.c.sop_instance_uid == bindparam("uid")).exists()
+_ADD_INSTANCE = (
+    insert(instances)
+    .values(
+        role=case((_IS_OURS, literal(InstanceRole.OURS, _ROLE)), else_=bindparam("sent_role", type_=_ROLE))
+    )
+    .returning(instances.c.number, instances.c.role)
+)
+_COUNT_OTHER = (
+    update(studies)
+    .where(studies.c.study_instance_uid == bindparam("uid"))
+    .values(newest_number=bindparam("number"))
+)
+_COUNT_IMAGE = _COUNT_OTHER.values(newest_image_number=bindparam("number"))
+
+
+class PutVerdict(StrEnum):
+    """What became of an instance that was put."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    """The same SOP Instance UID and the same bytes: here already, nothing changed."""
+    DIFFERENT = "different"
+    """The same SOP Instance UID and other bytes: not stored, to be refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """The answer of `Index.put`.
+
+    Attributes:
+        instance: as it stands in the index: with its number, and for a duplicate with the path and
+            time of the first one.
+    """
+
+    verdict: PutVerdict
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadStudy:
+    """A study with images that no job has seen.
+
+    Attributes:
+        newest_number: the highest instance number of the study, our own objects left out; the
+            watermark of the job to be opened.
+        newest_received_at: when the newest of these came: since when the study is silent.
+        oldest_received_at: when the oldest image came that no job has seen.
+        instances: all images (role IMAGE) of the study, by number, those read before included.
+        next_revision: of the job to be opened: 1 for a study never read.
+    """
+
+    study_instance_uid: str
+    newest_number: int
+    newest_received_at: datetime
+    oldest_received_at: datetime
+    instances: tuple[Instance, ...]
+    next_revision: int
+
+
+class Index:
+    """The index of what was received. Safe for several threads and processes.
+
+    Args:
+        refusals_max: how many refusals are kept; the oldest go first.
+    """
+
+    def __init__(self, database: Database, *, refusals_max: int = 10_000) -> None:
+        self._database = database
+        self._refusals_max = refusals_max
+
+    def put(self, instance: Instance, study: Study) -> Put:
+        """Takes an instance into the index, with what its header says of its study, in one commit.
+
+        Its file must be stored for good before. The role becomes OURS if we made the object.
+        A study's first instance makes its row; later ones fill what was empty and add their
+        modality. If one names another patient, the study gets its `conflict`.
+        """
+        return self.put_many([(instance, study)])[0]
+
+    def put_many(self, arrivals: Sequence[tuple[Instance, Study]]) -> list[Put]:
+        """Takes several instances in with one commit, each judged as by `put`, in this order.
+
+        Raises:
+            ValueError: if an instance comes with another study than its own; then none is stored.
+        """
+        for instance, study in arrivals:
+            if instance.study_instance_uid != study.study_instance_uid:
+                raise ValueError(
+                    f"instance {instance.sop_instance_uid} is of study {instance.study_instance_uid}, "
+                    f"not of {study.study_instance_uid}"
+                )
+        with self._database.writing() as connection:
+            # One at a time: a number must not appear after a higher one of its study. A job opened
+            # between the two would have the late one below its watermark, and nobody would read it.
+            lock_writers(connection, "intake")
+            return [_put(connection, instance, study) for instance, study in arrivals]
+
+    def want(self, study_instance_uid: str, job_number: int) -> None:
+        """Notes, before a study is asked for, that it comes as a prior and is not to be read.
+
+        Its `wanted_by_job` will say so from its first instance on. A study that is here already
+        stays what it is.
+        """
+        with self._database.writing() as connection:
+            lock_writers(connection, "intake")
+            if _study(connection, study_instance_uid) is not None:
+                return
+            found = select(wanted_studies).where(wanted_studies.c.study_instance_uid == study_instance_uid)
+            if connection.execute(found).first() is None:
+                wish = {"study_instance_uid": study_instance_uid, "job_number": job_number}
+                connection.execute(insert(wanted_studies).values(wish))
+
+    def known(self, sop_instance_uid: str) -> Instance | None:
+        """The stored instance of this SOP Instance UID, or None."""
+        with self._database.reading() as connection:
+            return _instance(connection, sop_instance_uid)
+
+    def instances(self, study_instance_uid: str, up_to_number: int | None = None) -> tuple[Instance, ...]:
+        """The instances of a study, of every role, by number; with `up_to_number` none above it."""
+        query = select(instances).where(instances.c.study_instance_uid == study_instance_uid)
+        if up_to_number is not None:
+            query = query.where(instances.c.number <= up_to_number)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(instances.c.number)).mappings()
+            return tuple(Instance(**row) for row in rows)
+
+    def study(self, study_instance_uid: str) -> Study | None:
+        """What is known of a study, or None."""
+        with self._database.reading() as connection:
+            return _study(connection, study_instance_uid)
+
+    def studies_of_patient(self, patient_id: str) -> tuple[Study, ...]:
+        """All studies with this Patient ID, of any issuer, oldest arrival first; () for an empty ID."""
+        query = select(*columns_of(studies, Study)).where(
+            studies.c.patient_id == patient_id, studies.c.patient_id != ""
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(studies.c.newest_number)).mappings()
+            return tuple(Study(**row) for row in rows)
+
+    def recent_studies(self, limit: int) -> tuple[Study, ...]:
+        """The studies in which something arrived last, newest first."""
+        query = select(*columns_of(studies, Study)).order_by(studies.c.newest_number.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return tuple(Study(**row) for row in connection.execute(query).mappings())
+
+    def unread(self) -> tuple[UnreadStudy, ...]:
+        """The studies with images above the watermark of their jobs, priors asked for left out.
+
+        Costs what is unread, not what is stored: see `is_unread` and its index. A study with a
+        `conflict` is among them, so that somebody gets to say why it is not read.
+        """
+        # IN, not JOIN: for a join SQLite chooses to walk through all instances in their order.
+        uids = select(studies.c.study_instance_uid).where(is_unread)
+        watermarks = select(studies.c.study_instance_uid, studies.c.watermark).where(is_unread)
+        arrived = (
+            select(instances)
+            .where(instances.c.study_instance_uid.in_(uids), instances.c.role != InstanceRole.OURS)
+            .order_by(instances.c.study_instance_uid, instances.c.number)
+        )
+        revisions = (
+            select(jobs.c.study_instance_uid, func.max(jobs.c.revision))
+            .where(jobs.c.study_instance_uid.in_(uids))
+            .group_by(jobs.c.study_instance_uid)
+        )
+        with self._database.reading() as connection:
+            watermark_of = dict(connection.execute(watermarks).all())
+            revision_of = dict(connection.execute(revisions).all())
+            rows = [Instance(**row) for row in connection.execute(arrived).mappings()]
+        by_study = groupby(rows, key=lambda instance: instance.study_instance_uid)
+        return tuple(
+            _unread_study(list(group), watermark_of[uid], revision_of.get(uid, 0) + 1)
+            for uid, group in by_study
+            if uid in watermark_of  # on PostgreSQL a study may have become unread between the questions
+        )
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Writes down what was not taken; beyond `refusals_max` the oldest are forgotten."""
+        with self._database.writing() as connection:
+            added = insert(refusals).values(row_of(refusal)).returning(refusals.c.number)
+            number = connection.execute(added).scalar_one()
+            connection.execute(delete(refusals).where(refusals.c.number <= number - self._refusals_max))
+
+    def refusals(self, limit: int) -> tuple[Refusal, ...]:
+        """The last refusals, newest first."""
+        query = select(*columns_of(refusals, Refusal)).order_by(refusals.c.number.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return tuple(Refusal(**row) for row in connection.execute(query).mappings())
+
+    def counts(self) -> dict[str, int]:
+        """How much there is: studies, unread_studies, instances, size_bytes of these, refusals.
+
+        Counted anew on each call: for a page or a health check, not for a loop.
+        """
+        count = select(func.count())
+        queries = {
+            "studies": count.select_from(studies),
+            "unread_studies": count.select_from(studies).where(is_unread),
+            "instances": count.select_from(instances),
+            "size_bytes": select(func.coalesce(func.sum(instances.c.size_bytes), 0)),
+            "refusals": count.select_from(refusals),
+        }
+        with self._database.reading() as connection:
+            return {name: int(connection.execute(query).scalar_one()) for name, query in queries.items()}
+
+
+def _unread_study(arrived: list[Instance], watermark: int, next_revision: int) -> UnreadStudy:
+    images = tuple(instance for instance in arrived if instance.role == InstanceRole.IMAGE)
+    return UnreadStudy(
+        study_instance_uid=arrived[0].study_instance_uid,
+        newest_number=arrived[-1].number,
+        newest_received_at=max(instance.received_at for instance in arrived),
+        oldest_received_at=min(image.received_at for image in images if image.number > watermark),
+        instances=images,
+        next_revision=next_revision,
+    )
+
+
+def _instance(connection: Connection, sop_instance_uid: str) -> Instance | None:
+    row = connection.execute(_FIND_INSTANCE, {"uid": sop_instance_uid}).first()
+    return None if row is None else Instance(*row)
+
+
+def _study(connection: Connection, study_instance_uid: str) -> Study | None:
+    row = connection.execute(_FIND_STUDY, {"uid": study_instance_uid}).first()
+    return None if row is None else Study(*row)
+
+
+def _put(connection: Connection, instance: Instance, study: Study) -> Put:
+    known = _instance(connection, instance.sop_instance_uid)
+    if known is not None:
+        is_same = known.sha256 == instance.sha256
+        return Put(PutVerdict.DUPLICATE if is_same else PutVerdict.DIFFERENT, known)
+    study = replace(study, modalities=_union(study.modalities, (instance.modality,)))
+    before = _study(connection, study.study_instance_uid)
+    if before is None:
+        _add_study(connection, study, instance)
+    stored = _add_instance(connection, instance)
+    numbers = {"uid": study.study_instance_uid, "number": stored.number}
+    connection.execute(_COUNT_IMAGE if stored.role == InstanceRole.IMAGE else _COUNT_OTHER, numbers)
+    if before is not None and stored.role != InstanceRole.OURS:
+        _fill_study(connection, before, study, stored)
+    return Put(PutVerdict.STORED, stored)
+
+
+def _add_instance(connection: Connection, instance: Instance) -> Instance:
+    sent = {name: value for name, value in row_of(instance).items() if name not in ("number", "role")}
+    sent |= {"uid": instance.sop_instance_uid, "sent_role": instance.role}
+    number, role = connection.execute(_ADD_INSTANCE, sent).one()
+    return replace(instance, number=number, role=role)
+
+
+def _union(before: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for word in (*before, *more) if word))
+
+
+def _add_study(connection: Connection, study: Study, first: Instance) -> None:
+    wish = wanted_studies.c.study_instance_uid == study.study_instance_uid
+    wanted = connection.execute(delete(wanted_studies).where(wish).returning(wanted_studies.c.job_number))
+    wanted_by_job = study.wanted_by_job or wanted.scalar()
+    row = row_of(study) | {"wanted_by_job": wanted_by_job}
+    row |= {"newest_number": 0, "newest_image_number": 0, "watermark": 0}
+    connection.execute(insert(studies), row)
+    because = "" if wanted_by_job is None else f", asked for as a prior by job {wanted_by_job}"
+    _note(connection, first, f"is the first of this study{because}")
+
+
+def _fill_study(connection: Connection, before: Study, arrived: Study, instance: Instance) -> None:
+    """Adds what an arriving instance tells more of its study; nothing that is there is overwritten."""
+    changes: dict[str, object] = {
+        name: getattr(arrived, name)
+        for name in _FILLED_LATER
+        if getattr(arrived, name) and not getattr(before, name)
+    }
+    modalities = _union(before.modalities, arrived.modalities)
+    if modalities != before.modalities:
+        changes["modalities"] = modalities
+    conflict = _conflict(before, arrived, instance)
+    if conflict is not None and before.conflict is None:
+        changes["conflict"] = conflict
+        _note(connection, instance, "names another patient than this study had; nobody will read it")
+    if changes:
+        of_study = studies.c.study_instance_uid == arrived.study_instance_uid
+        connection.execute(update(studies).where(of_study).values(changes))
+
+
+def _conflict(before: Study, arrived: Study, instance: Instance) -> str | None:
+    """Says what tells the two patients apart and which instance it was; the values stay out, since logs repeat it."""
+    differing = [
+        word
+        for name, word in _IDENTITY.items()
+        if (old := getattr(before, name)) and (new := storable(getattr(arrived, name))) and old != new
+    ]
+    if not differing:
+        return None
+    uid = instance.sop_instance_uid
+    return f"the instances of this study name two patients: {', '.join(differing)} of {uid} differs from the first's"
+
+
+def _note(connection: Connection, instance: Instance, what: str) -> None:
+    event = Event(
+        at=instance.received_at,
+        study_instance_uid=instance.study_instance_uid,
+        job_number=None,
+        text=f"instance {instance.sop_instance_uid} from {instance.calling_ae_title} {what}",
+    )
+    connection.execute(insert(events), row_of(event))

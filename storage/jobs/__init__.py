@@ -1,0 +1,375 @@
+"""Jobs and deliveries: rows that are their own queue entries, and the sentences on what became of them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, func, insert, select, update
+
+from storage.database import Database
+from storage.jobs import rows
+from storage.jobs.rows import JOB, NO_LEASE, LeaseLost
+from storage.jobs.stages import CLAIMABLE, ENDS, NEXT, STAGES, check_move
+from storage.records import Delivery, Event, Job, ResultObject, Stage
+from storage.tables import columns_of, deliveries, events, is_open_delivery, jobs, result_objects, row_of
+
+__all__ = ["ENDS", "NEXT", "STAGES", "Jobs", "LeaseLost"]
+
+
+class Jobs:
+    """The worklist. Safe for several threads and processes.
+
+    A claimed row belongs to its claimer until it is given on, given back, or its lease has run out
+    and another one claimed it. Every change is one commit with the event that tells it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # Opening
+
+    def open(
+        self, study_instance_uid: str, watermark: int, complete_because: str, now: datetime
+    ) -> Job | None:
+        """Opens the next job of a study, at stage `gather`; None if one saw as much already.
+
+        Args:
+            watermark: the highest instance number that this job is to see.
+            complete_because: why the study is taken to be complete, a sentence.
+
+        Raises:
+            LookupError: if the study is unknown.
+        """
+        with self._database.writing() as connection:
+            rows.lock_study(connection, study_instance_uid)
+            seen = select(func.max(jobs.c.watermark)).where(jobs.c.study_instance_uid == study_instance_uid)
+            if (connection.scalar(seen) or 0) >= watermark:
+                return None
+            return rows.open_job(connection, study_instance_uid, watermark, complete_because, now)
+
+    def again(self, study_instance_uid: str, now: datetime) -> Job:
+        """Opens one more job over all that is here of a study, because the operator asks for it.
+
+        Raises:
+            LookupError: if the study is unknown, or one of its jobs is still on its way.
+        """
+        with self._database.writing() as connection:
+            newest_number = rows.lock_study(connection, study_instance_uid)
+            going = select(jobs.c.number, jobs.c.stage).where(
+                jobs.c.study_instance_uid == study_instance_uid, jobs.c.stage.not_in(ENDS)
+            )
+            row = connection.execute(going).first()
+            if row is not None:
+                raise LookupError(
+                    f"job {row.number} of study {study_instance_uid} is still on its way "
+                    f"(stage {row.stage}); ask again once it has ended"
+                )
+            return rows.open_job(
+                connection, study_instance_uid, newest_number, "asked for by the operator", now
+            )
+
+    # A job and its lease
+
+    def claim(self, stages: Sequence[Stage], owner: str, now: datetime, lease_seconds: float) -> Job | None:
+        """Takes the oldest due job of these stages, or None if nothing is due.
+
+        A job whose lease ran out is due, too: its worker died, and that counts one attempt.
+
+        Raises:
+            ValueError: if a stage is none of gather, read and compose.
+        """
+        if not set(stages) <= set(CLAIMABLE):
+            raise ValueError(f"jobs are claimed at {', '.join(CLAIMABLE)}, not at {', '.join(stages)}")
+        due = and_(jobs.c.stage.in_(stages), rows.is_claimable(jobs, now))
+        if not self._is_any(jobs, due):
+            return None
+        oldest = select(jobs).where(due).order_by(jobs.c.due_at, jobs.c.number).limit(1)
+        with self._database.writing() as connection:
+            before = connection.execute(oldest.with_for_update(skip_locked=True)).first()
+            if before is None:
+                return None
+            rows.lease(connection, jobs, [before.number], owner, now, lease_seconds)
+            job = rows.job_of(connection, before.number)
+            if before.lease_owner is not None:
+                text = f"{before.lease_owner} did not finish {job.stage}; {owner} has it now"
+                rows.tell(connection, job, now, text)
+            return job
+
+    def extend(self, job: Job, now: datetime, lease_seconds: float) -> Job:
+        """Puts off the end of the lease to `lease_seconds` from now. Raises LeaseLost."""
+        with self._database.writing() as connection:
+            return rows.change_job(connection, job, lease_until=now + timedelta(seconds=lease_seconds))
+
+    def advance(
+        self,
+        job: Job,
+        to: Stage,
+        now: datetime,
+        *,
+        manifest_json: str | None = None,
+        reading_json: str | None = None,
+        results: Sequence[ResultObject] = (),
+        destinations: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        event: str,
+        problem: str | None = None,
+    ) -> Job:
+        """Commits what a step made, together with the stage that comes next; the lease ends.
+
+        Args:
+            manifest_json, reading_json: kept if given; None leaves what is there.
+            results: the objects made; the same one again is no error.
+            destinations: for each destination the SOP Instance UIDs to be sent there. A job that
+                goes to `deliver` with nothing to send goes straight to `done`.
+            event: what happened, a sentence.
+            problem: what is worth knowing although the step went on, a sentence, or None.
+
+        Raises:
+            LeaseLost: if the job is no longer the caller's.
+            ValueError: if `NEXT` has no such move, or a result is recorded with other content.
+        """
+        check_move(job.stage, to)
+        has_deliveries = any(destinations.values())
+        stage = Stage.DONE if to == Stage.DELIVER and not has_deliveries else to
+        made = {"manifest_json": manifest_json, "reading_json": reading_json}
+        values: dict[str, Any] = {name: value for name, value in made.items() if value is not None}
+        values |= {"stage": stage, "attempts": 0, "waiting_since": None, "due_at": now, "changed_at": now}
+        with self._database.writing() as connection:
+            moved = rows.change_job(connection, job, **values, **NO_LEASE, problem=problem)
+            for result in results:
+                rows.add_result(connection, result)
+            for destination, sop_instance_uids in destinations.items():
+                for sop_instance_uid in sop_instance_uids:
+                    rows.add_delivery(connection, job, sop_instance_uid, destination, now)
+            rows.tell(connection, moved, now, event)
+            if stage != to:
+                rows.tell(connection, moved, now, "no destination wants anything of it: done")
+            return moved
+
+    def later(self, job: Job, reason: str, due_at: datetime, now: datetime) -> Job:
+        """Puts the job off because the world is not ready; costs no attempt. Raises LeaseLost.
+
+        `waiting_since` stays what it was when this stage first waited.
+        """
+        with self._database.writing() as connection:
+            since = job.waiting_since or now
+            moved = rows.change_job(
+                connection,
+                job,
+                **NO_LEASE,
+                waiting_since=since,
+                due_at=due_at,
+                problem=reason,
+                changed_at=now,
+            )
+            # A PACS that is down for a night is one sentence, not one for each minute.
+            if reason != job.problem:
+                rows.tell(connection, moved, now, f"{job.stage} waits: {reason}")
+            return moved
+
+    def retry(self, job: Job, problem: str, due_at: datetime, now: datetime) -> Job:
+        """Puts the job off after a try that ended badly; counts one attempt. Raises LeaseLost."""
+        with self._database.writing() as connection:
+            moved = rows.change_job(
+                connection,
+                job,
+                **NO_LEASE,
+                attempts=jobs.c.attempts + 1,
+                due_at=due_at,
+                problem=problem,
+                changed_at=now,
+            )
+            rows.tell(connection, moved, now, f"{job.stage} failed, try {moved.attempts}: {problem}")
+            return moved
+
+    def end(self, job: Job, stage: Stage, problem: str, now: datetime) -> Job:
+        """Ends the job before its line does: SKIPPED if a rule said no, FAILED otherwise.
+
+        Raises:
+            LeaseLost: if the job is no longer the caller's.
+            ValueError: if the stage is none of the two.
+        """
+        if stage not in (Stage.SKIPPED, Stage.FAILED):
+            raise ValueError(f"a job is ended as skipped or failed, not as {stage}")
+        check_move(job.stage, stage)
+        with self._database.writing() as connection:
+            moved = rows.change_job(
+                connection, job, **NO_LEASE, stage=stage, waiting_since=None, problem=problem, changed_at=now
+            )
+            rows.tell(connection, moved, now, f"{stage} in {job.stage}: {problem}")
+            return moved
+
+    def give_back(self, job: Job, now: datetime) -> Job:
+        """Ends the lease because the worker is told to stop; costs no attempt. Raises LeaseLost."""
+        with self._database.writing() as connection:
+            moved = rows.change_job(connection, job, **NO_LEASE, changed_at=now)
+            rows.tell(connection, moved, now, f"{job.lease_owner} was stopped and gave {job.stage} back")
+            return moved
+
+    # Deliveries and their leases
+
+    def claim_deliveries(
+        self, owner: str, now: datetime, lease_seconds: float, busy_destinations: Collection[str] = ()
+    ) -> tuple[Delivery, ...]:
+        """Takes all due deliveries of one job to one destination, for one association; () if none is due.
+
+        The pair whose delivery is due longest comes first. As with jobs, a lease that ran out
+        counts one attempt.
+
+        Args:
+            busy_destinations: those that are to be left alone now.
+        """
+        due = and_(
+            is_open_delivery,
+            rows.is_claimable(deliveries, now),
+            deliveries.c.destination.not_in(busy_destinations),
+        )
+        if not self._is_any(deliveries, due):
+            return ()
+        query = select(deliveries).where(due).order_by(deliveries.c.due_at, deliveries.c.number)
+        with self._database.writing() as connection:
+            first = connection.execute(query.limit(1).with_for_update(skip_locked=True)).first()
+            if first is None:
+                return ()
+            same_way = (
+                deliveries.c.job_number == first.job_number,
+                deliveries.c.destination == first.destination,
+            )
+            before = connection.execute(query.where(*same_way).with_for_update(skip_locked=True)).all()
+            numbers = [row.number for row in before]
+            rows.lease(connection, deliveries, numbers, owner, now, lease_seconds)
+            dead = next((row.lease_owner for row in before if row.lease_owner is not None), None)
+            if dead is not None:
+                text = f"{dead} did not finish sending to {first.destination}; {owner} has it now"
+                rows.tell(connection, rows.job_of(connection, first.job_number), now, text)
+            return rows.deliveries_of(connection, deliveries.c.number.in_(numbers))
+
+    def delivered(self, delivery: Delivery, status: int, now: datetime, note: str | None = None) -> Delivery:
+        """Notes that the destination took it; the last delivery to end also ends its job.
+
+        Args:
+            status: the DIMSE status that came back; warnings count as taken.
+            note: a sentence if there is something to know, such as the meaning of a warning.
+
+        Raises:
+            LeaseLost: if the delivery is no longer the caller's.
+        """
+        text = f"taken by {delivery.destination}, status 0x{status:04X}"
+        text = text if note is None else f"{text}: {note}"
+        return self._change_delivery(delivery, now, text, done_at=now, last_status=status, problem=note)
+
+    def delivery_failed(
+        self, delivery: Delivery, reason: str, now: datetime, status: int | None = None
+    ) -> Delivery:
+        """Gives a delivery up; the last delivery to end also ends its job, as failed. Raises LeaseLost."""
+        text = f"given up for {delivery.destination}: {reason}"
+        return self._change_delivery(delivery, now, text, failed_at=now, last_status=status, problem=reason)
+
+    def delivery_later(
+        self, delivery: Delivery, reason: str, due_at: datetime, now: datetime, status: int | None = None
+    ) -> Delivery:
+        """Puts a delivery off because the destination is not ready; costs no attempt. Raises LeaseLost."""
+        text = None if reason == delivery.problem else f"waits for {delivery.destination}: {reason}"
+        since = delivery.waiting_since or now
+        return self._change_delivery(
+            delivery, now, text, due_at=due_at, waiting_since=since, last_status=status, problem=reason
+        )
+
+    def delivery_retry(
+        self, delivery: Delivery, problem: str, due_at: datetime, now: datetime, status: int | None = None
+    ) -> Delivery:
+        """Puts a delivery off after a try that ended badly; counts one attempt. Raises LeaseLost."""
+        text = f"not sent to {delivery.destination}, try {delivery.attempts + 1}: {problem}"
+        tries = deliveries.c.attempts + 1
+        return self._change_delivery(
+            delivery, now, text, attempts=tries, due_at=due_at, last_status=status, problem=problem
+        )
+
+    def give_back_delivery(self, delivery: Delivery, now: datetime) -> Delivery:
+        """Ends the lease because the worker is told to stop; costs no attempt. Raises LeaseLost."""
+        text = f"not yet sent to {delivery.destination}: {delivery.lease_owner} was stopped"
+        return self._change_delivery(delivery, now, text, last_status=delivery.last_status)
+
+    def _change_delivery(
+        self, delivery: Delivery, now: datetime, text: str | None, **values: Any
+    ) -> Delivery:
+        with self._database.writing() as connection:
+            # The job's row first: of two last deliveries that end at once, on PostgreSQL, the second
+            # waits here and then sees the first; otherwise each would take the other for open.
+            touched = update(jobs).where(jobs.c.number == delivery.job_number).values(changed_at=now)
+            connection.execute(touched)
+            rows.change(connection, deliveries, delivery, values | NO_LEASE)
+            job = rows.job_of(connection, delivery.job_number)
+            if text is not None:
+                rows.tell(connection, job, now, f"{delivery.sop_instance_uid} {text}")
+            rows.end_if_all_sent(connection, job, now)
+            return rows.deliveries_of(connection, deliveries.c.number == delivery.number)[0]
+
+    # Looking
+
+    def job(self, number: int) -> Job:
+        """The job of this number. Raises LookupError if there is none."""
+        with self._database.reading() as connection:
+            return rows.job_of(connection, number)
+
+    def jobs_of_study(self, study_instance_uid: str) -> tuple[Job, ...]:
+        """All jobs of a study, first revision first."""
+        query = select(*JOB).where(jobs.c.study_instance_uid == study_instance_uid)
+        with self._database.reading() as connection:
+            return tuple(Job(**row) for row in connection.execute(query.order_by(jobs.c.revision)).mappings())
+
+    def latest(self, limit: int) -> tuple[Job, ...]:
+        """The jobs opened last, newest first."""
+        query = select(*JOB).order_by(jobs.c.number.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return tuple(Job(**row) for row in connection.execute(query).mappings())
+
+    def results_of_job(self, number: int) -> tuple[ResultObject, ...]:
+        """What a job made, by kind."""
+        with self._database.reading() as connection:
+            return rows.results_of(connection, number)
+
+    def previous_results(self, study_instance_uid: str, before_revision: int) -> tuple[ResultObject, ...]:
+        """What the latest earlier revision of a study made, of those that made anything; () if none did."""
+        latest = (
+            select(jobs.c.number)
+            .where(
+                jobs.c.study_instance_uid == study_instance_uid,
+                jobs.c.revision < before_revision,
+                jobs.c.number.in_(select(result_objects.c.job_number)),
+            )
+            .order_by(jobs.c.revision.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            number = connection.scalar(latest)
+            return () if number is None else rows.results_of(connection, number)
+
+    def deliveries_of_job(self, number: int) -> tuple[Delivery, ...]:
+        """Where a job's objects go and how far each has come, in the order they were listed."""
+        with self._database.reading() as connection:
+            return rows.deliveries_of(connection, deliveries.c.job_number == number)
+
+    def events_of_study(self, study_instance_uid: str) -> tuple[Event, ...]:
+        """The life of a study in sentences, in the order they were written."""
+        query = select(*columns_of(events, Event)).where(events.c.study_instance_uid == study_instance_uid)
+        with self._database.reading() as connection:
+            return tuple(
+                Event(**row) for row in connection.execute(query.order_by(events.c.number)).mappings()
+            )
+
+    def note(self, event: Event) -> None:
+        """Writes down a sentence that goes with no change of a row."""
+        with self._database.writing() as connection:
+            connection.execute(insert(events), row_of(event))
+
+    def counts(self) -> dict[Stage, int]:
+        """How many jobs stand at each stage; every stage is there, with 0 if need be."""
+        query = select(jobs.c.stage, func.count()).group_by(jobs.c.stage)
+        with self._database.reading() as connection:
+            return dict.fromkeys(STAGES, 0) | dict(connection.execute(query).all())
+
+    def _is_any(self, table: Table, due: ColumnElement[bool]) -> bool:
+        """Looks before it claims: workers ask all the time, and an idle one must not hold up a writer."""
+        with self._database.reading() as connection:
+            return connection.execute(select(table.c.number).where(due).limit(1)).first() is not None

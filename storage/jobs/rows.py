@@ -1,0 +1,176 @@
+"""Statements on jobs and deliveries, each inside a transaction of its caller."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, insert, or_, select, update
+
+from storage.records import Delivery, Event, Job, ResultObject, Stage
+from storage.tables import (
+    columns_of,
+    deliveries,
+    events,
+    is_open_delivery,
+    jobs,
+    result_objects,
+    row_of,
+    studies,
+)
+
+JOB = columns_of(jobs, Job)
+DELIVERY = columns_of(deliveries, Delivery)
+NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None}
+
+
+class LeaseLost(Exception):
+    """The row is no longer the caller's: its lease ran out and another worker has it, or it has ended.
+
+    Nothing was changed. What was being done is to be dropped.
+    """
+
+
+def is_claimable(table: Table, now: datetime) -> ColumnElement[bool]:
+    """Due, and leased to nobody whose time is not over."""
+    return and_(table.c.due_at <= now, or_(table.c.lease_until.is_(None), table.c.lease_until <= now))
+
+
+def lease(
+    connection: Connection,
+    table: Table,
+    numbers: Sequence[int],
+    owner: str,
+    now: datetime,
+    lease_seconds: float,
+) -> None:
+    """Gives rows that this transaction has locked to an owner. An owner still there is a dead one, and
+    its death counts as one attempt."""
+    taken = update(table).where(table.c.number.in_(numbers))
+    taken = taken.values(
+        lease_owner=owner,
+        lease_until=now + timedelta(seconds=lease_seconds),
+        claim_number=table.c.claim_number + 1,
+        attempts=table.c.attempts + case((table.c.lease_owner.is_not(None), 1), else_=0),
+    )
+    connection.execute(taken)
+
+
+def change(connection: Connection, table: Table, row: Job | Delivery, values: Mapping[str, Any]) -> None:
+    """Changes a leased row, or raises LeaseLost. A lease whose time is over still stands until
+    somebody else claims the row."""
+    its_own = (
+        table.c.number == row.number,
+        table.c.claim_number == row.claim_number,
+        table.c.lease_owner.is_not(None),
+    )
+    changed = connection.execute(update(table).where(*its_own).values(**values).returning(table.c.number))
+    if changed.first() is None:
+        raise LeaseLost(f"number {row.number} of {table.name} is no longer leased to {row.lease_owner}")
+
+
+def change_job(connection: Connection, job: Job, **values: Any) -> Job:
+    """Changes a leased job, or raises LeaseLost; the job as it is then."""
+    change(connection, jobs, job, values)
+    return job_of(connection, job.number)
+
+
+def lock_study(connection: Connection, study_instance_uid: str) -> int:
+    """Keeps others from opening a job of this study until the commit; its highest instance number."""
+    query = select(studies.c.newest_number).where(studies.c.study_instance_uid == study_instance_uid)
+    newest_number = connection.scalar(query.with_for_update())
+    if newest_number is None:
+        raise LookupError(f"study {study_instance_uid} is unknown: nothing of it was received")
+    return newest_number
+
+
+def open_job(
+    connection: Connection, study_instance_uid: str, watermark: int, because: str, now: datetime
+) -> Job:
+    """Adds the next revision of a study that this transaction has locked."""
+    of_study = jobs.c.study_instance_uid == study_instance_uid
+    revision = (connection.scalar(select(func.max(jobs.c.revision)).where(of_study)) or 0) + 1
+    row = {
+        "study_instance_uid": study_instance_uid,
+        "revision": revision,
+        "watermark": watermark,
+        "stage": Stage.GATHER,
+        "complete_because": because,
+        "attempts": 0,
+        "claim_number": 0,
+        "due_at": now,
+        "opened_at": now,
+        "changed_at": now,
+    }
+    added = connection.execute(insert(jobs).values(row).returning(*JOB)).mappings().one()
+    connection.execute(
+        update(studies)
+        .where(studies.c.study_instance_uid == study_instance_uid, studies.c.watermark < watermark)
+        .values(watermark=watermark)
+    )
+    job = Job(**added)
+    tell(connection, job, now, f"revision {revision} opened up to instance {watermark}: {because}")
+    return job
+
+
+def job_of(connection: Connection, number: int) -> Job:
+    """The job of this number, or LookupError."""
+    row = connection.execute(select(*JOB).where(jobs.c.number == number)).mappings().first()
+    if row is None:
+        raise LookupError(f"there is no job {number}")
+    return Job(**row)
+
+
+def results_of(connection: Connection, job_number: int) -> tuple[ResultObject, ...]:
+    """What a job made, by kind."""
+    query = select(result_objects).where(result_objects.c.job_number == job_number)
+    ordered = query.order_by(result_objects.c.kind, result_objects.c.sop_instance_uid)
+    return tuple(ResultObject(**row) for row in connection.execute(ordered).mappings())
+
+
+def deliveries_of(connection: Connection, condition: ColumnElement[bool]) -> tuple[Delivery, ...]:
+    """The deliveries that meet a condition, in the order they were listed."""
+    query = select(*DELIVERY).where(condition).order_by(deliveries.c.number)
+    return tuple(Delivery(**row) for row in connection.execute(query).mappings())
+
+
+def add_result(connection: Connection, result: ResultObject) -> None:
+    """Adds what is not there yet; ValueError if the same UID is there with other content."""
+    query = select(result_objects).where(result_objects.c.sop_instance_uid == result.sop_instance_uid)
+    before = connection.execute(query).mappings().first()
+    if before is None:
+        connection.execute(insert(result_objects).values(row_of(result)))
+    elif ResultObject(**before) != result:
+        raise ValueError(f"result object {result.sop_instance_uid} is recorded with other content already")
+
+
+def add_delivery(
+    connection: Connection, job: Job, sop_instance_uid: str, destination: str, now: datetime
+) -> None:
+    """Adds what is not there yet."""
+    row = {"job_number": job.number, "sop_instance_uid": sop_instance_uid, "destination": destination}
+    same = (deliveries.c[name] == value for name, value in row.items())
+    if connection.execute(select(deliveries.c.number).where(*same)).first() is None:
+        connection.execute(insert(deliveries).values(**row, attempts=0, claim_number=0, due_at=now))
+
+
+def end_if_all_sent(connection: Connection, job: Job, now: datetime) -> None:
+    """Ends a job with its last delivery: done, or failed if one was given up."""
+    of_job = deliveries.c.job_number == job.number
+    still_open = select(deliveries.c.number).where(of_job, is_open_delivery).limit(1)
+    if job.stage != Stage.DELIVER or connection.execute(still_open).first() is not None:
+        return
+    failed = select(deliveries.c.destination, deliveries.c.problem).where(
+        of_job, deliveries.c.failed_at.is_not(None)
+    )
+    rows = connection.execute(failed.order_by(deliveries.c.number))
+    problem = "; ".join(dict.fromkeys(f"{destination}: {reason}" for destination, reason in rows)) or None
+    stage = Stage.DONE if problem is None else Stage.FAILED
+    connection.execute(update(jobs).where(jobs.c.number == job.number).values(stage=stage, problem=problem))
+    text = "everything is delivered: done" if problem is None else f"not everything is delivered: {problem}"
+    tell(connection, job, now, text)
+
+
+def tell(connection: Connection, job: Job, now: datetime, text: str) -> None:
+    """Adds a sentence to the life of the job's study."""
+    event = Event(at=now, study_instance_uid=job.study_instance_uid, job_number=job.number, text=text)
+    connection.execute(insert(events), row_of(event))

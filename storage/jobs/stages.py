@@ -1,0 +1,34 @@
+"""The line as a table: where a job may stand, and where it may go from there."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from storage.records import Stage
+
+STAGES: tuple[Stage, ...] = tuple(Stage)
+"""In the order of the line; the last three are ends."""
+
+NEXT: Mapping[Stage, tuple[Stage, ...]] = MappingProxyType(
+    {
+        Stage.GATHER: (Stage.READ, Stage.SKIPPED, Stage.FAILED),
+        Stage.READ: (Stage.COMPOSE, Stage.SKIPPED, Stage.FAILED),
+        Stage.COMPOSE: (Stage.DELIVER, Stage.DONE, Stage.SKIPPED, Stage.FAILED),
+        Stage.DELIVER: (Stage.DONE, Stage.FAILED),
+        Stage.DONE: (),
+        Stage.SKIPPED: (),
+        Stage.FAILED: (),
+    }
+)
+"""Where a job may go from each stage: right, sideways to an end, or from `compose` straight to `done`
+where nothing is to be sent."""
+
+ENDS: tuple[Stage, ...] = tuple(stage for stage in STAGES if not NEXT[stage])
+
+CLAIMABLE: tuple[Stage, ...] = (Stage.GATHER, Stage.READ, Stage.COMPOSE)
+"""The stages with a step of their own; at `deliver` it is the deliveries that are claimed."""
+
+
+def check_move(stage: Stage, to: Stage) -> None:
+    """Raises ValueError if `NEXT` has no such move."""
+    if to not in NEXT[stage]:
+        raise ValueError(f"a job at {stage} does not go to {to}")

@@ -1,0 +1,290 @@
+"""The tables; the only place with column names. A table that mirrors a record has the record's names, so that
+`Job(**row)` is the whole mapping."""
+
+import re
+from dataclasses import fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Named,
+    Table,
+    Text,
+    TypedColumns,
+    TypeDecorator,
+    UniqueConstraint,
+    and_,
+)
+
+from storage.records import InstanceRole, Stage
+
+AnyWord = TypeVar("AnyWord", bound=StrEnum)
+
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """The text without what a database cannot hold: NUL and lone surrogates become U+FFFD.
+
+    Headers are what others send: a name padded with NUL must not keep its image from being stored.
+    """
+    return _NOT_STORABLE.sub("\ufffd", text)
+
+
+class SentText(TypeDecorator[str]):
+    """Text that came from outside, made `storable` on its way in."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else storable(value)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, UTC inside and out. SQLite has no zones: there it is UTC text without one."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone must not be stored: {value.isoformat()}")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Word(TypeDecorator[AnyWord], Generic[AnyWord]):
+    """A member of a StrEnum as its word: readable in any SQL shell, and a new member needs no migration."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, words: type[AnyWord]) -> None:
+        super().__init__()
+        self.words = words
+
+    def process_bind_param(self, value: AnyWord | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(self.words(value))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> AnyWord | None:
+        return None if value is None else self.words(value)
+
+
+class Words(TypeDecorator[tuple[str, ...]]):
+    r"""Short texts in one column with the Standard's own separator between them: `DX\SR` (PS3.5 6.4)."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str:
+        return storable("\\".join(value or ()))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:
+        return tuple(value.split("\\")) if value else ()
+
+
+# 64 bits on PostgreSQL; on SQLite only a key called exactly INTEGER is the row's own number (also 64 bits).
+_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
+
+# Constraint names are fixed, so that a later migration can name what it changes on both databases.
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+class StudyColumns(TypedColumns):
+    """Mirrors `Study`, and three numbers more that say what is left to read."""
+
+    study_instance_uid: Named[str] = Column(Text, primary_key=True)
+    patient_id: Named[str] = Column(SentText)
+    issuer_of_patient_id: Named[str] = Column(SentText)
+    patient_name: Named[str] = Column(SentText)
+    birth_date: Named[str] = Column(SentText)
+    sex: Named[str] = Column(SentText)
+    study_date: Named[str] = Column(SentText)
+    study_time: Named[str] = Column(SentText)
+    accession_number: Named[str] = Column(SentText)
+    study_description: Named[str] = Column(SentText)
+    modalities: Named[tuple[str, ...]] = Column(Words)
+    conflict: Named[str | None] = Column(SentText)
+    wanted_by_job: Named[int | None] = Column(BigInteger)
+    newest_number: Named[int] = Column(BigInteger)  # of its instances, any role
+    newest_image_number: Named[int] = Column(BigInteger)  # of its instances of role IMAGE, or 0
+    watermark: Named[int] = Column(BigInteger)  # the highest of its jobs, or 0
+
+
+class InstanceColumns(TypedColumns):
+    """Mirrors `Instance`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    sop_instance_uid: Named[str] = Column(Text, unique=True)
+    series_instance_uid: Named[str] = Column(Text)
+    study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"))
+    sop_class_uid: Named[str] = Column(Text)
+    transfer_syntax_uid: Named[str] = Column(Text)
+    modality: Named[str] = Column(SentText)
+    view_group: Named[str] = Column(SentText)
+    calling_ae_title: Named[str] = Column(SentText)
+    called_ae_title: Named[str] = Column(SentText)
+    path: Named[str] = Column(Text)
+    sha256: Named[str] = Column(Text)
+    size_bytes: Named[int] = Column(BigInteger)
+    received_at: Named[datetime] = Column(UtcDateTime)
+    role: Named[InstanceRole] = Column(Word(InstanceRole))
+
+
+class WantedStudyColumns(TypedColumns):
+    """Studies asked for as priors, from before their first instance is here."""
+
+    study_instance_uid: Named[str] = Column(Text, primary_key=True)
+    job_number: Named[int] = Column(BigInteger)
+
+
+class LeaseColumns(TypedColumns):
+    """What a claimable row needs; `jobs` and `deliveries` share them."""
+
+    attempts: Named[int] = Column(Integer)
+    due_at: Named[datetime] = Column(UtcDateTime)
+    waiting_since: Named[datetime | None] = Column(UtcDateTime)
+    lease_owner: Named[str | None] = Column(Text)
+    lease_until: Named[datetime | None] = Column(UtcDateTime)
+    # Rises with each claim. An owner's name alone does not tell a lease from the one it lost before.
+    claim_number: Named[int] = Column(Integer)
+    problem: Named[str | None] = Column(SentText)
+
+
+class JobColumns(LeaseColumns):
+    """Mirrors `Job`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"))
+    revision: Named[int] = Column(Integer)
+    watermark: Named[int] = Column(BigInteger)
+    stage: Named[Stage] = Column(Word(Stage))
+    complete_because: Named[str] = Column(SentText)
+    manifest_json: Named[str | None] = Column(SentText)
+    reading_json: Named[str | None] = Column(SentText)
+    opened_at: Named[datetime] = Column(UtcDateTime)
+    changed_at: Named[datetime] = Column(UtcDateTime)
+
+
+class ResultObjectColumns(TypedColumns):
+    """Mirrors `ResultObject`."""
+
+    sop_instance_uid: Named[str] = Column(Text, primary_key=True)
+    sop_class_uid: Named[str] = Column(Text)
+    job_number: Named[int] = Column(_NUMBER, ForeignKey("jobs.number"), index=True)
+    kind: Named[str] = Column(Text)
+    path: Named[str] = Column(Text)
+    sha256: Named[str] = Column(Text)
+    size_bytes: Named[int] = Column(BigInteger)
+
+
+class DeliveryColumns(LeaseColumns):
+    """Mirrors `Delivery`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    job_number: Named[int] = Column(_NUMBER, ForeignKey("jobs.number"))
+    sop_instance_uid: Named[str] = Column(Text, ForeignKey("result_objects.sop_instance_uid"))
+    destination: Named[str] = Column(SentText)
+    last_status: Named[int | None] = Column(Integer)
+    done_at: Named[datetime | None] = Column(UtcDateTime)
+    failed_at: Named[datetime | None] = Column(UtcDateTime)
+
+
+class EventColumns(TypedColumns):
+    """Mirrors `Event`, with the order of writing."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    at: Named[datetime] = Column(UtcDateTime)
+    study_instance_uid: Named[str] = Column(Text)
+    job_number: Named[int | None] = Column(BigInteger)
+    text: Named[str] = Column(SentText)
+
+
+class RefusalColumns(TypedColumns):
+    """Mirrors `Refusal`, with the order of writing."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    at: Named[datetime] = Column(UtcDateTime)
+    calling_ae_title: Named[str] = Column(SentText)
+    address: Named[str] = Column(SentText)
+    sop_instance_uid: Named[str] = Column(SentText)
+    status: Named[int | None] = Column(Integer)
+    reason: Named[str] = Column(SentText)
+
+
+# sqlite_autoincrement: a number is never given twice, even after the newest row was deleted.
+studies = Table("studies", metadata, StudyColumns)
+instances = Table("instances", metadata, InstanceColumns, sqlite_autoincrement=True)
+wanted_studies = Table("wanted_studies", metadata, WantedStudyColumns)
+jobs = Table(
+    "jobs",
+    metadata,
+    JobColumns,
+    UniqueConstraint("study_instance_uid", "revision"),
+    sqlite_autoincrement=True,
+)
+result_objects = Table("result_objects", metadata, ResultObjectColumns)
+deliveries = Table(
+    "deliveries",
+    metadata,
+    DeliveryColumns,
+    UniqueConstraint("job_number", "sop_instance_uid", "destination"),
+    sqlite_autoincrement=True,
+)
+events = Table("events", metadata, EventColumns, sqlite_autoincrement=True)
+refusals = Table("refusals", metadata, RefusalColumns, sqlite_autoincrement=True)
+
+
+def columns_of(table: Table, record: type) -> list[Column[Any]]:
+    """The columns of a table that a record has a field for, in the record's order."""
+    return [table.c[field.name] for field in fields(record)]
+
+
+def row_of(record: Any) -> dict[str, Any]:
+    """A record as column names and values. Not `dataclasses.asdict`, which copies every value deeply."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+is_unread = and_(studies.c.newest_image_number > studies.c.watermark, studies.c.wanted_by_job.is_(None))
+"""A study of our own with images that no job has seen. Also the condition of the index below: an index
+with a condition holds only the rows that meet it, so that the question "what is unread?", put every
+second, costs what is unread and not what was ever received."""
+
+is_open_delivery = and_(deliveries.c.done_at.is_(None), deliveries.c.failed_at.is_(None))
+"""Neither taken by its destination nor given up; the condition of the claim's index."""
+
+Index("ix_studies_unread", studies.c.study_instance_uid, sqlite_where=is_unread, postgresql_where=is_unread)
+Index("ix_studies_newest_number", studies.c.newest_number)
+Index("ix_studies_patient_id", studies.c.patient_id)
+Index("ix_instances_study_instance_uid_number", instances.c.study_instance_uid, instances.c.number)
+Index("ix_jobs_stage_due_at", jobs.c.stage, jobs.c.due_at)
+Index(
+    "ix_deliveries_open",
+    deliveries.c.due_at,
+    sqlite_where=is_open_delivery,
+    postgresql_where=is_open_delivery,
+)
+Index("ix_events_study_instance_uid_number", events.c.study_instance_uid, events.c.number)

@@ -1,0 +1,120 @@
+"""What `connect` promises, on SQLite and on PostgreSQL alike."""
+
+import subprocess
+import sys
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from storage.database import HEAD, Database, SchemaError, connect
+from storage.index import Index
+from storage.tables import metadata
+from tests.storage.builders import an_instance, put
+
+PROCESSES = 4
+PROCESS_MAX_SECONDS = 60
+
+
+def stored_revision(database: Database) -> str:
+    with database.reading() as connection:
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+
+
+def test_an_empty_database_becomes_one_with_the_tables_of_the_program(empty_url: str):
+    database = connect(empty_url)
+
+    with database.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, metadata)
+    assert differences == []
+    assert stored_revision(database) == HEAD
+    database.close()
+
+
+def test_a_database_is_opened_again_with_its_rows(empty_url: str):
+    first = connect(empty_url)
+    put(Index(first))
+    first.close()
+
+    again = connect(empty_url)
+
+    assert Index(again).known(an_instance().sop_instance_uid) is not None
+    again.close()
+
+
+def test_a_database_of_an_unknown_revision_is_refused_and_left_as_it_is(empty_url: str):
+    newer = connect(empty_url)
+    with newer.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'abcd'"))
+
+    with pytest.raises(SchemaError, match=r'revision "abcd".* start the newer program'):
+        connect(empty_url)
+
+    assert stored_revision(newer) == "abcd"
+    newer.close()
+
+
+@pytest.mark.slow
+def test_processes_that_start_at_once_make_one_schema(empty_url: str):
+    program = f"from storage.database import connect; connect({empty_url!r}).close()"
+    command = [sys.executable, "-W", "error", "-c", program]
+
+    starts = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
+    errors = [start.communicate(timeout=PROCESS_MAX_SECONDS)[1] for start in starts]
+
+    assert errors == [""] * PROCESSES
+    database = connect(empty_url)
+    assert stored_revision(database) == HEAD
+    database.close()
+
+
+def test_what_is_written_in_a_transaction_that_fails_is_not_there(database: Database):
+    def write_and_stumble() -> None:
+        with database.writing() as connection:
+            connection.execute(text("INSERT INTO wanted_studies VALUES ('2.25.1', 1)"))
+            raise LookupError("stumbled")
+
+    with pytest.raises(LookupError, match="stumbled"):
+        write_and_stumble()
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM wanted_studies")).scalar_one() == 0
+
+
+def test_an_error_of_the_database_does_not_tell_the_values(database: Database):
+    row = metadata.tables["wanted_studies"].insert().values(study_instance_uid="Doe^Jane", job_number=1)
+
+    def write_twice() -> None:
+        with database.writing() as connection:
+            connection.execute(row)
+            connection.execute(row)
+
+    with pytest.raises(DBAPIError) as failed:
+        write_twice()
+    parameters = str(failed.value).split("[SQL")[1]
+    assert "Doe^Jane" not in parameters
+
+
+def test_a_row_that_points_nowhere_is_refused(database: Database):
+    row = (
+        metadata.tables["result_objects"]
+        .insert()
+        .values(
+            sop_instance_uid="1",
+            sop_class_uid="1",
+            job_number=99,
+            kind="x",
+            path="x",
+            sha256="x",
+            size_bytes=1,
+        )
+    )
+
+    def write() -> None:
+        with database.writing() as connection:
+            connection.execute(row)
+
+    with pytest.raises(DBAPIError, match=r"(?i)foreign key"):
+        write()

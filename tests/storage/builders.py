@@ -1,0 +1,111 @@
+"""Rows for tests of the store; each builder takes only what a test is about."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from storage.index import Index, Put
+from storage.jobs import Jobs
+from storage.records import Delivery, Instance, InstanceRole, Job, ResultObject, Stage, Study
+
+NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
+STUDY = "2.25.100"
+LEASE_SECONDS = 60.0
+
+
+def later(seconds: float) -> datetime:
+    """NOW and so many seconds."""
+    return NOW + timedelta(seconds=seconds)
+
+
+def an_instance(
+    uid: str = "2.25.1", *, study: str = STUDY, content: bytes = b"image", **fields: Any
+) -> Instance:
+    whole = Instance(
+        number=0,
+        sop_instance_uid=uid,
+        series_instance_uid=f"{study}.1",
+        study_instance_uid=study,
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        modality="DX",
+        view_group="frontal",
+        calling_ae_title="XRAY1",
+        called_ae_title="PREREAD",
+        path=f"studies/{study}/{study}.1/{uid}.dcm",
+        sha256=sha256(content).hexdigest(),
+        size_bytes=len(content),
+        received_at=NOW,
+        role=InstanceRole.IMAGE,
+    )
+    return replace(whole, **fields)
+
+
+def a_study(uid: str = STUDY, **fields: Any) -> Study:
+    whole = Study(
+        study_instance_uid=uid,
+        patient_id="A1",
+        issuer_of_patient_id="",
+        patient_name="Doe^Jane",
+        birth_date="19500101",
+        sex="F",
+        study_date="20260301",
+        study_time="083000",
+        accession_number="",
+        study_description="XR CHEST",
+    )
+    return replace(whole, **fields)
+
+
+def put(index: Index, uid: str = "2.25.1", *, study: str = STUDY, **fields: Any) -> Put:
+    """Puts an instance with a plain study row."""
+    return index.put(an_instance(uid, study=study, **fields), a_study(study))
+
+
+def an_open_job(index: Index, jobs: Jobs, study: str = STUDY) -> Job:
+    """A study of one image and its job, at stage gather."""
+    number = put(index, f"{study}.7", study=study).instance.number
+    job = jobs.open(study, number, "quiet for 60 s", NOW)
+    assert job is not None
+    return job
+
+
+def claimed(jobs: Jobs, stage: Stage = Stage.GATHER, now: datetime = NOW, owner: str = "worker 1") -> Job:
+    """The oldest due job of a stage, leased."""
+    job = jobs.claim([stage], owner, now, LEASE_SECONDS)
+    assert job is not None
+    return job
+
+
+def at_compose(index: Index, jobs: Jobs, study: str = STUDY) -> Job:
+    """A job leased at stage compose."""
+    an_open_job(index, jobs, study)
+    jobs.advance(claimed(jobs), Stage.READ, NOW, manifest_json="{}", event="gathered")
+    jobs.advance(claimed(jobs, Stage.READ), Stage.COMPOSE, NOW, reading_json="{}", event="read")
+    return claimed(jobs, Stage.COMPOSE)
+
+
+def a_result(job: Job, kind: str = "report_sr", content: bytes = b"report") -> ResultObject:
+    uid = f"{job.study_instance_uid}.{job.revision}.{sum(kind.encode())}"
+    digest = sha256(content).hexdigest()
+    path = f"results/{job.study_instance_uid}/{kind}.dcm"
+    return ResultObject(uid, "1.2.840.10008.5.1.4.1.1.88.11", job.number, kind, path, digest, len(content))
+
+
+def composed(index: Index, jobs: Jobs, *destinations: str, study: str = STUDY) -> Job:
+    """A job at stage deliver with a report and a picture on their way to each destination."""
+    job = at_compose(index, jobs, study)
+    results = (a_result(job), a_result(job, "secondary_capture"))
+    everywhere = {name: [result.sop_instance_uid for result in results] for name in destinations}
+    return jobs.advance(job, Stage.DELIVER, NOW, results=results, destinations=everywhere, event="composed")
+
+
+def claimed_deliveries(jobs: Jobs, now: datetime = NOW, owner: str = "sender 1") -> tuple[Delivery, ...]:
+    """All due deliveries of the pair that waits longest, leased."""
+    return jobs.claim_deliveries(owner, now, LEASE_SECONDS)
+
+
+def texts(jobs: Jobs, study: str = STUDY) -> list[str]:
+    """The sentences in the life of a study."""
+    return [event.text for event in jobs.events_of_study(study)]

@@ -1,0 +1,300 @@
+"""Write-once files, and what is left of them after a crash at any point."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from storage.files import Files
+
+NAME = "studies/2.25.1/2.25.2/2.25.3.dcm"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path / "files")
+
+
+def kept(files: Files) -> list[str]:
+    root = files.absolute("x").parent
+    found = (path for path in root.rglob("*") if path.is_file() and ".incoming" not in path.parts)
+    return sorted(str(path.relative_to(root)) for path in found)
+
+
+def parts(files: Files) -> int:
+    return len(list((files.absolute("x").parent / ".incoming").iterdir()))
+
+
+def test_what_was_put_is_read(files: Files):
+    files.put(NAME, b"content")
+
+    assert files.read(NAME) == b"content"
+    assert files.absolute(NAME).read_bytes() == b"content"
+    assert parts(files) == 0
+
+
+def test_the_same_content_again_is_a_no_op(files: Files):
+    files.put(NAME, b"content")
+    before = files.absolute(NAME).stat()
+
+    files.put(NAME, b"content")
+
+    assert files.absolute(NAME).stat().st_ino == before.st_ino
+    assert parts(files) == 0
+
+
+def test_other_content_under_a_name_is_refused_and_the_first_stays(files: Files):
+    files.put(NAME, b"content")
+
+    with pytest.raises(FileExistsError, match="other content is stored"):
+        files.put(NAME, b"another")
+
+    assert files.read(NAME) == b"content"
+    assert parts(files) == 0
+
+
+def test_a_part_has_no_name_until_it_is_kept(files: Files):
+    part = files.begin(NAME)
+    part.write(b"cont")
+    assert kept(files) == []
+
+    part.write(memoryview(b"ent"))
+    assert part.size_bytes == 7
+    part.keep()
+
+    assert kept(files) == [NAME]
+    assert parts(files) == 0
+
+
+def test_a_part_may_be_written_past_its_own_write(files: Files):
+    part = files.begin(NAME)
+
+    os.writev(part.fileno(), [b"by ", b"writev"])
+
+    assert part.size_bytes == 9
+    part.keep()
+    assert files.read(NAME) == b"by writev"
+
+
+def test_a_part_may_be_kept_under_a_name_known_only_later(files: Files):
+    part = files.begin("studies/unknown.dcm")
+    part.write(b"content")
+
+    part.keep(NAME)
+
+    assert kept(files) == [NAME]
+    assert part.path == NAME
+
+
+def test_a_part_refused_under_one_name_may_be_kept_under_another(files: Files):
+    files.put(NAME, b"content")
+    part = files.begin(NAME)
+    part.write(b"another")
+
+    with pytest.raises(FileExistsError):
+        part.keep()
+    part.keep("studies/other.dcm")
+
+    assert (files.read(NAME), files.read("studies/other.dcm")) == (b"content", b"another")
+
+
+def test_a_dropped_part_leaves_nothing(files: Files):
+    part = files.begin(NAME)
+    part.write(b"content")
+
+    part.drop()
+    part.drop()
+
+    assert (kept(files), parts(files)) == ([], 0)
+    with pytest.raises(ValueError, match="is closed"):
+        part.write(b"more")
+
+
+def test_a_part_left_by_an_error_is_dropped(files: Files):
+    with pytest.raises(LookupError), files.begin(NAME):
+        raise LookupError
+
+    assert (kept(files), parts(files)) == ([], 0)
+
+
+def test_two_parts_of_one_name_do_not_meet(files: Files):
+    first, second = files.begin(NAME), files.begin(NAME)
+    first.write(b"content")
+    second.write(b"content")
+
+    first.keep()
+    second.keep()
+
+    assert files.read(NAME) == b"content"
+    assert parts(files) == 0
+
+
+def test_files_and_folders_are_their_owners_only(files: Files):
+    files.put(NAME, b"content")
+
+    path = files.absolute(NAME)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert {folder.stat().st_mode & 0o777 for folder in list(path.parents)[:4]} == {0o700}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../b",
+        "a//b",
+        "a/",
+        "./a",
+        "a/.b",
+        ".incoming/x",
+        "a b",
+        "a\\b",
+        "ä",
+        "a\n",
+        "a\0",
+    ],
+)
+def test_a_path_that_leads_elsewhere_is_refused(files: Files, path: str):
+    for use in (files.begin, files.read, files.absolute, lambda path: files.put(path, b"")):
+        with pytest.raises(ValueError, match="not a path inside the files folder"):
+            use(path)
+
+
+def test_a_part_is_not_kept_outside_either(files: Files):
+    part = files.begin(NAME)
+
+    with pytest.raises(ValueError, match="not a path inside"):
+        part.keep("../x")
+    part.drop()
+
+
+def test_an_unknown_file_is_not_found(files: Files):
+    with pytest.raises(FileNotFoundError):
+        files.read(NAME)
+
+
+def test_the_free_bytes_are_those_of_the_disk(files: Files, tmp_path: Path):
+    disk = os.statvfs(tmp_path)
+
+    assert 0 < files.free_bytes() <= disk.f_frsize * disk.f_blocks
+
+
+def test_sweeping_removes_what_a_crash_left_and_nothing_else(tmp_path: Path):
+    files = Files(tmp_path)
+    files.put(NAME, b"content")
+    abandoned = [files.begin(NAME) for _ in range(3)]
+    for part in abandoned:
+        os.close(part.fileno())  # what a crash does
+
+    assert Files(tmp_path).sweep() == 3
+
+    assert (kept(files), parts(files)) == ([NAME], 0)
+    assert Files(tmp_path).sweep() == 0
+
+
+# The order that makes a file last. `os` is not ours; what is recorded is what the kernel is asked for.
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, files: Files) -> list[str]:
+    """What the kernel is asked to make lasting, in order: paths relative to the files folder."""
+    root, calls = files.absolute("x").parent, []
+    fsync, link, mkdir = os.fsync, os.link, os.mkdir
+
+    def name(path: object) -> str:
+        path = Path(os.fsdecode(path))  # type: ignore[arg-type]
+        return "part" if path.suffix == ".part" else str(path.relative_to(root))
+
+    def record(word: str, real: Callable[..., object], *arguments: object, **named: object) -> object:
+        *_, last = [argument for argument in arguments if not isinstance(argument, int) or word == "fsync"]
+        calls.append(f"{word} {name(os.readlink(f'/proc/self/fd/{last}') if word == 'fsync' else last)}")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(os, "fsync", lambda *a, **k: record("fsync", fsync, *a, **k))
+    monkeypatch.setattr(os, "link", lambda *a, **k: record("name", link, *a, **k))
+    monkeypatch.setattr(os, "mkdir", lambda *a, **k: record("mkdir", mkdir, *a, **k))
+    return calls
+
+
+def test_a_file_lasts_before_it_has_a_name_and_its_name_before_anybody_is_told(
+    files: Files, asked: list[str]
+):
+    files.put("a/b.dcm", b"content")
+
+    assert asked == ["fsync part", "mkdir a", "fsync .", "name a/b.dcm", "fsync a"]
+
+
+def test_new_folders_last_from_the_top_down(files: Files, asked: list[str]):
+    files.put("a/b/c.dcm", b"content")
+
+    assert asked[1:5] == ["mkdir a", "fsync .", "mkdir a/b", "fsync a"]
+
+
+def test_a_folder_that_is_there_costs_nothing(files: Files, asked: list[str]):
+    files.put("a/b.dcm", b"content")
+    asked.clear()
+
+    files.put("a/c.dcm", b"content")
+
+    assert asked == ["fsync part", "name a/c.dcm", "fsync a"]
+
+
+def test_the_same_content_again_makes_its_name_last(files: Files, asked: list[str]):
+    files.put("a/b.dcm", b"content")
+    asked.clear()
+
+    files.put("a/b.dcm", b"content")
+
+    assert asked[-1] == "fsync a"
+
+
+class Cut(BaseException):
+    """The power is gone."""
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_cut_anywhere_the_name_has_all_or_is_not_there_and_a_second_try_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+):
+    lives = 0
+    for lives in range(1, 20):
+        files = Files(tmp_path / str(lives))
+        with monkeypatch.context() as patch:
+            was_cut = live_until(lives, after, files, patch)
+        assert kept(files) in ([], [NAME])
+        files.put(NAME, b"content")
+        assert files.read(NAME) == b"content"
+        Files(tmp_path / str(lives)).sweep()
+        assert parts(files) == 0
+        if not was_cut:
+            break
+    assert lives > 5
+
+
+def live_until(count: int, after: bool, files: Files, patch: pytest.MonkeyPatch) -> bool:
+    """Puts a file with the effect number `count` cut before or after it happens; False if there was none."""
+    left = count
+
+    def cutting(real: Callable[..., object]) -> Callable[..., object]:
+        def effect(*arguments: object, **named: object) -> object:
+            nonlocal left
+            left -= 1
+            if left == 0 and not after:
+                raise Cut
+            result = real(*arguments, **named)
+            if left == 0:
+                raise Cut
+            return result
+
+        return effect
+
+    for name in ("fsync", "link", "mkdir", "write", "unlink"):
+        patch.setattr(os, name, cutting(getattr(os, name)))
+    try:
+        files.put(NAME, b"content")
+    except Cut:
+        return True
+    return False
