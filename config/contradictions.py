@@ -1,0 +1,121 @@
+"""Settings that are right one by one and wrong together."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from config.agent_settings import AgentSettings, ListenerSettings, StorageSettings
+from config.peers_settings import DestinationSettings, DestinationTlsSettings, PeersSettings
+from config.problems import Problem
+from config.reading_settings import ReadingSettings
+from config.values import is_loopback
+from config.wording import quoted
+
+AGENT_FILE, PEERS_FILE, READING_FILE = "agent.toml", "peers.toml", "reading.toml"
+_EVERY_INTERFACE = ("0.0.0.0", "::")
+
+
+def agent_contradictions(agent: AgentSettings) -> Iterator[Problem]:
+    """Finds what does not go together in agent.toml, and files it names that cannot be read."""
+    worker = agent.worker
+    if worker.retry_seconds_max < worker.retry_seconds_min:
+        least = f"at least worker.retry_seconds_min = {worker.retry_seconds_min}"
+        yield Problem(AGENT_FILE, "worker.retry_seconds_max", str(worker.retry_seconds_max), least)
+    yield from _listener_tls(agent.listener)
+    yield from _database(agent.storage)
+
+
+def _listener_tls(listener: ListenerSettings) -> Iterator[Problem]:
+    tls = listener.tls
+    if tls is None:
+        return
+    if tls.require_client_certificate and tls.ca_file is None:
+        needed = "the authorities of the client certificates, since require_client_certificate = true"
+        yield Problem(AGENT_FILE, "listener.tls.ca_file", '""', needed)
+    for key in ("certificate_file", "key_file", "ca_file"):
+        yield from _unreadable(AGENT_FILE, f"listener.tls.{key}", getattr(tls, key))
+
+
+def _database(storage: StorageSettings) -> Iterator[Problem]:
+    password = storage.database_password
+    if password is None:
+        return
+    if not urlsplit(storage.database_url).username:
+        user = 'a PostgreSQL URL with a user ("postgresql://user@host/database"), since there is a password'
+        yield Problem(AGENT_FILE, "storage.database_url", quoted(storage.database_url), user)
+    try:
+        password.reveal()
+    except LookupError as error:
+        yield Problem(AGENT_FILE, "storage.database_password", "", f"a password ({error})")
+
+
+def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
+    """Finds what does not go together in peers.toml, and files it names that cannot be read."""
+    yield from _named_once("sender", "ae_title", [one.ae_title for one in peers.senders])
+    yield from _named_once("destination", "name", [one.name for one in peers.destinations])
+    for number, destination in enumerate(peers.destinations, start=1):
+        if destination.tls is not None:
+            yield from _destination_tls(f"destination[{number}].tls", destination.tls)
+
+
+def _named_once(table: str, key: str, names: Sequence[str]) -> Iterator[Problem]:
+    for number, name in enumerate(names, start=1):
+        first = names.index(name) + 1
+        if first < number:
+            other = f"another {key} than that of {table}[{first}]"
+            yield Problem(PEERS_FILE, f"{table}[{number}].{key}", quoted(name), other)
+
+
+def _destination_tls(place: str, tls: DestinationTlsSettings) -> Iterator[Problem]:
+    if (tls.certificate_file is None) != (tls.key_file is None):
+        missing = "certificate_file" if tls.certificate_file is None else "key_file"
+        yield Problem(PEERS_FILE, f"{place}.{missing}", "", "a path: a certificate and its key go together")
+    for key in ("ca_file", "certificate_file", "key_file"):
+        yield from _unreadable(PEERS_FILE, f"{place}.{key}", getattr(tls, key))
+
+
+def reading_contradictions(reading: ReadingSettings) -> Iterator[Problem]:
+    """Finds what does not go together in reading.toml."""
+    engine = reading.engine
+    if engine.model_folder is not None and not engine.accepted_licence.strip():
+        licence = (
+            "the licence of the weights in engine.model_folder, "
+            'written by the person who has accepted it, such as "CC-BY-NC-4.0"'
+        )
+        yield Problem(READING_FILE, "engine.accepted_licence", quoted(engine.accepted_licence), licence)
+
+
+def contradictions_between(agent: AgentSettings, peers: PeersSettings) -> Iterator[Problem]:
+    """Finds what does not go together between the files."""
+    host = agent.listener.host
+    everybody_by_default = peers.accept_any_sender and "accept_any_sender" not in peers.model_fields_set
+    if everybody_by_default and not is_loopback(host):
+        known = (
+            "at least one [[sender]], or accept_any_sender = true, "
+            f"since agent.toml opens the port to the network (listener.host = {quoted(host)})"
+        )
+        yield Problem(PEERS_FILE, "sender", "", known)
+    if not peers.accept_any_sender and not peers.senders:
+        someone = "at least one [[sender]], since accept_any_sender = false lets nobody else send"
+        yield Problem(PEERS_FILE, "sender", "", someone)
+    for number, destination in enumerate(peers.destinations, start=1):
+        if _is_ourselves(destination, agent.listener):
+            other = "another system: host and port are those of this agent's own listener"
+            yield Problem(PEERS_FILE, f"destination[{number}].port", str(destination.port), other)
+
+
+def _is_ourselves(destination: DestinationSettings, listener: ListenerSettings) -> bool:
+    if destination.port != listener.port:
+        return False
+    we_hear_loopback = is_loopback(listener.host) or listener.host in _EVERY_INTERFACE
+    return destination.host == listener.host or (is_loopback(destination.host) and we_hear_loopback)
+
+
+def _unreadable(file: str, key: str, path: Path | None) -> Iterator[Problem]:
+    if path is None:
+        return
+    try:
+        with path.open("rb"):
+            return
+    except OSError as error:
+        yield Problem(file, key, quoted(str(path)), f"a file that we can read ({error.strerror})")

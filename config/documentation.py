@@ -1,0 +1,157 @@
+"""Writes docs/settings.md and the example files from the settings themselves, so that they cannot disagree.
+
+Run `python -m config.documentation` after a change; a test fails while they are stale.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from config.effective import toml_value
+from config.loading import FILES
+from config.wording import expectation, fields_by_key, holds_tables, is_list, key_of, table_in
+
+COMMENT_COLUMNS = 100
+
+EXAMPLES: dict[str, str] = {
+    "storage.database_password": '{ env = "PREREAD_DATABASE_PASSWORD" }',
+    "listener.tls.certificate_file": '"tls/preread.pem"',
+    "listener.tls.key_file": '"tls/preread.key"',
+    "listener.tls.ca_file": '"tls/hospital-ca.pem"',
+    "sender.ae_title": '"XRAY1"',
+    "sender.addresses": '["10.1.2.0/24"]',
+    "accept_any_sender": "false",
+    "destination.name": '"archive"',
+    "destination.ae_title": '"ARCHIVE"',
+    "destination.host": '"10.1.2.3"',
+    "destination.port": "104",
+    "destination.outputs": '["report_sr", "findings_sr", "presentation_state"]',
+    "destination.tls.ca_file": '"tls/hospital-ca.pem"',
+}
+"""What the examples show where the default is nothing to look at."""
+
+COMMENTED_OUT = ("listener.tls", "destination.tls", "storage.database_password")
+"""What the examples only show: it needs files or a database that a first run has not."""
+
+
+@cache
+def field_documents(model: type[BaseModel]) -> dict[str, str]:
+    """Reads the text under each field of a model from its source, as one paragraph, by TOML key."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(definition, ast.ClassDef)
+    texts: dict[str, str] = {}
+    for statement, following in zip(definition.body, definition.body[1:], strict=False):
+        match statement, following:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                texts[key_of(name, model.model_fields[name])] = " ".join(text.split())
+    return texts
+
+
+def _default(field: FieldInfo) -> str | None:
+    """Writes the default as TOML; None if there is none to write."""
+    hangs_on_another = field.default_factory is not None
+    return None if field.is_required() or hangs_on_another else toml_value(field.default)
+
+
+def _header(field: FieldInfo, full: str) -> str:
+    return f"[[{full}]]" if is_list(field) else f"[{full}]"
+
+
+def _sections(
+    model: type[BaseModel], prefix: str = ""
+) -> Iterator[tuple[str, FieldInfo | None, type[BaseModel]]]:
+    """Walks the tables of a file: its top, then each header, as (full key, field, model)."""
+    if not prefix:
+        yield "", None, model
+    for key, field in fields_by_key(model).items():
+        table = table_in(field.annotation)
+        if table is not None and holds_tables(field):
+            yield prefix + key, field, table
+            yield from _sections(table, f"{prefix}{key}.")
+
+
+def _plain_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {key: field for key, field in fields_by_key(model).items() if not holds_tables(field)}
+
+
+def settings_page() -> str:
+    """Writes docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        "Three files in one folder, by who edits them. Each may be missing; then its defaults hold, and",
+        "without a folder preread serves this machine alone. They are read at the start: restart to change.",
+        "`preread check` tells every mistake at once. Relative paths start at the folder. No password is",
+        'ever written in one of them: say where it is, `{ env = "NAME" }` or `{ file = "path" }`.',
+        "",
+        "Written by `python -m config.documentation`; commented files to start from are in `config/example`.",
+    ]
+    for file, model in FILES.items():
+        lines += ["", f"## {file}", "", _first_words(model)]
+        for full, field, table in _sections(model):
+            lines += _section_of_page(full, field, table)
+    return "\n".join(lines) + "\n"
+
+
+def _section_of_page(full: str, field: FieldInfo | None, table: type[BaseModel]) -> Iterator[str]:
+    fields = _plain_fields(table)
+    if field is not None:
+        yield from ("", f"### {_header(field, full)}", "", _first_words(table))
+    for key, one in fields.items():
+        default = _default(one)
+        without = "must be written" if one.is_required() else "may be left out"
+        written = f"default `{default}`" if default is not None else without
+        yield from ("", f"**`{key}`** · {written} · {expectation(one)}", "", field_documents(table)[key])
+
+
+def _first_words(model: type[BaseModel]) -> str:
+    return " ".join((inspect.getdoc(model) or "").split())
+
+
+def example_file(file: str) -> str:
+    """Writes one file of config/example: every key there, its reason, and its default where it has one."""
+    model = FILES[file]
+    lines = _comment(f"{_first_words(model)} Every key is here; those you leave out keep the value shown.")
+    for full, field, table in _sections(model):
+        lines += _section_of_example(full, field, table)
+    return "\n".join(lines) + "\n"
+
+
+def _section_of_example(full: str, field: FieldInfo | None, table: type[BaseModel]) -> Iterator[str]:
+    mark = "#" if full in COMMENTED_OUT else ""
+    if field is not None:
+        yield from ("", "", *_comment(_first_words(table)), mark + _header(field, full))
+    for key, one in _plain_fields(table).items():
+        place = f"{full}.{key}" if full else key
+        text = f"{field_documents(table)[key]} Expects {expectation(one)}."
+        only_shown = "#" if place in COMMENTED_OUT else mark
+        yield from ("", *_comment(text), f"{only_shown}{key} = {EXAMPLES.get(place) or _default(one)}")
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(
+        text, COMMENT_COLUMNS, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
+
+
+def pages(root: Path) -> dict[Path, str]:
+    """Gives every file that this module writes below the root of the project, with its text."""
+    examples: dict[Path, str] = {root / "config" / "example" / name: example_file(name) for name in FILES}
+    return {root / "docs" / "settings.md": settings_page()} | examples
+
+
+def main() -> None:
+    """Writes them."""
+    for path, text in pages(Path(__file__).parent.parent).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

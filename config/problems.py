@@ -1,0 +1,39 @@
+"""A mistake in the settings, told so that the administrator can put it right without asking anybody."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake.
+
+    Attributes:
+        file: name of the file inside the config folder, or the folder itself.
+        key: "listener.port", "destination[2].host" (the first is 1), "line 3, column 8", or "" for all of it.
+        value: what is written there, short and without secrets; "" if nothing is.
+        expected: what should be there, as the end of "expected ...".
+    """
+
+    file: str
+    key: str
+    value: str
+    expected: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}: {self.key}" if self.key else self.file
+        return f"{place}{f' = {self.value}' if self.value else ''}: expected {self.expected}"
+
+
+class ConfigError(Exception):
+    """The settings cannot be used.
+
+    Attributes:
+        problems: every mistake that was found, in the order of the files.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)

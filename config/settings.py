@@ -1,0 +1,89 @@
+"""The whole tree of settings. Everything an administrator may say is a field here, with its reason."""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+
+from config.agent_settings import (
+    AgentSettings,
+    DeviceSettings,
+    ListenerSettings,
+    ListenerTlsSettings,
+    LogSettings,
+    StorageSettings,
+    WorkerSettings,
+)
+from config.peers_settings import (
+    DestinationSettings,
+    DestinationTlsSettings,
+    PeersSettings,
+    SenderSettings,
+)
+from config.reading_settings import (
+    EngineSettings,
+    OutputSettings,
+    PriorSettings,
+    ReaderSettings,
+    ReadingSettings,
+    StudySettings,
+)
+from config.values import Frozen, OutputKind, Secret
+
+__all__ = [
+    "AgentSettings",
+    "DestinationSettings",
+    "DestinationTlsSettings",
+    "DeviceSettings",
+    "EngineSettings",
+    "ListenerSettings",
+    "ListenerTlsSettings",
+    "LogSettings",
+    "OutputKind",
+    "OutputSettings",
+    "PeersSettings",
+    "PriorSettings",
+    "ReaderSettings",
+    "ReadingSettings",
+    "Secret",
+    "SenderSettings",
+    "Settings",
+    "StorageSettings",
+    "StudySettings",
+    "WorkerSettings",
+]
+
+
+class Settings(Frozen):
+    """All settings of one run. `Settings()` is a working agent for this machine alone.
+
+    Attributes:
+        folder: the config folder they were read from, or None if these are the defaults.
+    """
+
+    agent: AgentSettings = AgentSettings()
+    peers: PeersSettings = PeersSettings()
+    reading: ReadingSettings = ReadingSettings()
+    folder: Path | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies these settings: "sha256:<hex>" over all values but the folder; stored with each Reading.
+
+        Passwords have no part in it: a Secret holds only the place where one is.
+        """
+        values = self.model_dump(mode="json", exclude={"folder"})
+        return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def outputs_of(self, destination: DestinationSettings) -> tuple[OutputKind, ...]:
+        """Names the kinds of object that a destination gets."""
+        return destination.outputs or self.reading.outputs.defaults
+
+    def outputs_wanted(self) -> tuple[OutputKind, ...]:
+        """Names every kind that has to be made: what any destination gets; without one, the defaults."""
+        wanted = [kind for destination in self.peers.destinations for kind in self.outputs_of(destination)]
+        return tuple(dict.fromkeys(wanted)) or self.reading.outputs.defaults
+
+    def destination(self, name: str) -> DestinationSettings | None:
+        """Finds a destination by its name; None if it is no longer in the settings."""
+        return next((one for one in self.peers.destinations if one.name == name), None)

@@ -1,0 +1,287 @@
+from pathlib import Path
+
+import pytest
+
+from config.loading import ConfigError, effective, load
+
+
+def a_folder(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (folder / f"{name}.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def problems(folder: Path, **files: str) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        load(a_folder(folder, **files))
+    return [str(problem) for problem in refused.value.problems]
+
+
+def test_without_a_folder_the_defaults_hold():
+    assert load(None).folder is None
+
+
+def test_a_file_that_is_not_there_leaves_its_defaults(tmp_path):
+    settings = load(a_folder(tmp_path, agent="[listener]\nport = 104\n"))
+
+    assert settings.agent.listener.port == 104
+    assert settings.reading.study.settle_seconds == 60
+    assert settings.folder == tmp_path
+
+
+def test_a_value_out_of_range_is_told_with_file_key_value_and_range(tmp_path):
+    assert problems(tmp_path, agent="[listener]\nport = 99999\n") == [
+        "agent.toml: listener.port = 99999: expected a whole number from 1 to 65535"
+    ]
+
+
+def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
+    told = problems(
+        tmp_path,
+        agent='[listener]\nport = "high"\nhots = "x"\n[worker]\nattempts_max = 0\n',
+        peers='[[destination]]\nname = "a b"\nport = 104\n',
+        reading='[study]\nsettle_seconds = "soon"\ncomplete_when_views = ["side"]\n',
+    )
+
+    assert [problem.split(" = ")[0].split(": expected")[0] for problem in told] == [
+        "agent.toml: listener.port",
+        "agent.toml: listener.hots",
+        "agent.toml: worker.attempts_max",
+        "peers.toml: destination[1].name",
+        "peers.toml: destination[1].ae_title",
+        "peers.toml: destination[1].host",
+        "reading.toml: study.settle_seconds",
+        "reading.toml: study.complete_when_views[1]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "meant"),
+    [
+        ("agent", "[listener]\nprot = 104\n", "listener.port"),
+        ("agent", "port = 104\n", "listener.port"),
+        ("agent", "[listner]\nport = 104\n", "listener"),
+        ("agent", "settle_seconds = 5\n", "study.settle_seconds in reading.toml"),
+        ("peers", '[[senders]]\nae_title = "A"\n', "sender"),
+        (
+            "peers",
+            '[[destination]]\nname="a"\nae_title="A"\nhost="h"\nport=1\noutput=[]\n',
+            "destination.outputs",
+        ),
+        ("reading", "[engine]\nmodel_foldr = 'x'\n", "engine.model_folder"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_one_that_was_meant(tmp_path, file, text, meant):
+    (told,) = problems(tmp_path, **{file: text})
+
+    assert told.endswith(f"expected a known key; did you mean {meant}?")
+
+
+def test_a_key_like_no_other_is_refused_without_a_guess(tmp_path):
+    assert problems(tmp_path, agent="qwertz = 1\n") == ["agent.toml: qwertz: expected a known key"]
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("[listener\nport = 1\n", "agent.toml: line 1, column 10: expected valid TOML"),
+        ("[listener]\nport = \n", "agent.toml: line 2, column 8: expected valid TOML"),
+        ("[log]\nlevel = 'info'\n[log]\n", "agent.toml: line 3, column 5: expected valid TOML"),
+        ('[log]\nlevel = "info', "agent.toml: line 2: expected valid TOML"),
+        ("a = " + "[" * 5000, "agent.toml: expected lists and tables that are not nested"),
+        ("a = " + "9" * 5000, "agent.toml: expected numbers with fewer digits"),
+        ("#" * 300_000, "agent.toml: expected a file of at most 262144 bytes"),
+    ],
+)
+def test_a_file_that_is_no_toml_is_told_with_its_line(tmp_path, text, start):
+    (told,) = problems(tmp_path, agent=text)
+
+    assert told.startswith(start)
+
+
+def test_a_file_that_is_not_utf8_is_told_with_its_line(tmp_path):
+    (tmp_path / "agent.toml").write_bytes("[device]\ninstitution_name = 'Klinik für'\n".encode("latin-1"))
+
+    with pytest.raises(ConfigError, match=r"agent\.toml: line 2: expected UTF-8 text"):
+        load(tmp_path)
+
+
+def test_the_byte_order_mark_of_a_windows_editor_does_no_harm(tmp_path):
+    (tmp_path / "agent.toml").write_bytes(b"\xef\xbb\xbf[listener]\r\nport = 104\r\n")
+
+    assert load(tmp_path).agent.listener.port == 104
+
+
+def test_a_file_that_cannot_be_read_is_told_beside_the_mistakes_of_the_others(tmp_path):
+    (tmp_path / "agent.toml").mkdir()
+
+    told = problems(tmp_path, reading="[study]\nsettle_seconds = 0\n")
+
+    assert told[0] == "agent.toml: expected a file that we can read (Is a directory)"
+    assert told[1].startswith("reading.toml: study.settle_seconds = 0")
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="expected a folder that we can read"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_misspelt_file_name_is_told_and_does_not_leave_the_defaults_in_force(tmp_path):
+    told = problems(tmp_path, peer="x = 1\n")
+
+    assert told == [
+        f"{tmp_path}: expected a folder with at least one of agent.toml, peers.toml, reading.toml",
+        "peer.toml: expected no other TOML file than agent.toml, peers.toml, reading.toml here",
+    ]
+
+
+def test_relative_paths_start_at_the_config_folder_written_or_not(tmp_path):
+    text = '[engine]\nmodel_folder = "weights"\naccepted_licence = "CC-BY-NC-4.0"\n'
+
+    settings = load(a_folder(tmp_path, reading=text))
+
+    assert settings.reading.engine.model_folder == tmp_path / "weights"
+    assert settings.agent.storage.folder == tmp_path / "preread-data"
+
+
+def test_a_sender_list_is_wanted_as_soon_as_the_port_is_open_to_the_network(tmp_path):
+    (told,) = problems(tmp_path, agent='[listener]\nhost = "0.0.0.0"\n')
+
+    assert told == (
+        "peers.toml: sender: expected at least one [[sender]], or accept_any_sender = true, "
+        'since agent.toml opens the port to the network (listener.host = "0.0.0.0")'
+    )
+
+
+@pytest.mark.parametrize("peers", ['[[sender]]\nae_title = "XRAY1"\n', "accept_any_sender = true\n"])
+def test_an_open_port_with_senders_or_the_admins_word_is_fine(tmp_path, peers):
+    assert load(a_folder(tmp_path, agent='[listener]\nhost = "0.0.0.0"\n', peers=peers))
+
+
+def test_an_agent_to_which_nobody_may_send_is_a_mistake(tmp_path):
+    (told,) = problems(tmp_path, peers="accept_any_sender = false\n")
+
+    assert told.startswith("peers.toml: sender: expected at least one [[sender]]")
+
+
+def test_names_of_destinations_and_ae_titles_of_senders_are_given_once(tmp_path):
+    destination = '[[destination]]\nname = "pacs"\nae_title = "P"\nhost = "h"\nport = 1\n'
+    sender = '[[sender]]\nae_title = "XRAY1"\n'
+
+    told = problems(tmp_path, peers=destination * 2 + sender * 2)
+
+    assert told == [
+        'peers.toml: sender[2].ae_title = "XRAY1": expected another ae_title than that of sender[1]',
+        'peers.toml: destination[2].name = "pacs": expected another name than that of destination[1]',
+    ]
+
+
+def test_a_destination_that_is_this_agent_is_a_loop(tmp_path):
+    peers = '[[destination]]\nname = "me"\nae_title = "PREREAD"\nhost = "localhost"\nport = 11112\n'
+
+    (told,) = problems(tmp_path, peers=peers)
+
+    assert told.startswith("peers.toml: destination[1].port = 11112: expected another system")
+
+
+def test_a_model_other_than_the_demo_needs_the_accepted_licence(tmp_path):
+    (told,) = problems(tmp_path, reading='[engine]\nmodel_folder = "weights"\n')
+
+    assert told.startswith('reading.toml: engine.accepted_licence = "": expected the licence of the weights')
+
+
+def test_files_that_tls_needs_are_looked_for(tmp_path):
+    tls = '[listener.tls]\ncertificate_file = "a.pem"\nkey_file = "a.key"\n'
+    (tmp_path / "a.pem").touch()
+
+    told = problems(tmp_path, agent=tls)
+
+    assert told == [
+        'agent.toml: listener.tls.ca_file = "": expected the authorities of the client certificates, '
+        "since require_client_certificate = true",
+        f'agent.toml: listener.tls.key_file = "{tmp_path}/a.key": expected a file that we can read '
+        "(No such file or directory)",
+    ]
+
+
+def test_a_certificate_and_its_key_go_together(tmp_path):
+    (tmp_path / "a.pem").touch()
+    peers = '[[destination]]\nname = "p"\nae_title = "P"\nhost = "h"\nport = 1\n[destination.tls]\n'
+
+    (told,) = problems(tmp_path, peers=peers + 'certificate_file = "a.pem"\n')
+
+    assert (
+        told
+        == "peers.toml: destination[1].tls.key_file: expected a path: a certificate and its key go together"
+    )
+
+
+def test_retries_need_a_range_that_is_one(tmp_path):
+    (told,) = problems(tmp_path, agent="[worker]\nretry_seconds_min = 9\nretry_seconds_max = 3\n")
+
+    assert (
+        told == "agent.toml: worker.retry_seconds_max = 3.0: expected at least worker.retry_seconds_min = 9.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ('[storage]\ndatabase_password = "hunter2"\n', "hunter2"),
+        ('[storage]\ndatabse_password = "hunter2"\n', "hunter2"),
+        ('[storage]\ndatabase_url = "postgresql://u:hunter2@h/d"\n', "hunter2"),
+        ('[storage]\ndatabase_url = "postgresql://u@h/d?password=hunter2"\n', "hunter2"),
+        ('[storage]\ndatabase_url = "mysql://u:hunter2@h"\n', "hunter2"),
+        ('[storage]\nfolder = ["postgresql://u:hunter2@h/d"]\n', "hunter2"),
+        ('[storage.database_password]\nvalue = "hunter2"\n', "hunter2"),
+        ('[listener]\nport = "hunter2-password=hunter2"\n', "=hunter2"),
+    ],
+)
+def test_no_message_repeats_a_password_wherever_it_was_written(tmp_path, text, hidden):
+    told = problems(tmp_path, agent=text)
+
+    assert told
+    assert hidden not in "\n".join(told)
+
+
+def test_a_password_that_is_not_where_it_should_be_is_told_without_it(tmp_path):
+    text = '[storage]\ndatabase_url = "postgresql://u@h/d"\ndatabase_password = { env = "PREREAD_NOT_SET" }\n'
+
+    assert problems(tmp_path, agent=text) == [
+        "agent.toml: storage.database_password: expected a password "
+        "(environment variable PREREAD_NOT_SET is not set)"
+    ]
+
+
+def test_the_effective_settings_are_a_config_again(tmp_path):
+    first = load(
+        a_folder(
+            tmp_path,
+            agent='[device]\ninstitution_name = "Klinik \\"Ä\\" 서울"\n[log]\nfile = "log/a.log"\n',
+            peers='[[sender]]\nae_title = "X"\naddresses = ["10.0.0.0/8"]\n'
+            '[[destination]]\nname = "p"\nae_title = "P"\nhost = "h"\nport = 1\n[destination.tls]\n'
+            '[[destination]]\nname = "q"\nae_title = "Q"\nhost = "h"\nport = 2\n',
+            reading="[study]\nsettle_seconds = 0.2\ncomplete_when_views = []\n",
+        )
+    )
+    blocks = effective(first).split("# ")[1:]
+    again = tmp_path / "again"
+    again.mkdir()
+    for block in blocks:
+        name, _, text = block.partition("\n")
+        (again / name).write_text(text, encoding="utf-8")
+
+    second = load(again)
+
+    assert (second.agent, second.peers, second.reading) == (first.agent, first.peers, first.reading)
+    assert second.digest == first.digest
+
+
+def test_the_effective_settings_show_where_the_password_is_and_never_the_password(tmp_path, monkeypatch):
+    monkeypatch.setenv("DB_PASSWORD", "hunter2")
+    text = '[storage]\ndatabase_url = "postgresql://u@h/d"\ndatabase_password = { env = "DB_PASSWORD" }\n'
+
+    shown = effective(load(a_folder(tmp_path, agent=text)))
+
+    assert 'database_password = { env = "DB_PASSWORD" }' in shown
+    assert "hunter2" not in shown
