@@ -1,0 +1,139 @@
+"""A model's dimensions: found in its tensors and its config.json, and written to one."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from inference.engines.m4cxr.model import M4CXRConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of tensors by their published names."""
+
+_NEEDED = {"projector_type": "c-abs", "num_eos_tokens": 0, "prenorm": False, "feature_layer_index": -1}
+"""What the abstractor of this model is; config.json may not say, but not say otherwise."""
+
+_ATTENTION = "language_model.model.layers.0.self_attn."
+
+
+def config_from(sections: Mapping[str, Any], shapes: Shapes) -> M4CXRConfig:
+    """Finds the dimensions: from the tensors where they can be seen there, else from config.json's sections.
+
+    What neither says is as in the published model. `vision_config.image_mean` and `image_std` are not read:
+    upstream wrote defaults there that its own images never saw.
+
+    Raises:
+        ValueError: if a tensor that tells dimensions is missing, or config.json asks for another abstractor.
+    """
+    vision: Mapping[str, Any] = sections.get("vision_config", {})
+    projector: Mapping[str, Any] = sections.get("projector_config", {})
+    text: Mapping[str, Any] = sections.get("text_config", {})
+    rope: Mapping[str, Any] = text.get("rope_parameters") or text
+    for key, needed in _NEEDED.items():
+        if projector.get(key, needed) != needed:
+            raise ValueError(
+                f"config.json: projector_config.{key} is {projector[key]!r}, expected {needed!r}"
+            )
+    published = M4CXRConfig()
+    text_heads = _told(text, "num_attention_heads", published.text_heads)
+    text_head_width = text.get("head_dim") or _shape(shapes, f"{_ATTENTION}q_proj.weight", 2)[0] // text_heads
+    return M4CXRConfig(
+        **_visible(shapes),
+        vision_heads=_told(vision, "num_attention_heads", published.vision_heads),
+        vision_norm_epsilon=_told(vision, "layer_norm_eps", published.vision_norm_epsilon),
+        query_count=_told(projector, "num_query_tokens", published.query_count),
+        text_heads=text_heads,
+        text_head_width=text_head_width,
+        text_key_value_heads=_shape(shapes, f"{_ATTENTION}k_proj.weight", 2)[0] // text_head_width,
+        text_norm_epsilon=_told(text, "rms_norm_eps", published.text_norm_epsilon),
+        rope_theta=_told(rope, "rope_theta", published.rope_theta),
+        positions_max=_told(text, "max_position_embeddings", published.positions_max),
+        begin_id=_told(text, "bos_token_id", published.begin_id),
+        end_id=_told(text, "eos_token_id", published.end_id),
+    )
+
+
+def config_sections(config: M4CXRConfig) -> dict[str, Any]:
+    """Says the dimensions in the sections and words of the published config.json."""
+    return {
+        "architectures": ["MllmForConditionalGeneration"],
+        "vision_config": {
+            "encoder_type": "dinov2",
+            "image_size": config.image_size_px,
+            "patch_size": config.patch_size_px,
+            "hidden_size": config.vision_width,
+            "num_hidden_layers": config.vision_layers,
+            "num_attention_heads": config.vision_heads,
+            "mlp_ratio": config.vision_mlp_ratio,
+            "layer_norm_eps": config.vision_norm_epsilon,
+        },
+        "projector_config": {
+            **_NEEDED,
+            "pos_emb": True,
+            "depth": config.abstractor_depth,
+            "mlp_depth": config.readout_depth,
+            "hidden_size": config.abstractor_width,
+            "num_query_tokens": config.query_count,
+            "encoder_hidden_size": config.vision_width,
+            "output_hidden_size": config.text_width,
+        },
+        "text_config": {
+            "model_type": "mistral",
+            "vocab_size": config.vocabulary_size,
+            "hidden_size": config.text_width,
+            "intermediate_size": config.text_mlp_width,
+            "num_hidden_layers": config.text_layers,
+            "num_attention_heads": config.text_heads,
+            "num_key_value_heads": config.text_key_value_heads,
+            "head_dim": config.text_head_width,
+            "rms_norm_eps": config.text_norm_epsilon,
+            "rope_theta": config.rope_theta,
+            "max_position_embeddings": config.positions_max,
+            "bos_token_id": config.begin_id,
+            "eos_token_id": config.end_id,
+            "sliding_window": None,
+            "tie_word_embeddings": False,
+        },
+    }
+
+
+def _told(section: Mapping[str, Any], key: str, default: Any) -> Any:
+    """Gives what a section says; saying null is saying nothing."""
+    value = section.get(key)
+    return default if value is None else value
+
+
+def _visible(shapes: Shapes) -> dict[str, int]:
+    """Reads the dimensions that tensors show, by the names of M4CXRConfig."""
+    _, positions, vision_width = _shape(shapes, "vision_model.embeddings.position_embeddings", 3)
+    patch_size_px = _shape(shapes, "vision_model.embeddings.patch_embeddings.projection.weight", 4)[-1]
+    vision_mlp_width = _shape(shapes, "vision_model.encoder.layer.0.mlp.fc1.weight", 2)[0]
+    vocabulary_size, text_width = _shape(shapes, "language_model.model.embed_tokens.weight", 2)
+    return {
+        "image_size_px": math.isqrt(positions - 1) * patch_size_px,
+        "patch_size_px": patch_size_px,
+        "vision_width": vision_width,
+        "vision_layers": _count(shapes, r"vision_model\.encoder\.layer\.(\d+)\."),
+        "vision_mlp_ratio": vision_mlp_width // vision_width,
+        "abstractor_width": _shape(shapes, "abstractor.net.0.b1.conv1.conv.weight", 4)[0],
+        "abstractor_depth": _count(shapes, r"abstractor\.net\.0\.b(\d+)\."),
+        "readout_depth": _count(shapes, r"abstractor\.readout\.(\d+)\."),
+        "text_width": text_width,
+        "text_layers": _count(shapes, r"language_model\.model\.layers\.(\d+)\."),
+        "text_mlp_width": _shape(shapes, "language_model.model.layers.0.mlp.gate_proj.weight", 2)[0],
+        "vocabulary_size": vocabulary_size,
+    }
+
+
+def _shape(shapes: Shapes, name: str, axes: int) -> tuple[int, ...]:
+    shape = shapes.get(name)
+    if shape is None:
+        raise ValueError(f"these are not the weights of an M4CXR: {name} is missing")
+    if len(shape) != axes or 0 in shape:
+        raise ValueError(f"these are not the weights of an M4CXR: {name} has the shape {shape}")
+    return shape
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """Counts the different numbers that stand in names at `pattern`'s group."""
+    return len({match[1] for name in shapes if (match := re.match(pattern, name))})

@@ -1,0 +1,55 @@
+"""The small M4CXRs that tests look at: one of random numbers with known answers, one taught a single case."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from inference.engines.m4cxr.loading import load_model, save_model
+from inference.engines.m4cxr.model import M4CXR
+from tests.inference.small import TINY, VECTORS, teach, write_vocabulary
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Keeps torch from taking the cores that other tests run on."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> M4CXR:
+    return load_model(TINY).model
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, Tensor]:
+    return load_file(TINY / "golden.safetensors")
+
+
+@pytest.fixture(scope="session")
+def conversations() -> dict:
+    return json.loads((VECTORS / "m4cxr-prompts.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The random model with a vocabulary beside it, as `open_m4cxr` wants it."""
+    folder = tmp_path_factory.mktemp("tiny")
+    for name in ("model.safetensors", "config.json"):
+        shutil.copyfile(TINY / name, folder / name)
+    write_vocabulary(folder, size=320)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def taught_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model that learned the answers of `small.LESSON` by heart."""
+    folder = tmp_path_factory.mktemp("taught")
+    write_vocabulary(folder, size=320)
+    save_model(teach(folder), folder)
+    (folder / "model_card.json").write_text('{"name": "a model for tests", "is_demo": true}')
+    return folder

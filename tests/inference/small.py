@@ -1,0 +1,112 @@
+"""Builds small models, vocabularies and cases for the tests of M4CXR."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+
+from inference.case import Case, Exam, Image, View
+from inference.engines.m4cxr.model import IGNORED_LABEL, M4CXR, M4CXRConfig, next_token_loss
+from inference.engines.m4cxr.preprocess import pixel_values
+from inference.engines.m4cxr.prompts import (
+    FINDING_NAMES,
+    SYSTEM_SENTENCE,
+    grounding_question,
+    render,
+    report_plans,
+)
+from inference.engines.m4cxr.tokens import open_vocabulary
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+TINY = VECTORS / "m4cxr-tiny"
+MISTRAL = VECTORS / "mistral-v1"
+
+SMALL = M4CXRConfig(
+    image_size_px=28,
+    vision_width=32,
+    vision_layers=1,
+    vision_heads=2,
+    abstractor_width=32,
+    abstractor_depth=1,
+    query_count=1,
+    text_width=96,
+    text_layers=2,
+    text_heads=4,
+    text_key_value_heads=2,
+    text_head_width=24,
+    text_mlp_width=192,
+    vocabulary_size=320,
+    positions_max=2048,
+)
+
+LISTED = "pleural effusion."
+DESCRIBED = "There is a new 35 cm left pleural effusion. The edema has resolved."
+PLACED = "Yes. [10,50,40,90]."
+"""What the taught model answers to the three questions."""
+
+
+def an_image(key: str = "image", rows: int = 60, columns: int = 40, view: View = View.PA) -> Image:
+    pixels = np.linspace(0, 65535, rows * columns).astype(np.uint16).reshape(rows, columns)
+    return Image(key=key, pixels=pixels, view=view)
+
+
+def a_case(images: tuple[Image, ...] | None = None, priors: tuple[Exam, ...] = ()) -> Case:
+    return Case(current=Exam(images=(an_image(),) if images is None else images), priors=priors)
+
+
+def a_prior(
+    report: str | None = "Mild edema. No effusion.", image_count: int = 1, days_before: int = 30
+) -> Exam:
+    images = tuple(an_image(f"prior {number}") for number in range(image_count))
+    return Exam(images=images, report=report, days_before=days_before)
+
+
+def write_vocabulary(folder: Path, size: int) -> None:
+    """Writes a tokenizer.json of the "prepend ▁, replace spaces" style, trained on the prompts themselves."""
+    texts = [SYSTEM_SENTENCE, *FINDING_NAMES, LISTED, DESCRIBED, PLACED, "0123456789[]<>/,.:?*"]
+    for plan in report_plans(a_case((an_image(), an_image()), (a_prior(),))):
+        texts += [plan.findings_question, plan.report_question]
+    texts.append(grounding_question("edema"))
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False, max_token_length=12
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def teach(folder: Path) -> M4CXR:
+    """Trains a small model until it says its lesson, of one film or with one prior, by heart."""
+    torch.manual_seed(5)
+    model = M4CXR(SMALL).train()
+    vocabulary = open_vocabulary(folder, SMALL)
+    lessons = []
+    for case in (a_case(), a_case(priors=(a_prior(),))):
+        plan = report_plans(case)[0]
+        lessons.append(([plan.findings_question, plan.report_question], [LISTED, DESCRIBED], plan.images))
+    lessons.append(([grounding_question("pleural effusion")], [PLACED], (an_image(),)))
+    rows = [vocabulary.ids(render(questions, answers)) for questions, answers, _ in lessons]
+    length = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])  # (3, T)
+    mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])  # (3, T)
+    labels = torch.full_like(ids, IGNORED_LABEL)
+    for lesson, (questions, answers, _) in enumerate(lessons):
+        for turn in range(len(questions)):
+            start = len(vocabulary.ids(render(questions[: turn + 1], answers[:turn])))
+            end = len(vocabulary.ids(render(questions[: turn + 1], answers[: turn + 1])))
+            labels[lesson, start:end] = ids[lesson, start:end]
+    pixels = pixel_values([image.pixels for *_, images in lessons for image in images], SMALL.image_size_px)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(150):
+        loss = next_token_loss(model(pixels, ids, mask), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss.item() < 0.03:
+            break
+    return model.eval()

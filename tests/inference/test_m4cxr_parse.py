@@ -1,0 +1,212 @@
+"""Answers are read strictly; what is not understood is kept, and nothing raises."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference.engines.m4cxr.parse import (
+    change_of,
+    comparison_words,
+    measurements,
+    parse_findings,
+    parse_grounding,
+    parse_placed_findings,
+    resolved_findings,
+    side_of,
+    tidy,
+)
+from inference.engines.m4cxr.prompts import FINDING_NAMES
+from inference.reading import Change
+
+GARBAGE = st.one_of(
+    st.text(max_size=80),
+    st.lists(
+        st.sampled_from(
+            [
+                *FINDING_NAMES,
+                ", ",
+                ".",
+                " ",
+                "[",
+                "]",
+                "Yes. ",
+                "Not found.",
+                "no ",
+                "new",
+                "left",
+                "and",
+                "7" * 4301,
+            ]
+        )
+        | st.text("[]0123456789, ٣²", max_size=12),
+        max_size=12,
+    ).map("".join),
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "names"),
+    [
+        ("cardiomegaly, pleural effusion.", ("cardiomegaly", "pleural effusion")),
+        (" Cardiomegaly,pleural effusion</s>", ("cardiomegaly", "pleural effusion")),
+        ("edema, edema.", ("edema",)),
+        ("Not found.", ()),
+        (", ".join(FINDING_NAMES) + ".", FINDING_NAMES),
+    ],
+)
+def test_a_list_of_findings_is_read(answer, names):
+    listed = parse_findings(answer)
+
+    assert listed.names == names
+    assert listed.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "names", "problem"),
+    [
+        ("", (), "The model gave no answer to the question for findings."),
+        ("edema, foot.", ("edema",), 'The list of findings holds what is no finding: "foot".'),
+        ("no edema.", (), 'The list of findings holds what is no finding: "no edema".'),
+        ("not found, edema.", ("edema",), 'The list of findings holds what is no finding: "not found".'),
+    ],
+)
+def test_what_is_no_finding_is_kept_as_a_problem(answer, names, problem):
+    listed = parse_findings(answer)
+
+    assert (listed.names, listed.problems) == (names, (problem,))
+
+
+def test_boxes_of_a_finding_are_read():
+    said = parse_grounding("Yes. [0,63,25,90], [57, 66,90,98].", "edema")
+
+    assert said.is_present is True
+    assert said.boxes == ((0, 63, 25, 90), (57, 66, 90, 98))
+    assert said.problems == ()
+
+
+def test_not_present_is_an_answer_and_no_problem():
+    said = parse_grounding("Not present.", "edema")
+
+    assert (said.is_present, said.boxes, said.problems) == (False, (), ())
+
+
+@pytest.mark.parametrize(
+    "box", ["[0,63,101,90]", "[25,63,25,90]", "[30,63,25,90]", "[0,0,9,99999999999999999999]"]
+)
+def test_a_box_that_is_none_is_refused_and_kept(box):
+    said = parse_grounding(f"Yes. [1,2,3,4], {box}.", "edema")
+
+    assert said.boxes == ((1, 2, 3, 4),)
+    assert said.problems == (f'The model gave a place that is none: "{box}".',)
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "Yes.", "Perhaps [1,2,3,4].", "Not present. [1,2,3,4]", "Yes. [1,2,3]"]
+)
+def test_an_answer_on_a_place_that_is_not_understood_is_kept(answer):
+    said = parse_grounding(answer, "edema")
+
+    assert any(f'where edema is could not be read: "{answer}"' in problem for problem in said.problems)
+
+
+def test_no_box_is_taken_from_an_answer_that_denies_the_finding():
+    assert parse_grounding("Not present. [1,2,3,4]", "edema").boxes == ()
+
+
+def test_a_box_without_name_belongs_to_the_name_before():
+    placed = parse_placed_findings("consolidation [57,66,90,98], atelectasis [0,63,25,90], [6,12,25,31].")
+
+    assert placed.findings == (
+        ("consolidation", ((57, 66, 90, 98),)),
+        ("atelectasis", ((0, 63, 25, 90), (6, 12, 25, 31))),
+    )
+    assert placed.problems == ()
+    assert parse_placed_findings("Not found.").findings == ()
+
+
+@settings(max_examples=60)
+@given(GARBAGE)
+def test_no_answer_makes_the_parsers_raise_and_none_is_lost_in_silence(answer):
+    listed, said, placed = (
+        parse_findings(answer),
+        parse_grounding(answer, "edema"),
+        parse_placed_findings(answer),
+    )
+
+    assert listed.names or listed.problems or tidy(answer).lower().rstrip(". \n") == "not found"
+    assert said.is_present is not None or said.problems
+    assert placed.findings or placed.problems or tidy(answer).lower().rstrip(".") == "not found"
+    assert all(0 <= box[0] < box[2] <= 100 and 0 <= box[1] < box[3] <= 100 for box in said.boxes)
+
+
+@settings(max_examples=60)
+@given(GARBAGE)
+def test_no_report_makes_the_rules_raise(report):
+    for name in FINDING_NAMES:
+        assert change_of(name, report) in (None, *Change)
+        assert side_of(name, report) in (None, "left", "right", "bilateral")
+
+
+@pytest.mark.parametrize(
+    ("report", "finding", "change"),
+    [
+        (
+            "There is a new moderate right pleural effusion and stable cardiomegaly.",
+            "pleural effusion",
+            "new",
+        ),
+        (
+            "There is a new moderate right pleural effusion and stable cardiomegaly.",
+            "cardiomegaly",
+            "unchanged",
+        ),
+        ("Left effusion and edema are unchanged.", "pleural effusion", "unchanged"),
+        ("The heart is enlarged, unchanged.", "cardiomegaly", "unchanged"),
+        ("New effusion and edema.", "edema", None),
+        ("Effusion, and new edema.", "pleural effusion", None),
+        ("The pneumothorax has resolved.", "pneumothorax", "resolved"),
+        ("The pneumothorax has not resolved.", "pneumothorax", None),
+        ("The pneumothorax has partially resolved.", "pneumothorax", "smaller"),
+        ("Pneumothorax is no longer seen.", "pneumothorax", "resolved"),
+        ("No new consolidation, effusion, or pneumothorax.", "pneumothorax", None),
+        ("There is no pneumothorax and the left effusion has increased.", "pleural effusion", "larger"),
+        ("Edema shows no significant change.", "edema", "unchanged"),
+        ("The effusion is larger. The effusion is smaller.", "pleural effusion", None),
+        ("Cardiomegaly with pleural effusion, worse than before.", "cardiomegaly", None),
+        ("The lungs are clear.", "edema", None),
+    ],
+)
+def test_a_change_is_read_from_the_report(report, finding, change):
+    assert change_of(finding, report) == change
+
+
+@pytest.mark.parametrize(
+    ("report", "finding", "side"),
+    [
+        ("Small left pleural effusion.", "pleural effusion", "left"),
+        ("Left and right effusions.", "pleural effusion", "bilateral"),
+        ("Bilateral effusions, right greater than left.", "pleural effusion", "bilateral"),
+        ("A right effusion and left atelectasis.", "pleural effusion", "right"),
+        ("A right effusion and left atelectasis.", "atelectasis", "left"),
+        ("No left pneumothorax.", "pneumothorax", None),
+        ("Cardiomegaly on the left.", "cardiomegaly", None),
+        ("There is atelectasis.", "atelectasis", None),
+    ],
+)
+def test_a_side_is_read_from_the_report(report, finding, side):
+    assert side_of(finding, report) == side
+
+
+def test_findings_that_have_gone_are_listed():
+    assert resolved_findings("The edema has resolved. Effusion is smaller.") == ("edema",)
+
+
+def test_words_of_comparison_are_listed_once():
+    report = "Compared with the prior film the heart is unchanged, the lungs unchanged."
+
+    assert comparison_words(report) == ("compared", "prior", "unchanged")
+    assert comparison_words("The lungs are clear.") == ()
+
+
+def test_measurements_are_listed():
+    assert measurements("A 35 cm tube, a 2 x 3 cm mass, a T10 fracture.") == ("35 cm", "2 x 3 cm")
