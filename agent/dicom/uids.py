@@ -1,0 +1,27 @@
+"""Derives UIDs: the same facts give the same UID, so doing a thing twice makes no twins in the PACS."""
+
+from uuid import UUID, uuid5
+
+_NAMESPACE = UUID("6f7b3c52-8a55-5d0e-9c0b-0d5f6a1c9e84")  # ours alone; changing it renames every result
+
+
+def derived_uid(*parts: str) -> str:
+    """Gives the UID that stands for `parts`, in this order: "2.25." and a name-based UUID as an integer.
+
+    PS3.5 B.2 and RFC 4122 4.3. At most 44 characters. Each part's length goes into the name, so that
+    ("ab", "c") and ("a", "bc") differ.
+
+    Raises:
+        ValueError: if there are no parts; that UID would stand for nothing.
+    """
+    if not parts:
+        raise ValueError("a UID is derived from at least one part")
+    name = "".join(f"{len(part)}:{part}" for part in parts)
+    return f"2.25.{uuid5(_NAMESPACE, name).int}"
+
+
+IMPLEMENTATION_CLASS_UID = derived_uid("preread", "implementation class")
+"""Goes into the file meta of what we write and into our associations (PS3.7 D.3.3.2)."""
+
+IMPLEMENTATION_VERSION_NAME = "PREREAD"
+"""At most 16 characters (PS3.8 D.3.3.2.3)."""

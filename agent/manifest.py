@@ -1,0 +1,145 @@
+"""The Manifest: exactly what the model will see, by UID, and what was passed over; and its JSON. Pure.
+
+It is small and lasts: it answers years later which films a draft was made from. The Reading's JSON is here,
+too, since storage keeps both without understanding either.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from inference.reading import Reading
+
+VERSION = 1
+"""Of the JSON of both. It rises when an older preread could no longer read what a newer one wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestImage:
+    """One image that the model sees.
+
+    Attributes:
+        path: relative to the files folder.
+        view: a value of `inference.case.View`.
+        rows, columns: as stored.
+    """
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    path: str
+    view: str
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestReport:
+    """The text of a prior's report as the model sees it.
+
+    Attributes:
+        text: plain text, paragraphs separated by line feeds.
+        section: which part of the report it is: "findings", "impression" or "whole".
+        sop_instance_uid: of the structured report that it comes from.
+    """
+
+    text: str
+    section: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestExam:
+    """One study as the model sees it.
+
+    Attributes:
+        study_date, study_time: as sent, local.
+        images: frontal ones first.
+        report: None if there is none, and always for the current exam.
+        days_before: whole days before the current exam; 0 for the current one, None if not known.
+    """
+
+    study_instance_uid: str
+    study_date: str
+    study_time: str
+    images: tuple[ManifestImage, ...]
+    report: ManifestReport | None = None
+    days_before: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOverStudy:
+    """An earlier exam that the model does not see, and why."""
+
+    study_instance_uid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What one job shows to the model.
+
+    Attributes:
+        priors: oldest first.
+        indication: why the exam was asked for, or None.
+        passed_over: earlier exams that are not shown.
+        left_out: (SOP Instance UID, sentence) of images of the current study that are not shown.
+        complete_because: why the study was called complete, a sentence.
+        notes: sentences for the radiologist on how this came together.
+    """
+
+    current: ManifestExam
+    priors: tuple[ManifestExam, ...] = ()
+    indication: str | None = None
+    passed_over: tuple[PassedOverStudy, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    complete_because: str = ""
+    notes: tuple[str, ...] = ()
+
+
+_MANIFEST = TypeAdapter(Manifest)
+_READING = TypeAdapter(Reading)
+
+
+def dump_manifest(manifest: Manifest) -> str:
+    """Writes a Manifest as JSON, with the version in it."""
+    return _dump("manifest", _MANIFEST.dump_python(manifest, mode="json"))
+
+
+def load_manifest(text: str) -> Manifest:
+    """Reads what `dump_manifest` wrote.
+
+    Raises:
+        ValueError: if it is no such JSON, or of a version that this preread does not know.
+    """
+    return _MANIFEST.validate_python(_load("manifest", text))
+
+
+def dump_reading(reading: Reading) -> str:
+    """Writes a Reading as JSON, with the version in it."""
+    return _dump("reading", _READING.dump_python(reading, mode="json"))
+
+
+def load_reading(text: str) -> Reading:
+    """Reads what `dump_reading` wrote.
+
+    Raises:
+        ValueError: if it is no such JSON, or of a version that this preread does not know.
+    """
+    return _READING.validate_python(_load("reading", text))
+
+
+def _dump(kind: str, content: Any) -> str:
+    return json.dumps({"version": VERSION, kind: content}, ensure_ascii=False, allow_nan=False)
+
+
+def _load(kind: str, text: str) -> Any:
+    found = json.loads(text)
+    version = found.get("version") if isinstance(found, dict) else None
+    if version != VERSION or kind not in found:
+        raise ValueError(
+            f"this JSON is no {kind} of version {VERSION}, which this preread writes; it has version "
+            f"{version!r}. Was the database last used by a newer preread?"
+        )
+    return found[kind]
