@@ -1,0 +1,151 @@
+"""What the listener lets in: SOP Classes, senders, UIDs. Pure; what is *read* is decided elsewhere."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from storage.records import InstanceRole
+
+_REPORT = InstanceRole.REPORT
+_IMAGE = InstanceRole.IMAGE
+_OTHER = InstanceRole.OTHER
+
+# PS3.4 Table B.5-1, the part of it that can belong to the reading of a chest radiograph.
+SOP_CLASSES: dict[str, tuple[str, InstanceRole]] = {
+    "1.2.840.10008.5.1.4.1.1.1": ("Computed Radiography Image", _IMAGE),
+    "1.2.840.10008.5.1.4.1.1.1.1": ("Digital X-Ray Image - For Presentation", _IMAGE),
+    "1.2.840.10008.5.1.4.1.1.1.1.1": ("Digital X-Ray Image - For Processing", _IMAGE),
+    "1.2.840.10008.5.1.4.1.1.7": ("Secondary Capture Image", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.7.1": ("Multi-frame Single Bit Secondary Capture Image", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.7.2": ("Multi-frame Grayscale Byte Secondary Capture Image", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.7.3": ("Multi-frame Grayscale Word Secondary Capture Image", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.7.4": ("Multi-frame True Color Secondary Capture Image", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.11": ("Basic Text SR", _REPORT),
+    "1.2.840.10008.5.1.4.1.1.88.22": ("Enhanced SR", _REPORT),
+    "1.2.840.10008.5.1.4.1.1.88.33": ("Comprehensive SR", _REPORT),
+    "1.2.840.10008.5.1.4.1.1.88.34": ("Comprehensive 3D SR", _REPORT),
+    "1.2.840.10008.5.1.4.1.1.88.35": ("Extensible SR", _REPORT),
+    "1.2.840.10008.5.1.4.1.1.88.40": ("Procedure Log", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.50": ("Mammography CAD SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.59": ("Key Object Selection Document", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.65": ("Chest CAD SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.67": ("X-Ray Radiation Dose SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.68": ("Radiopharmaceutical Radiation Dose SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.69": ("Colon CAD SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.70": ("Implantation Plan SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.71": ("Acquisition Context SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.72": ("Simplified Adult Echo SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.73": ("Patient Radiation Dose SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.74": ("Planned Imaging Agent Administration SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.75": ("Performed Imaging Agent Administration SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.88.76": ("Enhanced X-Ray Radiation Dose SR", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.11.1": ("Grayscale Softcopy Presentation State", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.11.2": ("Color Softcopy Presentation State", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.11.3": ("Pseudo-Color Softcopy Presentation State", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.11.4": ("Blending Softcopy Presentation State", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.11.5": ("XA/XRF Grayscale Softcopy Presentation State", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.11.8": ("Advanced Blending Presentation State", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.11.12": ("Variable Modality LUT Softcopy Presentation State", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.104.1": ("Encapsulated PDF", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.104.2": ("Encapsulated CDA", _OTHER),
+}
+"""SOP Class UID to its name (without "Storage") and to what an instance of it is to us."""
+
+# PS3.5 9.1: up to 64 characters, components of digits without leading zeros, separated by dots.
+# [0-9], not \d, which also matches digits of other scripts.
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
+_UID_LENGTH_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """One system that may send to us.
+
+    Attributes:
+        ae_title: its calling AE title.
+        addresses: IP addresses or networks (CIDR) it may come from; empty = any.
+    """
+
+    ae_title: str
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SenderRules:
+    """Who may open an association with us.
+
+    Attributes:
+        ae_title: ours.
+        senders: the systems known; their order does not matter.
+        check_called_ae_title: refuse what calls another AE title than ours.
+        accept_any_sender: let in systems that are not in `senders`.
+    """
+
+    ae_title: str
+    senders: Sequence[Sender] = ()
+    check_called_ae_title: bool = True
+    accept_any_sender: bool = False
+
+
+def role_of(sop_class_uid: str) -> InstanceRole:
+    """Says what an instance of a SOP Class is to us. Raises KeyError for one that is not in SOP_CLASSES."""
+    return SOP_CLASSES[sop_class_uid][1]
+
+
+def valid_uid(text: str) -> bool:
+    """Says whether `text` is a UID by PS3.5 9.1; such a text is also safe as a file name."""
+    return len(text) <= _UID_LENGTH_MAX and _UID.fullmatch(text) is not None
+
+
+def sender_problem(
+    calling_ae_title: str, called_ae_title: str, address: str, rules: SenderRules
+) -> str | None:
+    """Says in a sentence why an association is refused, or None if it is welcome.
+
+    Args:
+        calling_ae_title, called_ae_title: as proposed, leading and trailing spaces are ignored (PS3.5 6.2).
+        address: IP address of the sender, without port.
+    """
+    return called_problem(called_ae_title, rules) or calling_problem(calling_ae_title, address, rules)
+
+
+def called_problem(called_ae_title: str, rules: SenderRules) -> str | None:
+    """Says why the called AE title is not ours, or None if it is or nobody asks."""
+    called = called_ae_title.strip()
+    if not rules.check_called_ae_title or called == rules.ae_title:
+        return None
+    return (
+        f'called AE title is "{called}", ours is "{rules.ae_title}". Correct it at the sender, '
+        "or set check_called_ae_title = false in agent.toml."
+    )
+
+
+def calling_problem(calling_ae_title: str, address: str, rules: SenderRules) -> str | None:
+    """Says why a calling AE title at an address may not send to us, or None if it may."""
+    calling = calling_ae_title.strip()
+    known = [sender for sender in rules.senders if sender.ae_title == calling]
+    if not known:
+        if rules.accept_any_sender:
+            return None
+        return (
+            f'calling AE title "{calling}" is not known here. If it may send, add a [[sender]] in peers.toml.'
+        )
+    if any(_comes_from(address, sender.addresses) for sender in known):
+        return None
+    return f'"{calling}" may not send from {address}. If it may, add that to its [[sender]] in peers.toml.'
+
+
+def _comes_from(address: str, networks: Sequence[str]) -> bool:
+    if not networks:
+        return True
+    place = _plain(address)
+    return any(place in ip_network(network, strict=False) for network in networks)
+
+
+def _plain(address: str) -> IPv4Address | IPv6Address:
+    # A socket that listens on "::" shows IPv4 senders as ::ffff:192.0.2.7; the rules say 192.0.2.7.
+    place = ip_address(address.partition("%")[0])
+    if isinstance(place, IPv6Address) and place.ipv4_mapped is not None:
+        return place.ipv4_mapped
+    return place

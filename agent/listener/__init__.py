@@ -1,0 +1,141 @@
+"""The port where images arrive: C-ECHO and C-STORE SCP (PS3.4 Annexes A and B). Bytes in, status out."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import structlog
+from pynetdicom import AE, _config, build_context
+
+from agent.admission import Sender, SenderRules
+from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from agent.listener.commits import Commits
+from agent.listener.contexts import VERIFICATION
+from agent.listener.gate import Gate
+from agent.listener.intake import Intake, Limits, SenderValues, TlsValues
+from agent.listener.server import ListenerRequestHandler, ListenerServer, handshake
+from storage.files import Files
+from storage.index import Index
+from storage.records import Instance
+
+__all__ = ["Listener"]
+
+log = structlog.get_logger()
+
+_SYNCING_THREADS = 4  # more would only queue at the disk
+_THREADS_MAX = 100_000  # pynetdicom's own limit, out of the way: Gate counts better
+
+
+class Listener:
+    """Receives images and answers 0x0000 only for what a power cut cannot take away any more.
+
+    For each object, in this order: bytes to a part-file as they come, fsync, name, fsync of the folder, row
+    in the index (several associations may share one commit), answer. Files lie under
+    `studies/<study>/<series>/<instance>.dcm`: preamble, File Meta Information of ours, the sender's dataset
+    untouched. `Instance.sha256` is of the dataset alone, see `reception.Reception`.
+
+    Args:
+        listener: the port and its limits, `settings.agent.listener`.
+        ae_title: ours.
+        senders: who may send, `settings.peers.sender`.
+        headers: `agent.dicom.headers.read_headers`.
+        clock: gives the time, UTC and aware.
+        on_stored: told of each new instance after its sender was, in the association's thread: be quick.
+        accept_any_sender: let in AE titles that are not in `senders`; None = only while there are none
+            (the configuration allows that on loopback only).
+    """
+
+    def __init__(
+        self,
+        *,
+        listener: Limits,
+        ae_title: str,
+        senders: Sequence[SenderValues],
+        files: Files,
+        index: Index,
+        headers: Callable[..., Any],
+        clock: Callable[[], datetime],
+        on_stored: Callable[[Instance], None] | None = None,
+        accept_any_sender: bool | None = None,
+    ) -> None:
+        _quieten_pynetdicom()
+        rules = SenderRules(
+            ae_title=ae_title,
+            senders=tuple(Sender(sender.ae_title, tuple(map(str, sender.addresses))) for sender in senders),
+            check_called_ae_title=listener.check_called_ae_title,
+            accept_any_sender=not senders if accept_any_sender is None else accept_any_sender,
+        )
+        self._intake = Intake(
+            limits=listener,
+            rules=rules,
+            senders={sender.ae_title: sender for sender in senders},
+            files=files,
+            index=index,
+            commits=Commits(index),
+            syncing=ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="syncing"),
+            headers=headers,
+            clock=clock,
+            on_stored=on_stored,
+        )
+        self._gate = Gate(listener.associations_max)
+        self._server: ListenerServer | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, also where the settings say 0 (any free one)."""
+        if self._server is None:
+            raise RuntimeError("the listener has not been started")
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Opens the port. Raises OSError if it is taken, ssl.SSLError or OSError if a TLS file is no good."""
+        limits = self._intake.limits
+        entity = AE(self._intake.rules.ae_title)
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        entity.maximum_pdu_size = limits.pdu_bytes_max
+        entity.maximum_associations = _THREADS_MAX
+        entity.acse_timeout = limits.negotiation_seconds + 5  # ours comes first and says more
+        entity.dimse_timeout = entity.network_timeout = None  # see ShortPathProvider._patience
+        self._server = entity.make_server(
+            (limits.host, limits.port),
+            contexts=[build_context(VERIFICATION)],  # replaced for each association, see contexts.answer
+            server_class=ListenerServer,
+            request_handler=ListenerRequestHandler,
+            gate=self._gate,
+            intake=self._intake,
+            tls=None if limits.tls is None else _tls_context(limits.tls),
+        )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Takes no more connections, lets objects in hand come to an end, cuts the rest after `seconds`."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.end()
+        cut = self._gate.close(seconds)
+        if cut:
+            log.warning(
+                "associations cut off in the middle of an object", associations=cut, stop_seconds=seconds
+            )
+        self._intake.syncing.shutdown(wait=False)
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+
+def _tls_context(tls: TlsValues) -> Any:
+    return handshake(tls.certificate_file, tls.key_file, tls.ca_file, tls.require_client_certificate)
+
+
+def _quieten_pynetdicom() -> None:
+    """Keeps datasets and identifiers out of pynetdicom's log, for the whole process."""
+    _config.LOG_HANDLER_LEVEL = "none"
+    _config.LOG_REQUEST_IDENTIFIERS = False
+    _config.LOG_RESPONSE_IDENTIFIERS = False

@@ -1,0 +1,90 @@
+"""How many may come in at once, and the way to send everybody home."""
+
+import threading
+from typing import Protocol
+
+
+class Connected(Protocol):
+    """One connection, as the gate sees it."""
+
+    def hurry(self) -> None:
+        """Asks it to end as soon as it is in no message."""
+
+    def cut(self) -> None:
+        """Ends it now."""
+
+
+class Gate:
+    """Counts connections and associations. Safe for several threads.
+
+    A connection is one from its TCP accept to its end; an association one from its acceptance to the start
+    of its release or abort. There may be more of the first, so that connections that only stand there
+    take no association away from anyone.
+
+    Args:
+        associations_max: associations at the same time.
+    """
+
+    def __init__(self, associations_max: int) -> None:
+        self._associations_max = associations_max
+        self.connections_max = 2 * associations_max + 16
+        self._changed = threading.Condition()
+        self._connections = 0
+        self._connected: set[Connected] = set()
+        self._associations: set[Connected] = set()
+        self._is_closing = False
+
+    @property
+    def is_closing(self) -> bool:
+        """True once `close` was called."""
+        return self._is_closing
+
+    def open_connection(self) -> bool:
+        """Counts a new connection in, or says no."""
+        with self._changed:
+            if self._is_closing or self._connections >= self.connections_max:
+                return False
+            self._connections += 1
+            return True
+
+    def close_connection(self, connected: Connected | None = None) -> None:
+        """Counts a connection out."""
+        with self._changed:
+            self._connections -= 1
+            if connected is not None:
+                self._connected.discard(connected)
+                self._associations.discard(connected)
+            self._changed.notify_all()
+
+    def know(self, connected: Connected) -> None:
+        """Remembers a connection that must be told when we stop."""
+        with self._changed:
+            self._connected.add(connected)
+
+    def enter(self, connected: Connected) -> bool:
+        """Counts an association in, or says no; also to one whose connection has just ended."""
+        with self._changed:
+            has_room = len(self._associations) < self._associations_max
+            if self._is_closing or not has_room or connected not in self._connected:
+                return False
+            self._associations.add(connected)
+            return True
+
+    def leave(self, connected: Connected) -> None:
+        """Counts an association out; harmless if it never was in."""
+        with self._changed:
+            self._associations.discard(connected)
+
+    def close(self, seconds: float) -> int:
+        """Lets nobody in, waits for messages in hand, cuts what is left after `seconds`; says how many."""
+        with self._changed:
+            self._is_closing = True
+            for connected in self._connected:
+                connected.hurry()
+            self._changed.wait_for(lambda: not self._connections, seconds)
+            left = list(self._connected)
+        for connected in left:
+            connected.cut()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._connected, 2.0)
+        return len(left)

@@ -1,0 +1,134 @@
+"""What all associations of one listener share, and the one place where a refusal is written down."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+
+from agent.admission import SenderRules
+from agent.listener.commits import Commits
+from storage.files import Files
+from storage.index import Index
+from storage.records import Instance, Refusal
+
+log = structlog.get_logger()
+
+
+class TlsValues(Protocol):
+    """Encryption at the port; what `config.agent_settings.ListenerTlsSettings` holds."""
+
+    @property
+    def certificate_file(self) -> Any: ...
+    @property
+    def key_file(self) -> Any: ...
+    @property
+    def ca_file(self) -> Any: ...
+    @property
+    def require_client_certificate(self) -> bool: ...
+
+
+class Limits(Protocol):
+    """The port and its limits; what `config.agent_settings.ListenerSettings` holds, and documents."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def associations_max(self) -> int: ...
+    @property
+    def instance_bytes_max(self) -> int: ...
+    @property
+    def pdu_bytes_max(self) -> int: ...
+    @property
+    def idle_seconds(self) -> float: ...
+    @property
+    def stall_seconds(self) -> float: ...
+    @property
+    def negotiation_seconds(self) -> float: ...
+    @property
+    def free_bytes_min(self) -> int: ...
+    @property
+    def check_called_ae_title(self) -> bool: ...
+    @property
+    def tls(self) -> TlsValues | None: ...
+
+
+class SenderValues(Protocol):
+    """One `[[sender]]` of peers.toml."""
+
+    @property
+    def ae_title(self) -> str: ...
+    @property
+    def addresses(self) -> Any: ...
+    @property
+    def assume_charset(self) -> str | None: ...
+    @property
+    def default_issuer(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other side of one connection. The AE titles are "" until it has told them.
+
+    Attributes:
+        address: IP address, without port.
+    """
+
+    address: str
+    calling_ae_title: str = ""
+    called_ae_title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Everything behind the port. Safe for several threads, as its parts are.
+
+    Attributes:
+        senders: by calling AE title.
+        syncing: threads in which the disk is waited for.
+        headers: `agent.dicom.headers.read_headers`.
+        on_stored: told of each new instance after its sender was; None = nobody listens.
+    """
+
+    limits: Limits
+    rules: SenderRules
+    senders: Mapping[str, SenderValues]
+    files: Files
+    index: Index
+    commits: Commits
+    syncing: Executor
+    headers: Callable[..., Any]
+    clock: Callable[[], datetime]
+    on_stored: Callable[[Instance], None] | None = None
+
+    def refuse(
+        self, peer: Peer, reason: str, *, sop_instance_uid: str = "", status: int | None = None
+    ) -> None:
+        """Writes down what was not taken and why: one sentence to the log, one row for the operator.
+
+        Args:
+            reason: UIDs, AE titles, addresses and numbers; never patient data.
+            status: the DIMSE status answered; None if there was none to give.
+        """
+        log.warning(
+            "refused",
+            reason=reason,
+            status=None if status is None else f"{status:04X}",
+            calling_ae_title=peer.calling_ae_title,
+            address=peer.address,
+            sop_instance_uid=sop_instance_uid,
+        )
+        self.index.refuse(
+            Refusal(
+                at=self.clock(),
+                calling_ae_title=peer.calling_ae_title,
+                address=peer.address,
+                sop_instance_uid=sop_instance_uid,
+                status=status,
+                reason=reason,
+            )
+        )

@@ -1,0 +1,258 @@
+"""pynetdicom's server, association and socket, with our subclasses put in at its seams."""
+
+import select
+import socket
+import ssl
+import time
+from contextlib import suppress
+from socketserver import BaseServer
+from typing import Any
+
+import structlog
+from pynetdicom.acse import ACSE
+from pynetdicom.association import MODE_ACCEPTOR, Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.transport import (
+    AddressInformation,
+    AssociationSocket,
+    RequestHandler,
+    ThreadedAssociationServer,
+)
+
+from agent.admission import called_problem, calling_problem
+from agent.listener.contexts import answer
+from agent.listener.gate import Gate
+from agent.listener.intake import Intake, Peer
+from agent.listener.short_path import MALFORMED, ShortPathProvider
+from agent.listener.waking import Checkpoint, WakingQueue
+
+log = structlog.get_logger()
+
+# A-ASSOCIATE-RJ (PS3.8 Table 9-21): (result, source, reason).
+_CALLED_NOT_RECOGNIZED = (1, 1, 7)
+_CALLING_NOT_RECOGNIZED = (1, 1, 3)
+_LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+
+
+class PatientSocket(AssociationSocket):
+    """A socket that does not block its thread in reading, and in writing only for so long."""
+
+    send_seconds = 30.0
+    """How long the peer may take no byte of an answer."""
+
+    def send(self, bytestream: bytes) -> None:
+        """Sends all of it, or closes the connection."""
+        rest = memoryview(bytestream)
+        deadline = time.monotonic() + self.send_seconds
+        while rest and self.socket is not None:
+            try:
+                rest = rest[self.socket.send(rest) :]
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                if not self._writable(deadline - time.monotonic()):
+                    self.close()
+            except OSError:
+                self.close()
+
+    def _shutdown_socket(self) -> None:
+        # pynetdicom's own does not close what cannot be shut down any more: each reset loses a descriptor.
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+
+    def _writable(self, seconds: float) -> bool:
+        assert self.socket is not None
+        waiting = select.poll()
+        waiting.register(self.socket.fileno(), select.POLLOUT)
+        return seconds > 0 and bool(waiting.poll(seconds * 1000))
+
+
+class Admission(ACSE):
+    """Association negotiation with our rules before pynetdicom's."""
+
+    def __init__(self, assoc: "ListenerAssociation", gate: Gate, intake: Intake) -> None:
+        super().__init__(assoc)
+        self._gate = gate
+        self._intake = intake
+
+    def negotiate_association(self) -> None:
+        """Rejects whom we do not know or have no room for; negotiates with everybody else."""
+        request = self.requestor.primitive
+        if not isinstance(request, A_ASSOCIATE):
+            return  # the connection ended before it came
+        remote = self.requestor.address_info
+        peer = Peer(
+            remote.address, str(request.calling_ae_title).strip(), str(request.called_ae_title).strip()
+        )
+        self.dul.introduce(peer)
+        rejection, reason = self._rejection(peer)
+        if not reason:
+            reason = self._negotiate()
+            if not reason:
+                self._log_accepted(peer)
+                return
+            self.send_abort(0x02)
+        else:
+            self.send_reject(*rejection)
+        self._intake.refuse(peer, reason)
+        self.assoc.kill()
+
+    def _rejection(self, peer: Peer) -> tuple[tuple[int, int, int], str]:
+        rules = self._intake.rules
+        reason = called_problem(peer.called_ae_title, rules)
+        if reason:
+            return _CALLED_NOT_RECOGNIZED, reason
+        reason = calling_problem(peer.calling_ae_title, peer.address, rules)
+        if reason:
+            return _CALLING_NOT_RECOGNIZED, reason
+        if not self._gate.enter(self.dul):
+            associations_max = self._intake.limits.associations_max
+            return (
+                _LOCAL_LIMIT_EXCEEDED,
+                f"associations_max = {associations_max} of agent.toml are open already",
+            )
+        return _LOCAL_LIMIT_EXCEEDED, ""
+
+    def _negotiate(self) -> str:
+        try:
+            proposed = self.requestor.primitive.presentation_context_definition_list
+            self.acceptor.supported_contexts = answer(proposed)
+            super().negotiate_association()
+        except MALFORMED as error:
+            return f"the association request cannot be negotiated: {type(error).__name__}"
+        return ""
+
+    def _log_accepted(self, peer: Peer) -> None:
+        refused = [str(context.abstract_syntax) for context in self.assoc.rejected_contexts]
+        log.info(
+            "association accepted",
+            calling_ae_title=peer.calling_ae_title,
+            address=peer.address,
+            contexts=len(self.assoc.accepted_contexts),
+            refused_sop_classes=refused,
+        )
+
+
+class ListenerAssociation(Association):
+    """An acceptor whose threads wait for reasons and whose data takes the short path."""
+
+    def __init__(self, ae: Any, gate: Gate, intake: Intake, address: str) -> None:
+        super().__init__(ae, MODE_ACCEPTOR)
+        self._reactor_checkpoint = Checkpoint()
+        self._reactor_checkpoint.set()
+        self.acse = Admission(self, gate, intake)
+        self.dul = ShortPathProvider(self, gate, intake, address)
+        self.dul.to_user_queue = WakingQueue(self._reactor_checkpoint.set)
+        self.dimse.msg_queue = WakingQueue(self._reactor_checkpoint.set)
+        self.daemon = True
+        self.dul.daemon = True
+
+    def kill(self) -> None:
+        """Ends the association's loop (called by pynetdicom, from its own thread or another)."""
+        self._kill = True
+        super().kill()
+
+
+class ListenerRequestHandler(RequestHandler):
+    """Makes the association for one connection."""
+
+    server: "ListenerServer"
+
+    def _create_association(self) -> Association:
+        server = self.server
+        address = str(self.client_address[0])
+        assoc = ListenerAssociation(self.ae, server.gate, server.intake, address)
+        assoc._server = server
+        assoc.name = f"AcceptorThread@{address}"
+        assoc.set_socket(PatientSocket(assoc, client_socket=self.request))
+        assoc.acceptor.maximum_length = self.ae.maximum_pdu_size
+        assoc.acceptor.ae_title = server.ae_title
+        assoc.acceptor.address_info = self.local
+        assoc.acceptor.implementation_class_uid = self.ae.implementation_class_uid
+        assoc.acceptor.implementation_version_name = self.ae.implementation_version_name
+        assoc.requestor.address_info = AddressInformation.from_tuple(self.client_address)
+        server.gate.know(assoc.dul)
+        return assoc
+
+
+class ListenerServer(ThreadedAssociationServer):
+    """Accepts connections; a TLS handshake is done in the connection's own thread and against the clock."""
+
+    request_queue_size = 128
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(
+        self, *args: Any, gate: Gate, intake: Intake, tls: ssl.SSLContext | None, **keywords: Any
+    ) -> None:
+        self.gate = gate
+        self.intake = intake
+        self.tls = tls
+        super().__init__(*args, **keywords)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accepts, and nothing else: pynetdicom would shake hands here, while everybody else waits."""
+        connection, address = self.socket.accept()
+        # Without it each answer may wait 40 ms for the peer's delayed acknowledgement of the one before.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Says no to a connection above the limit; it is closed without a word, to the log once."""
+        if self.gate.open_connection():
+            return True
+        log.warning(
+            "connection closed at once", connections_max=self.gate.connections_max, address=client_address[0]
+        )
+        return False
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Shakes hands, then starts the association; in the connection's own thread."""
+        try:
+            connection = self._shake_hands(request) if self.tls is not None else request
+            connection.setblocking(False)
+            super().finish_request(connection, client_address)
+        except OSError as error:
+            self.gate.close_connection()
+            self._note_failure(str(client_address[0]), error)
+            self.shutdown_request(request)
+
+    def end(self) -> None:
+        """Stops accepting and closes the port. Not `shutdown`, which expects AE.start_server."""
+        BaseServer.shutdown(self)
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says what went wrong before an association began; socketserver would print it."""
+        self.gate.close_connection()
+        log.exception("connection failed", address=client_address[0])
+
+    def _shake_hands(self, request: socket.socket) -> ssl.SSLSocket:
+        assert self.tls is not None
+        request.settimeout(self.intake.limits.negotiation_seconds)
+        return self.tls.wrap_socket(request, server_side=True)
+
+    def _note_failure(self, address: str, error: OSError) -> None:
+        if isinstance(error, TimeoutError):
+            seconds = self.intake.limits.negotiation_seconds
+            self.intake.refuse(Peer(address), f"no TLS handshake within negotiation_seconds = {seconds:g}")
+        elif isinstance(error, ssl.SSLError):
+            self.intake.refuse(
+                Peer(address), f"TLS handshake failed: {error.reason or error.__class__.__name__}"
+            )
+        else:
+            log.info("connection ended before it began", address=address)
+
+
+def handshake(
+    certificate_file: Any, key_file: Any, ca_file: Any, require_client_certificate: bool
+) -> ssl.SSLContext:
+    """Gives the TLS context of the port: 1.2 or newer, with client certificates if asked for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate_file, key_file)
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    if require_client_certificate:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

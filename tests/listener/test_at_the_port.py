@@ -1,0 +1,148 @@
+"""Who may come in, how many at once, and what is agreed upon."""
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage
+
+from config.peers_settings import SenderSettings
+from tests.listener.conftest import Inbox, StartListener, a_cr, await_that
+from tests.listener.wire import ABORT, ASSOCIATE_RJ, CR, EXPLICIT, RawSender, associate_request
+
+SENDERS = (
+    SenderSettings(ae_title="ROOM_3", addresses=("127.0.0.0/8",)),
+    SenderSettings(ae_title="ELSEWHERE", addresses=("192.0.2.7",)),
+)
+
+
+def rejection(inbox: Inbox, calling: str, called: str) -> tuple[int, int, int]:
+    """(result, source, reason) of the rejection of an association (PS3.8 Table 9-21)."""
+    with RawSender(inbox.port) as sender:
+        sender.socket.sendall(associate_request({1: (CR, [EXPLICIT])}, calling, called))
+        kind, content = sender.read_pdu()
+    assert kind == ASSOCIATE_RJ
+    return content[1], content[2], content[3]
+
+
+def test_a_known_sender_from_its_address_is_welcome(start: StartListener) -> None:
+    inbox = start(senders=SENDERS)
+
+    with RawSender(inbox.port).associate(calling="ROOM_3") as sender:
+        assert sender.store(*reversed(a_cr())).status == 0x0000
+
+
+def test_an_unknown_calling_ae_title_is_rejected(start: StartListener) -> None:
+    inbox = start(senders=SENDERS)
+
+    assert rejection(inbox, "STRANGER", "PREREAD") == (1, 1, 3)
+    assert inbox.the_refusal().reason.startswith('calling AE title "STRANGER" is not known here')
+
+
+def test_a_known_sender_from_another_address_is_rejected(start: StartListener) -> None:
+    inbox = start(senders=SENDERS)
+
+    assert rejection(inbox, "ELSEWHERE", "PREREAD") == (1, 1, 3)
+    assert inbox.the_refusal().reason.startswith('"ELSEWHERE" may not send from 127.0.0.1')
+
+
+def test_an_association_for_somebody_else_is_rejected(inbox: Inbox) -> None:
+    assert rejection(inbox, "ROOM_3", "ARCHIVE") == (1, 1, 7)
+    assert inbox.the_refusal().reason.startswith('called AE title is "ARCHIVE", ours is "PREREAD"')
+
+
+def test_nobody_asks_for_the_called_ae_title_if_told_not_to(start: StartListener) -> None:
+    inbox = start(check_called_ae_title=False)
+
+    with RawSender(inbox.port).associate(called="ARCHIVE") as sender:
+        assert sender.store(*reversed(a_cr())).status == 0x0000
+
+
+def test_the_association_above_the_limit_is_rejected_for_now_and_a_free_place_taken(
+    start: StartListener,
+) -> None:
+    inbox = start(associations_max=2)
+    first, second = RawSender(inbox.port).associate(), RawSender(inbox.port).associate()
+
+    assert rejection(inbox, "ROOM_3", "PREREAD") == (2, 3, 2)
+    first.release()
+    with RawSender(inbox.port).associate() as third:
+        assert third.store(*reversed(a_cr())).status == 0x0000
+
+    second.release()
+    assert inbox.the_refusal().reason == "associations_max = 2 of agent.toml are open already"
+
+
+def test_associations_one_after_the_other_never_meet_the_limit(start: StartListener) -> None:
+    inbox = start(associations_max=1)
+
+    for _ in range(20):
+        RawSender(inbox.port).associate().release()
+
+    assert inbox.refusals() == ()
+
+
+def test_connections_that_say_nothing_take_no_association_away(start: StartListener) -> None:
+    inbox = start(associations_max=1, negotiation_seconds=30)
+    silent = [RawSender(inbox.port) for _ in range(5)]
+
+    with RawSender(inbox.port).associate() as sender:
+        assert sender.store(*reversed(a_cr())).status == 0x0000
+
+    for connection in silent:
+        connection.socket.close()
+
+
+def test_the_number_of_connections_is_limited(start: StartListener) -> None:
+    inbox = start(associations_max=1, negotiation_seconds=30)
+    silent = [RawSender(inbox.port) for _ in range(18)]
+
+    with RawSender(inbox.port) as one_more:
+        assert one_more.read_pdu() == (0, b"")
+
+    for connection in silent:
+        connection.socket.close()
+    await_that(lambda: can_associate(inbox))
+
+
+def can_associate(inbox: Inbox) -> bool:
+    with RawSender(inbox.port) as sender:
+        sender.socket.sendall(associate_request({1: (CR, [EXPLICIT])}, "ROOM_3", "PREREAD"))
+        return sender.read_pdu()[0] == 2
+
+
+def test_a_sop_class_that_is_not_ours_is_refused_and_the_others_accepted(inbox: Inbox) -> None:
+    entity = AE("ROOM_3")
+    entity.add_requested_context(CTImageStorage)
+    entity.add_requested_context(CR, EXPLICIT)
+
+    association = entity.associate("127.0.0.1", inbox.port, ae_title="PREREAD")
+    accepted = [context.abstract_syntax for context in association.accepted_contexts]
+    refused = [(context.abstract_syntax, context.result) for context in association.rejected_contexts]
+    association.release()
+
+    assert accepted == [CR]
+    assert refused == [(CTImageStorage, 0x03)]
+
+
+def test_a_request_with_128_contexts_is_answered(inbox: Inbox) -> None:
+    contexts = {
+        2 * number + 1: (CR, [EXPLICIT, "1.2.840.10008.1.2", f"1.2.3.{number}"]) for number in range(128)
+    }
+
+    with RawSender(inbox.port).associate(contexts) as sender:
+        assert len(sender.accepted) == 128
+
+
+@pytest.mark.parametrize("pdu_bytes_max", [16_384, 131_072])
+def test_the_largest_pdu_is_announced(start: StartListener, pdu_bytes_max: int) -> None:
+    inbox = start(pdu_bytes_max=pdu_bytes_max)
+
+    with RawSender(inbox.port).associate() as sender:
+        assert sender.pdu_bytes_max == pdu_bytes_max
+
+
+def test_a_request_without_any_context_leaves_the_listener_alive(inbox: Inbox) -> None:
+    with RawSender(inbox.port) as sender:
+        sender.socket.sendall(associate_request({}, "ROOM_3", "PREREAD"))
+        assert sender.read_pdu()[0] in (2, ABORT, 0)
+
+    assert can_associate(inbox)
