@@ -24,6 +24,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
+from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from config.settings import DestinationSettings
 
 # pynetdicom keeps these in module globals. Identifiers are patient data and never logged; a file is sent
@@ -199,6 +200,8 @@ class Peers:
             return _NoAssociation(problem)
         calling = destination.calling_ae_title or self._ae_title
         ae = _CallingAE(ae_title=calling)
+        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.connection_timeout = destination.connect_seconds
         ae.acse_timeout = destination.connect_seconds
         ae.dimse_timeout = destination.answer_seconds

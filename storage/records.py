@@ -37,7 +37,7 @@ class Instance:
     Attributes:
         number: rises with arrival; 0 until the index has given it one.
         path: relative to the files folder.
-        sha256: of the file, lower-case hex.
+        sha256: of the dataset as it was sent, without the file's own preamble and meta; lower-case hex.
         modality: as sent, "" if absent.
         view_group: "frontal", "lateral", or "" where the header does not tell.
         received_at: UTC, aware.

@@ -1,0 +1,5 @@
+"""`python -m agent` is the command `preread`."""
+
+from agent.cli import main
+
+main()

@@ -1,0 +1,160 @@
+"""The two jobs of the reader's process that need pixels: a Manifest becomes a Case, a Reading becomes objects."""
+
+import hashlib
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Literal
+
+from agent.dicom.headers import Unreadable
+from agent.dicom.opening import read_header_dataset
+from agent.dicom.pixels import load
+from agent.dicom.uids import derived_uid
+from agent.errors import GiveUp
+from agent.manifest import Manifest, ManifestExam
+from agent.outputs import Device, Narrative, Predecessor, Sources, Stamp, build, encode
+from config.settings import Settings
+from inference.case import Case, Exam, Image, View
+from inference.reading import Reading
+from storage.files import Files
+from storage.jobs import Jobs
+from storage.records import Job, ResultObject
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Rendering = Literal["voi", "minmax", "equalised"]
+
+
+def case_of(manifest: Manifest, files: Files, rendering: Rendering) -> tuple[Case, tuple[str, ...]]:
+    """Loads every image of the manifest and renders it for the model.
+
+    Returns:
+        The case, and a sentence for each prior that had to stay out because one of its images cannot be shown.
+
+    Raises:
+        GiveUp: if an image of the current study cannot be shown.
+    """
+    current = Exam(tuple(_images(manifest.current, files, rendering)))
+    priors: list[Exam] = []
+    problems: list[str] = []
+    for prior in manifest.priors:
+        try:
+            images = tuple(_images(prior, files, rendering))
+        except GiveUp as error:
+            problems.append(f"The earlier exam {prior.study_instance_uid} was not shown: {error.reason}.")
+        else:
+            report = prior.report.text if prior.report is not None else None
+            priors.append(Exam(images, report, prior.days_before))
+    return Case(current, tuple(priors), manifest.indication), tuple(problems)
+
+
+def _images(exam: ManifestExam, files: Files, rendering: Rendering) -> list[Image]:
+    loaded = []
+    for one in exam.images:
+        image = load(files.absolute(one.path), rendering=rendering, key=one.sop_instance_uid)
+        loaded.append(
+            Image(image.key, image.pixels, View(one.view), image.row_spacing_mm, image.column_spacing_mm)
+        )
+    return loaded
+
+
+def results_of(
+    job: Job, manifest: Manifest, reading: Reading, files: Files, jobs: Jobs, settings: Settings
+) -> tuple[ResultObject, ...]:
+    """Makes and writes every kind of object that a destination wants; the same job makes the same bytes again."""
+    kinds = settings.outputs_wanted()
+    sources = Sources(
+        current=_headers(manifest.current, files),
+        priors=tuple(header for prior in manifest.priors for header in _headers(prior, files)),
+        pixels=_pixels(manifest, files) if "secondary_capture" in kinds else {},
+        predecessors=_predecessors(job, files, jobs),
+    )
+    narrative, stamp = _narrative(manifest), _stamp(job, settings)
+    made = []
+    for kind in kinds:
+        for dataset in build(kind, sources, reading, narrative, stamp):
+            content = encode(dataset)
+            path = f"results/{job.study_instance_uid}/{dataset.SOPInstanceUID}.dcm"
+            files.put(path, content)
+            digest = hashlib.sha256(content).hexdigest()
+            made.append(
+                ResultObject(
+                    str(dataset.SOPInstanceUID),
+                    str(dataset.SOPClassUID),
+                    job.number,
+                    kind,
+                    path,
+                    digest,
+                    len(content),
+                )
+            )
+    return tuple(made)
+
+
+def _headers(exam: ManifestExam, files: Files) -> "tuple[Dataset, ...]":
+    try:
+        return tuple(read_header_dataset(files.absolute(image.path)) for image in exam.images)
+    except Unreadable as error:
+        raise GiveUp(f"study {exam.study_instance_uid}: {error.reason}") from error
+
+
+def _pixels(manifest: Manifest, files: Files) -> dict[str, Image]:
+    # A picture is for people: always as a viewer would show it, whatever the model was shown.
+    return {image.key: image for image in _images(manifest.current, files, "voi")}
+
+
+def _predecessors(job: Job, files: Files, jobs: Jobs) -> tuple[Predecessor, ...]:
+    return tuple(
+        Predecessor(
+            kind=result.kind,
+            study_instance_uid=job.study_instance_uid,
+            series_instance_uid=str(read_header_dataset(files.absolute(result.path)).SeriesInstanceUID),
+            sop_class_uid=result.sop_class_uid,
+            sop_instance_uid=result.sop_instance_uid,
+        )
+        for result in jobs.previous_results(job.study_instance_uid, job.revision)
+    )
+
+
+def _narrative(manifest: Manifest) -> Narrative:
+    dated = [prior.study_date or "without a date" for prior in manifest.priors]
+    passed_over = [(one.study_instance_uid, one.reason) for one in manifest.passed_over]
+    return Narrative(
+        indication=manifest.indication,
+        comparison=", ".join(f"chest radiograph {_readable(day)}" for day in dated) or None,
+        reports=_reports(manifest.priors),
+        passed_over=(*passed_over, *manifest.left_out),
+        complete_because=manifest.complete_because,
+        notes=manifest.notes,
+    )
+
+
+def _reports(priors: Sequence[ManifestExam]) -> tuple[str, ...]:
+    return tuple(
+        f"{prior.report.section} of the report of {_readable(prior.study_date)}, {prior.report.sop_instance_uid}"
+        for prior in priors
+        if prior.report is not None
+    )
+
+
+def _readable(day: str) -> str:
+    """A DICOM date as 2025-06-01; anything else as it is."""
+    return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdigit() else day
+
+
+def _stamp(job: Job, settings: Settings) -> Stamp:
+    device, outputs = settings.agent.device, settings.reading.outputs
+    return Stamp(
+        # Not the time of this try: composing the same job again must make the same bytes.
+        now=job.opened_at.astimezone(),
+        device=Device(
+            software_version=version("preread"),
+            serial_number=device.device_serial_number,
+            uid=derived_uid("device", device.ae_title, device.device_serial_number),
+            institution_name=device.institution_name,
+        ),
+        revision=job.revision,
+        language=outputs.language,
+        charset=outputs.charset,
+        series_number_base=outputs.series_number_base,
+    )

@@ -1,0 +1,51 @@
+"""`preread check`: would it work? Greets every destination and opens the model; writes nothing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent.peers import Peers
+from config.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class CheckLine:
+    """One thing looked at. `text` says what to do where `ok` is False."""
+
+    ok: bool
+    text: str
+
+
+def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
+    """Looks at everything the settings name; the settings themselves have been loaded already."""
+    lines = [CheckLine(True, f"configuration {settings.folder or '(built-in defaults)'}, {settings.digest}")]
+    peers = Peers(settings.agent.device.ae_title)
+    for destination in settings.peers.destinations:
+        echo = peers.echo(destination)
+        text = f'destination "{destination.name}": '
+        lines.append(
+            CheckLine(
+                echo.ok, text + (f"answered in {echo.seconds:.3f} s" if echo.ok else echo.problem or "")
+            )
+        )
+    if not settings.peers.destinations:
+        lines.append(
+            CheckLine(True, "no destination in peers.toml: drafts are made and kept, and sent nowhere")
+        )
+    if open_model:
+        lines += _model(settings)
+    return tuple(lines)
+
+
+def _model(settings: Settings) -> Iterator[CheckLine]:
+    from agent.service import open_configured_engine
+
+    try:
+        engine = open_configured_engine(settings)
+    except (OSError, ValueError, RuntimeError) as error:
+        yield CheckLine(False, f"model: {error}")
+        return
+    identity = engine.identity
+    engine.close()
+    yield CheckLine(True, f"model: {identity.model_name}, {identity.weights_digest}")
+    if identity.is_demo:
+        yield CheckLine(True, "model: synthetic demo weights; their drafts say so and are not for patients")

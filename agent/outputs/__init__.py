@@ -1,0 +1,53 @@
+"""Turns a Reading into DICOM objects for the PACS. Pure: no clock, no randomness, no disk.
+
+`build` makes the objects of one kind, `encode` their bytes. The same arguments give the same bytes.
+"""
+
+from collections.abc import Callable, Mapping
+
+from pydicom.dataset import Dataset
+
+from agent.dicom.opening import quietly
+from agent.outputs.capture import build_secondary_captures
+from agent.outputs.findings_sr import build_findings_sr
+from agent.outputs.heading import encode, instance_uid, series_uid
+from agent.outputs.presentation import build_presentation_states, needs_pixels
+from agent.outputs.report_sr import build_report_sr
+from agent.outputs.stamp import Device, Narrative, Predecessor, Sources, Stamp
+from inference.reading import Reading
+
+__all__ = [
+    "OUTPUTS",
+    "Device",
+    "Narrative",
+    "Predecessor",
+    "Sources",
+    "Stamp",
+    "build",
+    "encode",
+    "instance_uid",
+    "needs_pixels",
+    "series_uid",
+]
+
+OUTPUTS: Mapping[str, Callable[[Sources, Reading, Narrative, Stamp], tuple[Dataset, ...]]] = {
+    "report_sr": build_report_sr,
+    "findings_sr": build_findings_sr,
+    "presentation_state": build_presentation_states,
+    "secondary_capture": build_secondary_captures,
+}
+"""Kind of output to the function that makes it: no object, one, or one for each image."""
+
+
+def build(
+    kind: str, sources: Sources, reading: Reading, narrative: Narrative, stamp: Stamp
+) -> tuple[Dataset, ...]:
+    """Makes the objects of one kind, all in the study of the current images; possibly none.
+
+    Raises:
+        ValueError: if `kind` is no key of OUTPUTS, a box lies on no current image, or pixels are missing.
+    """
+    if kind not in OUTPUTS:
+        raise ValueError(f'output "{kind}" is not known; expected one of {", ".join(OUTPUTS)}')
+    with quietly():  # highdicom and pydicom warn of odd source values, sometimes with the patient's name
+        return OUTPUTS[kind](sources, reading, narrative, stamp)

@@ -1,0 +1,197 @@
+"""The picture: Secondary Capture (PS3.3 A.8.1) with the boxes burned in, for systems that show no more."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from highdicom.sc import SCImage
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from agent.outputs.heading import finished, heading, long_string
+from agent.outputs.marks import Mark, Marks, marks_of
+from agent.outputs.normalise import evidence, normalised, pixel_aspect, sop_instance_uid
+from agent.outputs.sr import concept
+from agent.outputs.stamp import Narrative, Sources, Stamp
+from agent.outputs.wording import label, picture_banner
+from inference.case import Image
+from inference.reading import Box, EngineIdentity, Reading
+
+KIND = "secondary_capture"
+
+SIDE_PX_MAX = 2048
+"""Longest side of the film on a picture; 2048 x 2048 in colour are 12 MB."""
+
+SIDE_PX_MIN = 512
+"""A smaller film is enlarged, or nobody could read its labels."""
+
+COLOURS = ("#ffd166", "#06d6a0", "#ef476f", "#4cc9f0", "#f78c6b", "#c77dff")
+"""One for each box in turn; all stand out from grey."""
+
+_PAPER, _INK = "#101010", "#ffd166"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the film lies on the picture, all in pixels of the picture.
+
+    The film has strips above and below it for words, so that they cover nothing. A point (column, row) of the
+    stored image lies at (column * column_scale, top_px + row * row_scale): pixels of the picture are square.
+    """
+
+    width_px: int
+    film_height_px: int
+    top_px: int
+    bottom_px: int
+    column_scale: float
+    row_scale: float
+
+    @property
+    def height_px(self) -> int:
+        """Height of the whole picture."""
+        return self.top_px + self.film_height_px + self.bottom_px
+
+    def place(self, box: Box) -> tuple[float, float, float, float]:
+        """Gives left, top, right, bottom of a box on the picture."""
+        return (
+            box.left * self.column_scale,
+            self.top_px + box.top * self.row_scale,
+            box.right * self.column_scale,
+            self.top_px + box.bottom * self.row_scale,
+        )
+
+
+def build_secondary_captures(
+    sources: Sources, reading: Reading, narrative: Narrative, stamp: Stamp
+) -> tuple[Dataset, ...]:
+    """Makes one picture for each current image with boxes; if there is none, one of the first frontal image.
+
+    That one carries only the words, so that who sees nothing but pictures knows that a draft exists.
+
+    Raises:
+        ValueError: if the pixels of an image to be drawn are not in `sources.pixels`, or of another size.
+    """
+    marks = marks_of(sources, reading)
+    shown = [header for header in sources.current if marks.on(header)] or [_first_frontal(sources)]
+    return tuple(
+        _capture(index, header, marks, sources, reading.engine, stamp) for index, header in enumerate(shown)
+    )
+
+
+def _first_frontal(sources: Sources) -> Dataset:
+    for header in sources.current:
+        image = sources.pixels.get(sop_instance_uid(header))
+        if image is not None and image.view.is_frontal:
+            return header
+    return sources.current[0]
+
+
+def _capture(
+    index: int, header: Dataset, marks: Marks, sources: Sources, engine: EngineIdentity, stamp: Stamp
+) -> Dataset:
+    uid = sop_instance_uid(header)
+    image = sources.pixels.get(uid)
+    if image is None:
+        raise ValueError(f"no rendered pixels for image {uid}; a secondary capture shows them")
+    if (image.rows, image.columns) != (int(header.Rows), int(header.Columns)):
+        raise ValueError(
+            f"image {uid} has {header.Rows} x {header.Columns} pixels, rendered {image.pixels.shape}"
+        )
+    foot = f"{engine.model_name} {engine.version}, {stamp.now:%Y-%m-%d %H:%M %z}"
+    if not marks.on(header):
+        foot = f"No place was marked. {foot}"
+    pixels = draw(image, layout_of(header), marks.on(header), engine, foot)
+    known = evidence(header)
+    capture = SCImage(
+        pixels,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        study_instance_uid=str(known.StudyInstanceUID),
+        patient_orientation=("L", "F"),  # highdicom wants one; the true one is written below
+        **dict.fromkeys(("patient_id", "patient_name", "accession_number", "study_id"), ""),
+        **heading(KIND, index, sources, engine, stamp),
+    )
+    _describe(capture, header, stamp)
+    return finished(capture, header, stamp)
+
+
+def _describe(capture: Dataset, header: Dataset, stamp: Stamp) -> None:
+    known = normalised(header)
+    capture.ImageType = ["DERIVED", "SECONDARY", "AI"]
+    capture.ConversionType = "WSD"
+    capture.BurnedInAnnotation = "YES"
+    capture.BodyPartExamined = "CHEST"
+    capture.PatientOrientation = known.get("PatientOrientation") or ""
+    capture.DerivationDescription = f"AI draft findings drawn on the image; {stamp.image_rendering}"[:1024]
+    source = Dataset()
+    source.ReferencedSOPClassUID = known.SOPClassUID
+    source.ReferencedSOPInstanceUID = known.SOPInstanceUID
+    source.PurposeOfReferenceCodeSequence = [concept(codes.DCM.SourceImageForImageProcessingOperation)]
+    capture.SourceImageSequence = [source]
+    view = known.get("ViewPosition")
+    capture.SeriesDescription = long_string(capture.SeriesDescription)
+    capture.ImageComments = f"Drawn from image {known.SOPInstanceUID}{f', view {view}' if view else ''}"
+
+
+def layout_of(header: Dataset) -> Layout:
+    """Works out the picture of one image: square pixels, the longest side within SIDE_PX_MIN..SIDE_PX_MAX."""
+    rows, columns = int(header.Rows), int(header.Columns)
+    aspect = float(pixel_aspect(header))
+    # The larger pixel side is stretched, never the smaller one shrunk: that would lose detail.
+    width, height = (columns, rows * aspect) if aspect >= 1 else (columns / aspect, rows)
+    longest = max(width, height)
+    scale = min(SIDE_PX_MAX / longest, max(1.0, SIDE_PX_MIN / longest))
+    width_px, film_height_px = max(1, round(width * scale)), max(1, round(height * scale))
+    strip_px = 2 * _letter_px(width_px)
+    return Layout(width_px, film_height_px, strip_px, strip_px, width_px / columns, film_height_px / rows)
+
+
+def draw(
+    image: Image, layout: Layout, marks: tuple[Mark, ...], engine: EngineIdentity, foot: str
+) -> NDArray[np.uint8]:
+    """Draws film, boxes, labels and words; (rows, columns, 3) uint8 RGB. No patient's name is ever in it."""
+    grey = Picture.fromarray((image.pixels >> 8).astype(np.uint8))  # (rows, columns)
+    film = grey.resize((layout.width_px, layout.film_height_px), Picture.Resampling.BILINEAR)
+    picture = Picture.new("RGB", (layout.width_px, layout.height_px), _PAPER)
+    picture.paste(film.convert("RGB"), (0, layout.top_px))
+    pen = ImageDraw.Draw(picture)
+    letter_px = _letter_px(layout.width_px)
+    for number, mark in enumerate(marks):
+        _draw_mark(pen, mark, layout, COLOURS[number % len(COLOURS)], engine)
+    _draw_words(pen, picture_banner(engine), letter_px // 2, layout, letter_px)
+    foot_top_px = layout.top_px + layout.film_height_px + letter_px // 2
+    _draw_words(pen, foot.encode("ascii", "replace").decode(), foot_top_px, layout, letter_px)
+    return np.asarray(picture)
+
+
+def _draw_mark(
+    pen: ImageDraw.ImageDraw, mark: Mark, layout: Layout, colour: str, engine: EngineIdentity
+) -> None:
+    left, top, right, bottom = layout.place(mark.box)
+    thickness_px = max(2, layout.width_px // 400)
+    # Corners are edges of pixels; the pen counts pixels, and its last one lies inside the box.
+    pen.rectangle(
+        (round(left), round(top), round(right) - 1, round(bottom) - 1), outline=colour, width=thickness_px
+    )
+    words = label(mark.identifier, mark.finding, engine)
+    font = ImageFont.load_default(size=_letter_px(layout.width_px))
+    width, height = pen.textlength(words, font=font), 1.2 * _letter_px(layout.width_px)
+    above = top - height
+    line_top = above if above >= layout.top_px else top + thickness_px
+    line_left = max(0.0, min(left, layout.width_px - width))
+    pen.rectangle((line_left, line_top, line_left + width, line_top + height - 1), fill=_PAPER)
+    pen.text((line_left, line_top), words, fill=colour, font=font)
+
+
+def _draw_words(pen: ImageDraw.ImageDraw, words: str, top_px: int, layout: Layout, letter_px: int) -> None:
+    """Writes one line in a strip, as large as fits the width."""
+    natural_px = pen.textlength(words, font=ImageFont.load_default(size=letter_px))
+    size = min(letter_px, letter_px * (layout.width_px - 8) / natural_px)
+    pen.text((4, top_px), words, fill=_INK, font=ImageFont.load_default(size=size))
+
+
+def _letter_px(width_px: int) -> int:
+    return max(12, width_px // 50)

@@ -1,0 +1,173 @@
+"""The coded findings: Comprehensive SR (PS3.3 A.35.3), TID 1500, one TID 1410 group for each box."""
+
+import numpy as np
+from highdicom.sr import (
+    CodeContentItem,
+    CodedConcept,
+    ComprehensiveSR,
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    FindingSite,
+    GraphicTypeValues,
+    ImageRegion,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    SourceImageForRegion,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+)
+
+from agent.outputs.codes import change_code, code, finding_code, side_code, site_code, status_code
+from agent.outputs.heading import finished
+from agent.outputs.marks import Mark, Marks, marks_of
+from agent.outputs.normalise import normalised
+from agent.outputs.report_sr import named, split_report
+from agent.outputs.sr import (
+    algorithm,
+    concept,
+    document_arguments,
+    language_of,
+    observation_context,
+    procedure_reported,
+)
+from agent.outputs.stamp import Narrative, Sources, Stamp
+from agent.outputs.wording import COMPLETION, as_text, banner, phrase, score_remark
+from inference.reading import EngineIdentity, Finding, Reading, Status
+
+KIND = "findings_sr"
+
+_CONTAINS = RelationshipTypeValues.CONTAINS
+_DESCRIBABLE = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
+
+
+def build_findings_sr(
+    sources: Sources, reading: Reading, narrative: Narrative, stamp: Stamp
+) -> tuple[Dataset, ...]:
+    """Makes one Comprehensive SR, or none if no finding has a box.
+
+    None, since a TID 1500 without a region stops the viewport of OHIF (seen in 3.12.10 and 3.13.2); the text
+    report says the rest.
+    """
+    marks = marks_of(sources, reading)
+    if not marks.marks:
+        return ()
+    report = MeasurementReport(
+        observation_context(stamp),
+        procedure_reported(sources.current[0]),
+        [group for mark in marks.marks for group in _groups(mark, reading.engine)],
+        language_of_content_item_and_descendants=language_of(stamp),
+        referenced_images=_describable(sources) or None,
+    )
+    report[0].ContentSequence.append(_evaluations(reading, marks))
+    document = ComprehensiveSR(**document_arguments(KIND, report[0], sources, reading.engine, stamp))
+    document.CompletionFlagDescription = COMPLETION
+    return (finished(document, sources.current[0], stamp),)
+
+
+def _describable(sources: Sources) -> list[Dataset]:
+    """The images that TID 1603 can describe; highdicom reads orientation and spacing unguarded."""
+    headers = [normalised(header) for header in (*sources.current, *sources.priors)]
+    return [header for header in headers if _is_describable(header)]
+
+
+def _is_describable(header: Dataset) -> bool:
+    orientation, spacing = header.get("PatientOrientation") or (), header.get("ImagerPixelSpacing") or ()
+    return (
+        header.SOPClassUID in _DESCRIBABLE
+        and len(orientation) == len(spacing) == 2
+        and not isinstance(orientation, str)
+        and all(orientation)
+    )
+
+
+def _groups(
+    mark: Mark, engine: EngineIdentity
+) -> list[PlanarROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations]:
+    """The region of one box and, if there is a score, its numeric partner with the same Tracking UID.
+
+    The score stands in a group of its own, since OHIF takes the first number of a group and looks for the
+    region inside that; a number beside the region makes "load annotations" fail.
+    """
+    region = _region_group(mark, engine)
+    if mark.finding.score is None:
+        return [region]
+    return [region, _score_group(mark, mark.finding.score, engine)]
+
+
+def _region_group(mark: Mark, engine: EngineIdentity) -> PlanarROIMeasurementsAndQualitativeEvaluations:
+    finding = mark.finding
+    evaluations = []
+    if finding.status is Status.UNCERTAIN:
+        evaluations.append(QualitativeEvaluation(_concept_of(finding), concept(status_code(finding.status))))
+    if finding.change is not None:
+        difference = codes.DCM.QualitativeDifference
+        evaluations.append(QualitativeEvaluation(difference, concept(change_code(finding.change))))
+    group = PlanarROIMeasurementsAndQualitativeEvaluations(
+        TrackingIdentifier(mark.tracking_uid, mark.identifier),
+        referenced_region=ImageRegion(
+            GraphicTypeValues.POLYLINE,
+            np.array(mark.corners),
+            SourceImageForRegion(str(mark.image.SOPClassUID), mark.box.image_key),
+        ),
+        finding_type=_concept_of(finding),
+        algorithm_id=algorithm(engine),
+        finding_sites=_sites(finding),
+        qualitative_evaluations=evaluations or None,
+    )
+    doubt = "" if finding.status is Status.PRESENT else finding.status.value
+    remark = "; ".join(filter(None, (banner(engine), phrase(finding), doubt, score_remark(finding))))
+    group[0].ContentSequence.append(TextContentItem(codes.DCM.Comment, as_text(remark), _CONTAINS))
+    return group
+
+
+def _score_group(mark: Mark, score: float, engine: EngineIdentity) -> MeasurementsAndQualitativeEvaluations:
+    return MeasurementsAndQualitativeEvaluations(
+        TrackingIdentifier(mark.tracking_uid, mark.identifier),
+        finding_type=_concept_of(mark.finding),
+        algorithm_id=algorithm(engine),
+        measurements=[Measurement(codes.DCM.CertaintyOfFinding, round(score * 100, 1), codes.UCUM.Percent)],
+        source_images=[SourceImageForMeasurementGroup(str(mark.image.SOPClassUID), mark.box.image_key)],
+    )
+
+
+def _sites(finding: Finding) -> list[FindingSite] | None:
+    site = site_code(finding.name)
+    if site is None:
+        return None
+    return [FindingSite(site, laterality=None if finding.side is None else side_code(finding.side))]
+
+
+def _evaluations(reading: Reading, marks: Marks) -> ContentItem:
+    """The one Qualitative Evaluations container: findings without a box, then the draft in words."""
+    placed = {mark.finding for mark in marks.marks}
+    items: list[ContentItem] = [
+        CodeContentItem(_concept_of(finding), concept(status_code(finding.status)), _CONTAINS)
+        for finding in reading.findings
+        if finding not in placed
+    ]
+    findings, impression = split_report(reading.report)
+    words = f"{banner(reading.engine)}.\n{findings or '(no text)'}\n{named(reading.findings)}"
+    items.append(TextContentItem(codes.DCM.Finding, as_text(words), _CONTAINS))
+    if impression:
+        items.append(TextContentItem(codes.DCM.Impression, as_text(impression), _CONTAINS))
+    container = ContainerContentItem(
+        concept(code("heading", "qualitative evaluations")), relationship_type=_CONTAINS
+    )
+    container.ContentSequence = ContentSequence(items)
+    return container
+
+
+def _concept_of(finding: Finding) -> CodedConcept:
+    return concept(finding_code(finding.name))

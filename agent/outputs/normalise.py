@@ -1,0 +1,75 @@
+"""Brings a received header into a form to build from: what is missing is empty, never invented."""
+
+from copy import deepcopy
+from fractions import Fraction
+
+from pydicom.dataset import Dataset
+from pydicom.filewriter import correct_ambiguous_vr
+
+TYPE_2_KEYWORDS = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+"""Present in every object, if empty (PS3.3 C.7.1.1, C.7.2.1); highdicom reads them unguarded."""
+
+_SEXES = ("M", "F", "O", "")
+_FIRST_GROUP_OF_PIXELS = 0x7FE0
+_OVERLAY_AND_CURVE_GROUPS = frozenset(range(0x5000, 0x5100)) | frozenset(range(0x6000, 0x6100))
+
+
+def normalised(header: Dataset) -> Dataset:
+    """Gives a copy of a received header without pixels, overlays and private attributes.
+
+    Missing type 2 attributes of patient and study are empty; a Patient's Sex other than M, F, O is empty
+    (PS3.3 C.7.1.1); every other value is as sent. The copy shares nothing with `header`.
+    """
+    copy = Dataset()
+    for tag in sorted(header.keys()):
+        group = tag >> 16
+        if group < _FIRST_GROUP_OF_PIXELS and not group % 2 and group not in _OVERLAY_AND_CURVE_GROUPS:
+            copy.add(deepcopy(header[tag]))
+    # A file in Implicit VR leaves "US or SS" open (LUT Descriptor); what we build has no Pixel
+    # Representation to decide it by.
+    correct_ambiguous_vr(copy, is_little_endian=True)
+    for keyword in TYPE_2_KEYWORDS:
+        if copy.get(keyword) is None:
+            setattr(copy, keyword, "")
+    if copy.PatientSex not in _SEXES:
+        copy.PatientSex = ""
+    return copy
+
+
+def evidence(header: Dataset) -> Dataset:
+    """Gives a normalised header for constructors only: no name and no date in it.
+
+    highdicom refuses dates that it cannot parse and warns, with the name, of names without "^"; patient and
+    study are copied unparsed afterwards (`agent.outputs.heading.finished`).
+    """
+    copy = normalised(header)
+    for keyword in TYPE_2_KEYWORDS:
+        setattr(copy, keyword, "")
+    return copy
+
+
+def pixel_aspect(header: Dataset) -> Fraction:
+    """Gives height over width of one pixel: by Pixel Aspect Ratio, else by spacing, else 1 (C.7.6.3.1.7)."""
+    for keyword in ("PixelAspectRatio", "ImagerPixelSpacing", "PixelSpacing"):
+        values = header.get(keyword)
+        if values is None or isinstance(values, str | float | int) or len(values) != 2:
+            continue
+        height, width = (Fraction(str(value)) for value in values)
+        if height > 0 and width > 0:
+            return (height / width).limit_denominator(1000)
+    return Fraction(1)
+
+
+def sop_instance_uid(header: Dataset) -> str:
+    """Gives the SOP Instance UID as a plain string, the key of an image everywhere else."""
+    return str(header.SOPInstanceUID)

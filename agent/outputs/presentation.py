@@ -1,0 +1,227 @@
+"""The overlay: one Grayscale Softcopy Presentation State (PS3.3 A.33.1) for each current image with boxes."""
+
+from copy import deepcopy
+
+import numpy as np
+from highdicom import PresentationLUTTransformation
+from highdicom.pr import (
+    AnnotationUnitsValues,
+    GraphicAnnotation,
+    GraphicLayer,
+    GraphicObject,
+    GraphicTypeValues,
+    GrayscaleSoftcopyPresentationState,
+    TextJustificationValues,
+    TextObject,
+)
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.pixels import pixel_array
+
+from agent.dicom.greyscale import levels_of
+from agent.outputs.heading import finished, heading
+from agent.outputs.marks import Mark, marks_of
+from agent.outputs.normalise import evidence, normalised, pixel_aspect
+from agent.outputs.stamp import Narrative, Sources, Stamp
+from agent.outputs.wording import banner, label
+from inference.reading import EngineIdentity, Reading
+
+KIND = "presentation_state"
+
+LABEL_SHARE = 0.03
+"""Height of a label over the height of the image."""
+
+_PIXEL = AnnotationUnitsValues.PIXEL
+_VOI_KEYWORDS = (
+    "WindowCenter",
+    "WindowWidth",
+    "WindowCenterWidthExplanation",
+    "VOILUTFunction",
+    "VOILUTSequence",
+)
+
+
+def build_presentation_states(
+    sources: Sources, reading: Reading, narrative: Narrative, stamp: Stamp
+) -> tuple[Dataset, ...]:
+    """Makes one presentation state for each current image with boxes.
+
+    One each, since polarity is of the whole state. None for priors: a presentation state names no study, so
+    it can only point into its own.
+    """
+    marks = marks_of(sources, reading)
+    marked = [(header, marks.on(header)) for header in sources.current if marks.on(header)]
+    return tuple(
+        _state(index, header, on_image, sources, reading.engine, stamp)
+        for index, (header, on_image) in enumerate(marked)
+    )
+
+
+def _state(
+    index: int,
+    header: Dataset,
+    marks: tuple[Mark, ...],
+    sources: Sources,
+    engine: EngineIdentity,
+    stamp: Stamp,
+) -> Dataset:
+    image = evidence(header)
+    for keyword in _VOI_KEYWORDS:  # highdicom would copy every window; we show the image as it first opens
+        if keyword in image:
+            delattr(image, keyword)
+    layer = GraphicLayer("DEMO_AI" if engine.is_demo else "AI", 1, f"{banner(engine)} - AI findings")
+    annotation = GraphicAnnotation(
+        [image],
+        layer,
+        graphic_objects=[_outline(mark) for mark in marks],
+        text_objects=[_banner_text(header, engine), *(_label_text(mark, engine) for mark in marks)],
+    )
+    state = GrayscaleSoftcopyPresentationState(
+        [image],
+        content_label="AI_DEMO_FINDINGS" if engine.is_demo else "AI_FINDINGS",
+        content_description=banner(engine),
+        content_creator_name="AI^CXR agent",
+        graphic_annotations=[annotation],
+        graphic_layers=[layer],
+        presentation_lut_transformation=PresentationLUTTransformation(_shape(header)),
+        **heading(KIND, index, sources, engine, stamp),
+    )
+    voi = first_voi(header)
+    if voi is not None:
+        state.SoftcopyVOILUTSequence = [voi]
+    aspect = pixel_aspect(header)
+    area = state.DisplayedAreaSelectionSequence[0]
+    area.PresentationPixelAspectRatio = [aspect.numerator, aspect.denominator]
+    # Without it the state seems to lack a Laterality, which a chest has not.
+    state.BodyPartExamined = "CHEST"
+    return finished(state, header, stamp)
+
+
+def _shape(header: Dataset) -> str:
+    """With IDENTITY, highdicom's default, viewers show a MONOCHROME1 image inverted."""
+    return "INVERSE" if header.PhotometricInterpretation == "MONOCHROME1" else "IDENTITY"
+
+
+def first_voi(header: Dataset) -> Dataset | None:
+    """Gives the Softcopy VOI LUT item (PS3.3 C.11.8) that shows the image as on first opening.
+
+    The image's first VOI LUT, else its first window that is one, else a window over the range of its values:
+    a state without VOI would show the full range of bits, which is nearly black. None if the range is not
+    known.
+    """
+    image = normalised(header)
+    item = Dataset()
+    lut = _voi_lut(image, is_big_endian=header.original_encoding[1] is False)
+    if lut is not None:
+        item.VOILUTSequence = [lut]
+        return item
+    function = str(image.get("VOILUTFunction") or "LINEAR")
+    width_min = 1 if function == "LINEAR" else 0
+    for center, width in zip(_values(image, "WindowCenter"), _values(image, "WindowWidth"), strict=False):
+        if width > width_min:
+            item.WindowCenter, item.WindowWidth = center, width
+            if function != "LINEAR":
+                item.VOILUTFunction = function
+            return item
+    value_range = _value_range(header)
+    if value_range is None or image.get("ModalityLUTSequence"):
+        return None
+    slope, intercept = float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0)
+    low, high = sorted(slope * value + intercept for value in value_range)
+    # LINEAR runs from center - 0.5 - (width - 1) / 2 to center - 0.5 + (width - 1) / 2 (C.11.2.1.2.1).
+    item.WindowCenter, item.WindowWidth = (low + high + 1) / 2, high - low + 1
+    return item
+
+
+def _voi_lut(image: Dataset, *, is_big_endian: bool) -> Dataset | None:
+    """Gives the image's first VOI LUT with entries of 8 or 16 bits, or None if there is none that is whole.
+
+    Many DX have tables of 12 bits; a presentation state may not (dciodvfy counts it as an error), so those are
+    stretched to 16.
+    """
+    tables = image.get("VOILUTSequence")
+    # The bytes of a big endian table would need turning; such files are rare, and a window does as well.
+    if not tables or is_big_endian or len(tables[0].get("LUTDescriptor") or ()) != 3:
+        return None
+    table = deepcopy(tables[0])
+    entries, first, bits = table.LUTDescriptor
+    if bits in (8, 16):
+        return table
+    words = table.LUTData
+    values = np.frombuffer(words, "<u2") if isinstance(words, bytes) else np.asarray(words)  # (entries,)
+    stretched = np.rint(np.clip(values / (2**bits - 1), 0, 1) * 65535).astype("<u2")
+    table.LUTDescriptor = [entries, first, 16]
+    table.add_new("LUTData", "OW", stretched.tobytes())
+    return table
+
+
+def _values(image: Dataset, keyword: str) -> list[float]:
+    value = image.get(keyword)
+    if value is None or value == "":
+        return []
+    return [float(part) for part in (value if isinstance(value, MultiValue) else [value])]
+
+
+def _value_range(header: Dataset) -> tuple[int, int] | None:
+    """Lowest and highest stored value of the picture, padding left out; None if the header does not tell."""
+    if "PixelData" in header:
+        levels = levels_of(header, pixel_array(header))
+        used = levels.stored[levels.used]
+        return int(used[0]), int(used[-1])
+    low, high = header.get("SmallestImagePixelValue"), header.get("LargestImagePixelValue")
+    return (low, high) if isinstance(low, int) and isinstance(high, int) and low < high else None
+
+
+def _outline(mark: Mark) -> GraphicObject:
+    return GraphicObject(
+        GraphicTypeValues.POLYLINE,
+        np.array(mark.corners),
+        _PIXEL,
+        tracking_id=mark.identifier,
+        tracking_uid=mark.tracking_uid,
+    )
+
+
+def _label_text(mark: Mark, engine: EngineIdentity) -> TextObject:
+    """The label stands above its box, or below the box's upper edge and the banner; always in the image."""
+    columns, rows = int(mark.image.Columns), int(mark.image.Rows)
+    height = _label_height(rows)
+    words = label(mark.identifier, mark.finding, engine)
+    top = mark.box.top - height if mark.box.top >= 2 * height else max(mark.box.top, height)
+    left = max(0.0, min(mark.box.left, columns - _label_width(words, rows, columns)))
+    return _text(words, left, min(top, rows - height), rows, columns, mark)
+
+
+def _banner_text(header: Dataset, engine: EngineIdentity) -> TextObject:
+    return _text(banner(engine), 0.0, 0.0, int(header.Rows), int(header.Columns))
+
+
+def _text(
+    words: str, left: float, top: float, rows: int, columns: int, mark: Mark | None = None
+) -> TextObject:
+    right = min(float(columns), left + _label_width(words, rows, columns))
+    return TextObject(
+        words,
+        _PIXEL,
+        bounding_box=(left, top, right, min(float(rows), top + _label_height(rows))),
+        text_justification=TextJustificationValues.LEFT,
+        tracking_id=mark.identifier if mark else None,
+        tracking_uid=mark.tracking_uid if mark else None,
+    )
+
+
+def _label_height(rows: int) -> float:
+    return max(2.0, round(rows * LABEL_SHARE))
+
+
+def _label_width(words: str, rows: int, columns: int) -> float:
+    """Room for the words: letters are on average some 0.6 times as wide as high."""
+    return min(float(columns), round(0.6 * _label_height(rows) * len(words)) + 1.0)
+
+
+def needs_pixels(header: Dataset) -> bool:
+    """True if the presentation state of this image can tell its window only from the pixels.
+
+    So with many CR, which send no window; then `Sources.current` should hold the whole object.
+    """
+    return first_voi(header) is None and "ModalityLUTSequence" not in header

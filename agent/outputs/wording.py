@@ -1,0 +1,95 @@
+"""The words of our objects: banner, series descriptions, findings. English; ASCII where burned in."""
+
+import re
+
+from inference.reading import Change, EngineIdentity, Finding, Status
+
+SERIES_DESCRIPTIONS = {
+    "report_sr": "AI DRAFT report (unverified)",
+    "findings_sr": "AI CXR findings (DRAFT)",
+    "presentation_state": "AI findings overlay (DRAFT)",
+    "secondary_capture": "AI findings image (DRAFT, burned-in)",
+}
+"""Kind to Series Description; ASCII, at most 64 characters with the demo's addition."""
+
+COMPLETION = "AI draft; awaiting radiologist verification"
+"""Completion Flag Description of every document."""
+
+NOT_NAMED_IS_NOT_ABSENT = (
+    "What is not named here is not thereby absent: the model names what it sees and rules nothing out."
+)
+"""Stands under every list of findings."""
+
+NOTHING_WAS_MEASURED = (
+    "Sizes and measurements in the draft come from a language model; nothing was measured on the image. "
+    "Boxes show roughly where the model looked."
+)
+"""Holds for every engine."""
+
+_DEMO = "SYNTHETIC DEMO MODEL"
+_CHANGES = {
+    Change.NEW: "new",
+    Change.LARGER: "larger than before",
+    Change.SMALLER: "smaller than before",
+    Change.UNCHANGED: "unchanged",
+    Change.RESOLVED: "resolved",
+}
+_SIDE_LETTERS = {"left": "L", "right": "R", "bilateral": "R+L"}
+_LABEL_CHARACTERS_MAX = 40
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def banner(engine: EngineIdentity) -> str:
+    """Gives the first words of every document."""
+    return f"AI DRAFT - NOT VERIFIED{f' - {_DEMO}' if engine.is_demo else ''}"
+
+
+def picture_banner(engine: EngineIdentity) -> str:
+    """Gives the words burned into every picture."""
+    return f"AI DRAFT - NOT FOR DIAGNOSIS - NOT VERIFIED{f' - {_DEMO}' if engine.is_demo else ''}"
+
+
+def series_description(kind: str, engine: EngineIdentity) -> str:
+    """Gives the Series Description of one kind of object, at most 64 characters."""
+    return f"{SERIES_DESCRIPTIONS[kind]}{f' {_DEMO}' if engine.is_demo else ''}"
+
+
+def phrase(finding: Finding) -> str:
+    """Says a finding in words, but not its status: "Pleural effusion, right, larger than before"."""
+    parts = [finding.name.capitalize()]
+    if finding.side is not None:
+        parts.append(finding.side)
+    if finding.change is not None:
+        parts.append(_CHANGES[finding.change])
+    return ", ".join(parts)
+
+
+def score_remark(finding: Finding) -> str:
+    """Says the score with its caveat: "model score 92 % (uncalibrated)"; "" if the engine gives none."""
+    return "" if finding.score is None else f"model score {finding.score * 100:.0f} % (uncalibrated)"
+
+
+def label(identifier: str, finding: Finding, engine: EngineIdentity) -> str:
+    """Gives the label beside a box: "F1 Pleural effusion R?"; ASCII, at most 40 characters."""
+    side = f" {_SIDE_LETTERS[finding.side]}" if finding.side in _SIDE_LETTERS else ""
+    doubt = "?" if finding.status is Status.UNCERTAIN else ""
+    front = f"{'DEMO ' if engine.is_demo else ''}{identifier} "
+    name_characters_max = _LABEL_CHARACTERS_MAX - len(front) - len(side) - len(doubt)
+    name = finding.name.capitalize().encode("ascii", "replace").decode()[:name_characters_max]
+    return f"{front}{name}{side}{doubt}"
+
+
+def as_text(words: str) -> str:
+    r"""Makes words fit for a TEXT value: line ends CR LF, controls (which DICOM forbids) as their pictures.
+
+    A model's answer may hold anything; a lone ESC would switch the character set (PS3.5 6.1.3). Never empty,
+    since Text Value is type 1.
+    """
+    lines = re.split(r"\r\n|\r|\n|\x0b|\x0c", words.strip())
+    visible = "\r\n".join(_CONTROLS.sub(_picture, line).rstrip() for line in lines)
+    return visible.encode("utf-8", "replace").decode("utf-8") or "(empty)"
+
+
+def _picture(control: re.Match[str]) -> str:
+    number = ord(control.group())
+    return "␡" if number == 0x7F else chr(0x2400 + number)

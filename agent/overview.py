@@ -1,0 +1,168 @@
+"""What an operator asks: what waits, what went wrong, and the whole life of one study."""
+
+from dataclasses import asdict
+from typing import Any
+
+from agent import manifest as manifests
+from agent.service import Store, open_store
+from config.settings import Settings
+from inference.reading import Reading
+from storage.records import Job, Refusal, Stage
+
+
+def status(settings: Settings, limit: int) -> dict[str, Any]:
+    """Collects counts and the newest problems, as plain values for JSON.
+
+    Args:
+        limit: entries at most in each list.
+    """
+    store = open_store(settings)
+    try:
+        latest = store.jobs.latest(limit)
+        return {
+            "jobs": {stage.value: number for stage, number in store.jobs.counts().items()},
+            "store": store.index.counts(),
+            "free_bytes": store.files.free_bytes(),
+            "waiting": [_job_row(job) for job in latest if job.waiting_since is not None and job.problem],
+            "problems": [_job_row(job) for job in latest if job.stage in (Stage.FAILED, Stage.SKIPPED)],
+            "undelivered": _undelivered(store, latest),
+            "refusals": [_refusal_row(refusal) for refusal in store.index.refusals(limit)],
+        }
+    finally:
+        store.database.close()
+
+
+def _undelivered(store: Store, jobs: tuple[Job, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "job": job.number,
+            "destination": delivery.destination,
+            "problem": delivery.problem,
+            "due_at": delivery.due_at.isoformat(),
+        }
+        for job in jobs
+        if job.stage in (Stage.DELIVER, Stage.FAILED)
+        for delivery in store.jobs.deliveries_of_job(job.number)
+        if delivery.done_at is None and delivery.problem
+    ]
+
+
+def _job_row(job: Job) -> dict[str, Any]:
+    return {
+        "job": job.number,
+        "study": job.study_instance_uid,
+        "revision": job.revision,
+        "stage": job.stage.value,
+        "problem": job.problem,
+        "changed_at": job.changed_at.isoformat(),
+    }
+
+
+def _refusal_row(refusal: Refusal) -> dict[str, Any]:
+    status = None if refusal.status is None else f"0x{refusal.status:04X}"
+    return {**asdict(refusal), "at": refusal.at.isoformat(), "status": status}
+
+
+def status_text(report: dict[str, Any]) -> str:
+    """Writes the status for a person: one line for each thing, problems with their sentence."""
+    lines = [
+        "jobs: "
+        + (", ".join(f"{number} {stage}" for stage, number in report["jobs"].items() if number) or "none"),
+        "store: " + ", ".join(f"{number} {what}" for what, number in report["store"].items()),
+        f"free disk: {report['free_bytes'] / 1e9:.1f} GB",
+    ]
+    lines += _block("waiting", [f"job {r['job']} ({r['stage']}): {r['problem']}" for r in report["waiting"]])
+    lines += _block(
+        "ended without a draft", [f"{r['study']} {r['stage']}: {r['problem']}" for r in report["problems"]]
+    )
+    lines += _block(
+        "not delivered",
+        [f"job {r['job']} to {r['destination']}: {r['problem']}" for r in report["undelivered"]],
+    )
+    lines += _block(
+        "refused at the port",
+        [
+            f"{r['at']} {r['calling_ae_title'] or '(no AE title)'} at {r['address']} {r['status'] or ''}: {r['reason']}"
+            for r in report["refusals"]
+        ],
+    )
+    return "\n".join(lines)
+
+
+def _block(title: str, rows: list[str]) -> list[str]:
+    return [f"{title}:", *(f"  {row}" for row in rows)] if rows else []
+
+
+def study_text(settings: Settings, study_instance_uid: str) -> str:
+    """Tells the whole life of one study.
+
+    Raises:
+        LookupError: if nothing of this study ever came.
+    """
+    store = open_store(settings)
+    try:
+        study = store.index.study(study_instance_uid)
+        if study is None:
+            raise LookupError(f"no instance of study {study_instance_uid} was ever received")
+        lines = [
+            f"study {study_instance_uid}",
+            f"  {len(store.index.instances(study_instance_uid))} instances stored",
+        ]
+        for event in store.jobs.events_of_study(study_instance_uid):
+            number = f"job {event.job_number} " if event.job_number is not None else ""
+            lines.append(f"  {event.at.isoformat(timespec='milliseconds')} {number}{event.text}")
+        for job in store.jobs.jobs_of_study(study_instance_uid):
+            lines += _job_lines(store, job)
+        return "\n".join(lines)
+    finally:
+        store.database.close()
+
+
+def _job_lines(store: Store, job: Job) -> list[str]:
+    lines = [
+        "",
+        f"job {job.number}, revision {job.revision}: {job.stage}{f' - {job.problem}' if job.problem else ''}",
+    ]
+    lines.append(f"  complete because {job.complete_because}")
+    if job.manifest_json:
+        manifest = manifests.load_manifest(job.manifest_json)
+        lines.append(f"  images shown: {len(manifest.current.images)}; left out: {len(manifest.left_out)}")
+        lines += [f"  prior {exam.study_date}: {exam.study_instance_uid}" for exam in manifest.priors]
+        lines += [f"  passed over {one.study_instance_uid}: {one.reason}" for one in manifest.passed_over]
+    if job.reading_json:
+        lines += _reading_lines(manifests.load_reading(job.reading_json))
+    for result in store.jobs.results_of_job(job.number):
+        lines.append(f"  object {result.kind} {result.sop_instance_uid}")
+    for delivery in store.jobs.deliveries_of_job(job.number):
+        state = "taken" if delivery.done_at else "failed" if delivery.failed_at else "waiting"
+        lines.append(
+            f"  to {delivery.destination}: {state}{f' - {delivery.problem}' if delivery.problem else ''}"
+        )
+    return lines
+
+
+def _reading_lines(reading: Reading) -> list[str]:
+    demo = ", synthetic demo model" if reading.engine.is_demo else ""
+    lines = [
+        f"  AI DRAFT - NOT VERIFIED{demo} ({reading.engine.model_name}, {reading.engine.weights_digest})"
+    ]
+    lines.append(f"  report: {reading.report}")
+    for finding in reading.findings:
+        words = [
+            str(finding.status),
+            finding.side or "",
+            finding.name,
+            f"({finding.change})" if finding.change else "",
+        ]
+        places = "".join(
+            f" [{box.left:.0f} {box.top:.0f} {box.right:.0f} {box.bottom:.0f}]" for box in finding.boxes
+        )
+        lines.append("  finding: " + " ".join(word for word in words if word) + places)
+    lines += [f"  limit: {problem}" for problem in reading.problems]
+    for turn in reading.turns:
+        lines += [
+            f"  {turn.purpose} ({turn.seconds:.2f} s)",
+            f"    asked: {turn.question}",
+            f"    said:  {turn.answer}",
+        ]
+    return lines

@@ -1,0 +1,304 @@
+"""The composition root: settings become objects, objects become threads; owns the clock and the signals."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from agent.dicom.headers import read_headers
+from agent.listener import Listener
+from agent.patience import Patience
+from agent.peers import Peers
+from agent.steps import Tools, settle
+from agent.worker import Worker
+from config.settings import Settings
+from storage.database import Database, connect
+from storage.files import Files
+from storage.index import Index
+from storage.jobs import Jobs
+from storage.records import Stage
+
+if TYPE_CHECKING:
+    from inference.engine import Engine
+
+log = structlog.get_logger()
+
+
+def system_clock() -> datetime:
+    """The time now, UTC and aware: the one place that asks the system."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The four places of state that are ours to write, opened."""
+
+    database: Database
+    files: Files
+    index: Index
+    jobs: Jobs
+
+
+def open_store(settings: Settings) -> Store:
+    """Opens (and if need be creates or migrates) the database and the files folder.
+
+    Raises:
+        storage.database.SchemaError: if the database was written by a newer preread.
+    """
+    folder = settings.agent.storage.folder
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = connect(settings.agent.storage.connection_url())
+    return Store(database, Files(folder / "files"), Index(database), Jobs(database))
+
+
+def patience_of(settings: Settings) -> Patience:
+    """What `agent.toml` says of retries, as the worker takes it."""
+    worker = settings.agent.worker
+    return Patience(
+        attempts_max=worker.attempts_max,
+        retry_seconds_min=worker.retry_seconds_min,
+        retry_seconds_max=worker.retry_seconds_max,
+        lease_seconds=worker.lease_seconds,
+        wait_seconds={
+            Stage.GATHER: worker.gather_patience_seconds,
+            Stage.READ: worker.read_patience_seconds,
+            Stage.COMPOSE: worker.compose_patience_seconds,
+            Stage.DELIVER: worker.deliver_patience_seconds,
+        },
+    )
+
+
+def configure_log(settings: Settings) -> None:
+    """One line for each event, to standard error or the file of `agent.toml`; job numbers and UIDs, never names."""
+    level = getattr(logging, settings.agent.log.level.upper())
+    target = settings.agent.log.file
+    stream = target.open("a", encoding="utf-8") if target is not None else sys.stderr
+    renderer: Any
+    if settings.agent.log.format == "json":
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=True,
+    )
+    # pynetdicom and pydicom may put attribute values into their messages: only what is grave, and never datasets.
+    for name in ("pynetdicom", "pydicom", "apscheduler"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+class Serving:
+    """The process that listens: C-STORE in, settle, gather, deliver; and the reader as a child, if so configured."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime] = system_clock) -> None:
+        self._settings = settings
+        self._store = open_store(settings)
+        self._tools = Tools(
+            clock=clock,
+            files=self._store.files,
+            index=self._store.index,
+            jobs=self._store.jobs,
+            peers=Peers(settings.agent.device.ae_title),
+            engine=None,
+            settings=settings,
+        )
+        patience, poll = patience_of(settings), settings.agent.worker.poll_seconds
+        self._gatherer = Worker("gather", self._tools, patience, stages=(Stage.GATHER,), poll_seconds=poll)
+        self._deliverers = tuple(
+            Worker(name, self._tools, patience, leaves_alone=leaves_alone, poll_seconds=poll)
+            for name, leaves_alone in _delivery_lanes(settings)
+        )
+        self.listener = Listener(
+            listener=settings.agent.listener,
+            ae_title=settings.agent.device.ae_title,
+            senders=settings.peers.senders,
+            accept_any_sender=settings.peers.accept_any_sender,
+            files=self._store.files,
+            index=self._store.index,
+            headers=read_headers,
+            clock=clock,
+        )
+        self._child: ReaderChild | None = None
+        self._scheduler: Any = None
+
+    def start(self) -> None:
+        """Opens the port last, when everything behind it is ready."""
+        from apscheduler.executors.pool import ThreadPoolExecutor
+        from apscheduler.schedulers.background import BackgroundScheduler
+
+        swept = self._store.files.sweep()
+        if swept:
+            log.info("half-received files removed", files=swept)
+        if self._settings.reading.reader.child:
+            self._child = ReaderChild(self._settings.folder)
+        for worker in (self._gatherer, *self._deliverers):
+            worker.start()
+        self._scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(2)}, timezone=UTC)
+        self._scheduler.add_job(
+            self._tick,
+            "interval",
+            seconds=self._settings.agent.worker.tick_seconds,
+            max_instances=1,
+            coalesce=True,
+        )
+        self._scheduler.start()
+        self.listener.start()
+        log.info("listening", ae_title=self._settings.agent.device.ae_title, port=self.listener.port)
+
+    def _tick(self) -> None:
+        if self._child is not None:
+            self._child.keep_alive()
+        if settle(self._tools):
+            self._gatherer.wake()
+
+    def stop(self) -> None:
+        """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
+        seconds = self._settings.agent.worker.stop_seconds
+        self.listener.stop(seconds)
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=False)
+        workers = (self._gatherer, *self._deliverers)
+        for worker in workers:
+            worker.stop()
+        if self._child is not None:
+            self._child.stop(seconds)
+        for worker in workers:
+            if worker.is_alive():
+                worker.join(seconds)
+        self._store.database.close()
+        log.info("stopped")
+
+
+def _delivery_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
+    """One worker for each association a destination may have, so that a slow one holds up nobody else.
+
+    The last lane takes what is left from destinations that are no longer configured, and says so.
+    """
+    names = frozenset(destination.name for destination in settings.peers.destinations)
+    lanes = [
+        (f"deliver to {destination.name} {number}", names - {destination.name})
+        for destination in settings.peers.destinations
+        for number in range(1, destination.associations_max + 1)
+    ]
+    return [*lanes, ("deliver to nobody", names)]
+
+
+class ReaderChild:
+    """The reader's process, started again whenever it ends."""
+
+    def __init__(self, config_folder: Path | None) -> None:
+        config = ["--config", str(config_folder)] if config_folder else []
+        self._command = [sys.executable, "-m", "agent", "read", *config, "--parent", str(os.getpid())]
+        self._process = subprocess.Popen(self._command)
+
+    def keep_alive(self) -> None:
+        """Starts the reader anew if it has ended; called by the clock."""
+        code = self._process.poll()
+        if code is not None:
+            log.error("the reader ended; starting it again", exit_code=code)
+            self._process = subprocess.Popen(self._command)
+
+    def stop(self, seconds: float) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def serve(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT."""
+    stopping = _until_signalled()
+    serving = Serving(settings)
+    serving.start()
+    stopping.wait()
+    serving.stop()
+
+
+def read(settings: Settings, parent: int | None = None) -> None:
+    """Loads the model and takes the stages `read` and `compose` until a signal, or until `parent` is gone.
+
+    The model is opened before the first claim: a wrong folder or too little memory is one sentence and exit, not
+    a job's failure.
+    """
+    stopping = _until_signalled()
+    if settings.reading.reader.child and parent is not None:
+        os.nice(settings.reading.reader.nice)
+    store = open_store(settings)
+    engine = open_configured_engine(settings)
+    log.info(
+        "model ready",
+        engine=engine.identity.name,
+        model=engine.identity.model_name,
+        digest=engine.identity.weights_digest,
+        accepted_licence=settings.reading.engine.accepted_licence or None,
+    )
+    tools = Tools(
+        clock=system_clock,
+        files=store.files,
+        index=store.index,
+        jobs=store.jobs,
+        peers=Peers(settings.agent.device.ae_title),
+        engine=engine,
+        settings=settings,
+    )
+    worker = Worker(
+        f"reader-{os.getpid()}",
+        tools,
+        patience_of(settings),
+        stages=(Stage.COMPOSE, Stage.READ),
+        poll_seconds=settings.agent.worker.poll_seconds,
+    )
+    worker.start()
+    while not stopping.wait(1.0):
+        if parent is not None and os.getppid() != parent:
+            log.warning("the listener's process is gone; the reader stops")
+            break
+    worker.stop()
+    worker.join(settings.agent.worker.stop_seconds)
+    engine.close()
+    store.database.close()
+
+
+def open_configured_engine(settings: Settings) -> "Engine":
+    """Opens the model of `reading.toml`; imports torch.
+
+    Raises:
+        OSError, ValueError, RuntimeError: a sentence on what is missing or does not fit.
+    """
+    from inference.engine import open_engine
+
+    chosen = settings.reading.engine
+    return open_engine(
+        chosen.name,
+        model_folder=chosen.model_folder or "",
+        device=chosen.device,
+        dtype=chosen.dtype,
+        adapter_folder=chosen.adapter_folder,
+        answer_tokens_max=chosen.answer_tokens_max,
+        threads=chosen.threads or None,
+    )
+
+
+def _until_signalled() -> threading.Event:
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping

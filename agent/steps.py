@@ -1,0 +1,197 @@
+"""The straight line: what happens to a study, from complete to delivered.
+
+receive → **settle → gather → read → compose → deliver**. The listener does the first (agent/listener); each of the
+others is one function here, in this order, and ends in one commit that moves the job to the right.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent import manifest as manifests
+from agent.errors import GiveUp
+from agent.gathering import exam_of, priors_of, rules_of, selection_of
+from agent.manifest import Manifest
+from agent.patience import Patience, pause_seconds
+from agent.peers import Peers, StoreOutcome
+from agent.selection import complete_because, reason_not_to_read
+from config.settings import Settings
+from storage.files import Files
+from storage.index import Index
+from storage.jobs import Jobs
+from storage.records import Delivery, Job, Stage
+
+if TYPE_CHECKING:
+    from inference.engine import Engine
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the steps work with; built once in `service.py`.
+
+    Attributes:
+        engine: the loaded model, None in the process that listens.
+    """
+
+    clock: Callable[[], datetime]
+    files: Files
+    index: Index
+    jobs: Jobs
+    peers: Peers
+    engine: "Engine | None"
+    settings: Settings
+
+
+def settle(tools: Tools) -> int:
+    """Opens a job for each study that is complete and has images no job has seen; returns how many."""
+    now = tools.clock()
+    rules = rules_of(tools.settings)
+    opened = 0
+    for study in tools.index.unread():
+        because = complete_because(
+            [instance.view_group for instance in study.instances], study.newest_received_at, now, rules
+        )
+        if because is None or _is_being_read(study.study_instance_uid, tools):
+            continue
+        job = tools.jobs.open(study.study_instance_uid, study.newest_number, because, now)
+        if job is not None:
+            opened += 1
+            log.info(
+                "study complete",
+                study=study.study_instance_uid,
+                job=job.number,
+                revision=job.revision,
+                because=because,
+            )
+    return opened
+
+
+def gather(job: Job, tools: Tools) -> Job:
+    """Decides what the model will see: images of this study, earlier exams of the patient, and why not others."""
+    study = tools.index.study(job.study_instance_uid)
+    if study is None:
+        raise GiveUp(f"study {job.study_instance_uid} is not in the index; its images were deleted")
+    rules = rules_of(tools.settings)
+    instances = tools.index.instances(job.study_instance_uid, job.watermark)
+    selection = selection_of(instances, tools.files, rules)
+    today = tools.clock().astimezone().date()
+    refusal = reason_not_to_read(selection, study.study_date, study.conflict, today, rules)
+    if refusal is not None:
+        reason, is_rule = refusal
+        raise GiveUp(reason, is_skip=is_rule)
+
+    priors = priors_of(study, tools.index, tools.files, tools.settings)
+    manifest = Manifest(
+        current=exam_of(study, selection.images, instances),
+        priors=priors.exams,
+        indication=next((image.indication for image in selection.images if image.indication), None),
+        passed_over=priors.passed_over,
+        left_out=selection.left_out,
+        complete_because=job.complete_because,
+        notes=priors.notes,
+    )
+    counts = len(selection.images), len(priors.exams), len(priors.passed_over)
+    event = "will read {} images with {} priors, {} passed over".format(*counts)
+    return tools.jobs.advance(
+        job, Stage.READ, tools.clock(), manifest_json=manifests.dump_manifest(manifest), event=event
+    )
+
+
+def read(job: Job, tools: Tools) -> Job:
+    """Shows the case to the model and keeps every word of the conversation."""
+    from agent.casework import case_of  # numpy and the decoders stay out of the process that listens
+
+    if tools.engine is None:
+        raise AssertionError("stage read was claimed by a process without a model")
+    manifest = manifests.load_manifest(_present(job.manifest_json))
+    case, problems = case_of(manifest, tools.files, tools.settings.reading.engine.rendering)
+    answered = tools.engine.read(case)
+    reading = replace(answered, problems=(*problems, *answered.problems))
+    named = ", ".join(finding.name for finding in reading.findings) or "nothing"
+    event = (
+        f"{reading.engine.model_name} named {named}, in {sum(turn.seconds for turn in reading.turns):.2f} s"
+    )
+    return tools.jobs.advance(
+        job, Stage.COMPOSE, tools.clock(), reading_json=manifests.dump_reading(reading), event=event
+    )
+
+
+def compose(job: Job, tools: Tools) -> Job:
+    """Makes the DICOM objects of the draft and one delivery for each object and destination."""
+    from agent.casework import results_of  # as above, and highdicom
+
+    manifest = manifests.load_manifest(_present(job.manifest_json))
+    reading = manifests.load_reading(_present(job.reading_json))
+    results = results_of(job, manifest, reading, tools.files, tools.jobs, tools.settings)
+    destinations = {
+        destination.name: [
+            r.sop_instance_uid for r in results if r.kind in tools.settings.outputs_of(destination)
+        ]
+        for destination in tools.settings.peers.destinations
+    }
+    event = f"made {len(results)} objects for {len(destinations)} destinations"
+    return tools.jobs.advance(
+        job, Stage.DELIVER, tools.clock(), results=results, destinations=destinations, event=event
+    )
+
+
+def deliver(deliveries: Sequence[Delivery], tools: Tools, patience: Patience) -> None:
+    """Sends objects of one job to one destination in one association and notes what became of each."""
+    destination = tools.settings.destination(deliveries[0].destination)
+    paths = {r.sop_instance_uid: r.path for r in tools.jobs.results_of_job(deliveries[0].job_number)}
+    if destination is None:
+        for delivery in deliveries:
+            reason = (
+                f'destination "{delivery.destination}" is no longer in peers.toml; put it back and ask again'
+            )
+            tools.jobs.delivery_failed(delivery, reason, tools.clock())
+        return
+    outcomes = tools.peers.store(
+        destination, [tools.files.absolute(paths[d.sop_instance_uid]) for d in deliveries]
+    )
+    for delivery, outcome in zip(deliveries, outcomes, strict=True):
+        _note_outcome(delivery, outcome, tools, patience)
+
+
+def _note_outcome(delivery: Delivery, outcome: StoreOutcome, tools: Tools, patience: Patience) -> None:
+    now = tools.clock()
+    reason = outcome.problem or f"status 0x{outcome.status or 0:04X}"
+    waited_seconds = (now - (delivery.waiting_since or now)).total_seconds()
+    if outcome.kind == "taken":
+        tools.jobs.delivered(delivery, outcome.status or 0, now, outcome.problem)
+    elif outcome.kind == "refused_for_good":
+        log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=reason)
+        tools.jobs.delivery_failed(delivery, reason, now, outcome.status)
+    elif waited_seconds > patience.wait_seconds[Stage.DELIVER]:
+        log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=reason)
+        tools.jobs.delivery_failed(
+            delivery, f"tried for {waited_seconds:.0f} s: {reason}", now, outcome.status
+        )
+    else:
+        log.info("delivery waits", job=delivery.job_number, destination=delivery.destination, reason=reason)
+        next_try = now + timedelta(seconds=pause_seconds(waited_seconds, patience, random.random()))
+        tools.jobs.delivery_later(delivery, reason, next_try, now, outcome.status)
+
+
+def _is_being_read(study_instance_uid: str, tools: Tools) -> bool:
+    """A late image waits until the revision before it is composed, so that drafts come out in order."""
+    return any(job.stage in STEPS for job in tools.jobs.jobs_of_study(study_instance_uid))
+
+
+STEPS: Mapping[Stage, Callable[[Job, Tools], Job]] = {
+    Stage.GATHER: gather,
+    Stage.READ: read,
+    Stage.COMPOSE: compose,
+}
+"""The step that takes a job at each stage; deliveries have their own queue."""
+
+
+def _present(text: str | None) -> str:
+    assert text is not None, "the stage before this one commits its JSON with the move"
+    return text

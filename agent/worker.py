@@ -1,0 +1,190 @@
+"""Claims work, does one step, commits, again and again; the one place that turns errors into retries."""
+
+import random
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+
+import structlog
+
+from agent.errors import GiveUp, TryLater
+from agent.patience import Patience, pause_seconds
+from agent.steps import STEPS, Tools, deliver
+from storage.jobs import LeaseLost
+from storage.records import Delivery, Job, Stage
+
+log = structlog.get_logger()
+
+
+class Worker(threading.Thread):
+    """A thread that carries jobs of some stages, or deliveries, one step further at a time.
+
+    Args:
+        stages: of the jobs it takes.
+        leaves_alone: destinations whose deliveries are not its business; None if it delivers nothing.
+        wake_others: called after each piece of work, since it may have made some for others.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tools: Tools,
+        patience: Patience,
+        *,
+        stages: tuple[Stage, ...] = (),
+        leaves_alone: Collection[str] | None = None,
+        poll_seconds: float = 0.2,
+        wake_others: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._tools = tools
+        self._patience = patience
+        self._stages = stages
+        self._leaves_alone = leaves_alone
+        self._poll_seconds = poll_seconds
+        self._wake_others = wake_others
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+
+    def wake(self) -> None:
+        """Looks for work now instead of at the next poll."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Ends after the step in hand; `join` waits for that."""
+        self._stopping.set()
+        self._woken.set()
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            self._woken.clear()
+            if not self._turn():
+                self._woken.wait(self._poll_seconds)
+
+    def _turn(self) -> bool:
+        """One piece of work, if there is any. An unreachable store is waited for, not died of."""
+        try:
+            worked = self.work_once()
+        except Exception:  # the worker loop is one of the places that may catch all
+            log.exception("the store could not be asked for work; trying again", worker=self.name)
+            self._stopping.wait(self._patience.retry_seconds_min)
+            return False
+        if worked:
+            self._wake_others()
+        return worked
+
+    def work_once(self) -> bool:
+        """Claims and does one step; False if nothing is due."""
+        now = self._tools.clock()
+        if self._stages:
+            job = self._tools.jobs.claim(self._stages, self.name, now, self._patience.lease_seconds)
+            if job is not None:
+                self._do_job(job)
+                return True
+        if self._leaves_alone is not None:
+            deliveries = self._tools.jobs.claim_deliveries(
+                self.name, now, self._patience.lease_seconds, self._leaves_alone
+            )
+            if deliveries:
+                self._do_deliveries(deliveries)
+                return True
+        return False
+
+    def _do_job(self, job: Job) -> None:
+        log.info("step begins", job=job.number, study=job.study_instance_uid, stage=job.stage)
+        try:
+            self._step(job)
+        except LeaseLost:
+            log.warning("lease lost; another worker has the job", job=job.number, stage=job.stage)
+
+    def _step(self, job: Job) -> None:
+        try:
+            if job.attempts >= self._patience.attempts_max:
+                raise GiveUp(
+                    f"stage {job.stage} was tried {job.attempts} times and its worker died or failed each time; "
+                    f"see the log for job {job.number}, then: preread again {job.study_instance_uid}"
+                )
+            with self._holding(job):
+                moved = STEPS[job.stage](job, self._tools)
+            log.info("step done", job=job.number, stage=job.stage, now=moved.stage)
+        except LeaseLost:
+            raise
+        except TryLater as later:
+            self._wait(job, later)
+        except GiveUp as given_up:
+            stage = Stage.SKIPPED if given_up.is_skip else Stage.FAILED
+            log.warning(
+                "job ends", job=job.number, study=job.study_instance_uid, stage=stage, reason=given_up.reason
+            )
+            self._tools.jobs.end(job, stage, given_up.reason, self._tools.clock())
+        except Exception:  # noqa: BLE001 - a bug of ours: loud, tried again, then failed
+            self._stumble(job)
+
+    def _wait(self, job: Job, later: TryLater) -> None:
+        now = self._tools.clock()
+        waited = (now - (job.waiting_since or now)).total_seconds()
+        if waited > self._patience.wait_seconds.get(job.stage, 0.0):
+            reason = f"waited {waited:.0f} s in stage {job.stage}: {later.reason}"
+            log.warning("job fails", job=job.number, study=job.study_instance_uid, reason=reason)
+            self._tools.jobs.end(job, Stage.FAILED, reason, now)
+            return
+        log.info(
+            "job waits", job=job.number, stage=job.stage, seconds=later.after_seconds, reason=later.reason
+        )
+        self._tools.jobs.later(job, later.reason, now + timedelta(seconds=later.after_seconds), now)
+
+    def _stumble(self, job: Job) -> None:
+        log.exception("internal error", job=job.number, study=job.study_instance_uid, stage=job.stage)
+        now = self._tools.clock()
+        problem = f"internal error in stage {job.stage}, see the log line of job {job.number}"
+        if job.attempts + 1 >= self._patience.attempts_max:
+            self._tools.jobs.end(job, Stage.FAILED, problem, now)
+            return
+        self._tools.jobs.retry(job, problem, self._due(job.attempts, now), now)
+
+    def _do_deliveries(self, deliveries: tuple[Delivery, ...]) -> None:
+        first = deliveries[0]
+        try:
+            deliver(deliveries, self._tools, self._patience)
+        except LeaseLost:
+            log.warning(
+                "lease lost; sent again by another", job=first.job_number, destination=first.destination
+            )
+        except Exception:  # as in _step
+            log.exception("internal error", job=first.job_number, destination=first.destination)
+            for delivery in deliveries:
+                self._stumble_over(delivery)
+
+    def _stumble_over(self, delivery: Delivery) -> None:
+        now = self._tools.clock()
+        problem = f"internal error while sending to {delivery.destination}, see the log of job {delivery.job_number}"
+        with suppress(LeaseLost):  # those sent before the error are done
+            if delivery.attempts + 1 >= self._patience.attempts_max:
+                self._tools.jobs.delivery_failed(delivery, problem, now)
+            else:
+                self._tools.jobs.delivery_retry(delivery, problem, self._due(delivery.attempts, now), now)
+
+    def _due(self, tries: int, now: datetime) -> datetime:
+        so_far = tries * self._patience.retry_seconds_min
+        return now + timedelta(seconds=pause_seconds(so_far, self._patience, random.random()))
+
+    @contextmanager
+    def _holding(self, job: Job) -> Iterator[None]:
+        """Extends the lease while the step runs, so that a long reading is not claimed twice."""
+        done = threading.Event()
+
+        def extend() -> None:
+            while not done.wait(self._patience.lease_seconds / 3):
+                try:
+                    self._tools.jobs.extend(job, self._tools.clock(), self._patience.lease_seconds)
+                except LeaseLost:
+                    return
+
+        keeper = threading.Thread(target=extend, name=f"{self.name} lease", daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            done.set()
+            keeper.join()

@@ -1,0 +1,148 @@
+"""What the operator types, and what she is told."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.cli import app
+from agent.demo.pacs import MiniPacs
+from agent.service import open_store
+from config.loading import load
+from storage.records import Refusal, Stage
+from tests.agent.test_steps import NOON
+from tests.builders import a_radiograph, write
+from tests.storage.builders import a_study, an_instance
+
+RUNNER = CliRunner()
+
+
+def a_config(folder: Path, **files: str) -> Path:
+    for name in ("agent", "peers", "reading"):
+        (folder / f"{name}.toml").write_text(files.get(name, ""))
+    return folder
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+def test_a_wrong_configuration_is_told_at_once_and_exits_with_2(tmp_path: Path):
+    config = a_config(
+        tmp_path, agent="[listener]\nport = 99999\nprot = 1\n", reading="[study]\nsettle_seconds = 0\n"
+    )
+
+    code, said = run("check", "--config", config)
+
+    assert code == 2
+    assert "agent.toml: listener.port = 99999: expected" in said
+    assert "listener.prot" in said
+    assert "reading.toml: study.settle_seconds = 0: expected" in said
+
+
+def test_check_greets_every_destination_and_says_which_does_not_answer(tmp_path: Path):
+    pacs = MiniPacs("ARCHIVE", tmp_path / "pacs")
+    lost = '[[destination]]\nname = "lost"\nae_title = "LOST"\nhost = "127.0.0.1"\nport = 1\nconnect_seconds = 1.0\n'
+    here = f'[[destination]]\nname = "here"\nae_title = "ARCHIVE"\nhost = "127.0.0.1"\nport = {pacs.port}\n'
+
+    code, said = run("check", "--no-model", "--config", a_config(tmp_path, peers=here + lost))
+    pacs.close()
+
+    assert code == 1
+    assert 'ok      destination "here": answered' in said
+    assert "PROBLEM" in said
+    assert "127.0.0.1:1" in said
+
+
+def test_check_with_nothing_wrong_exits_with_0_and_writes_nothing(tmp_path: Path):
+    config = a_config(tmp_path, agent='[storage]\nfolder = "data"\n')
+
+    code, said = run("check", "--no-model", "--config", config)
+
+    assert code == 0, said
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.fixture
+def failed_study(tmp_path: Path) -> Path:
+    """A store with one study whose job failed, and one refusal; gives the config folder."""
+    config = a_config(tmp_path, agent='[storage]\nfolder = "data"\n')
+    store = open_store(load(config))
+    store.index.put(an_instance(), a_study())
+    job = store.jobs.open("2.25.100", 1, "no image for 60 s", NOON)
+    assert job is not None
+    claimed = store.jobs.claim([Stage.GATHER], "worker", NOON, 60)
+    assert claimed is not None
+    store.jobs.end(claimed, Stage.FAILED, "two patients in one study", NOON)
+    store.index.refuse(
+        Refusal(datetime(2026, 3, 2, tzinfo=UTC), "ROGUE", "10.0.0.9", "", None, "unknown AE title")
+    )
+    store.database.close()
+    return config
+
+
+def test_status_names_what_failed_and_what_was_refused_with_the_reason(failed_study: Path):
+    code, said = run("status", "--config", failed_study)
+
+    assert code == 0
+    assert "2.25.100 failed: two patients in one study" in said
+    assert "ROGUE at 10.0.0.9" in said
+    assert "unknown AE title" in said
+
+
+def test_status_is_there_for_programs_too(failed_study: Path):
+    code, said = run("status", "--json", "--config", failed_study)
+
+    assert code == 0
+    assert json.loads(said)["jobs"]["failed"] == 1
+
+
+def test_show_tells_the_life_of_a_study(failed_study: Path):
+    code, said = run("show", "2.25.100", "--config", failed_study)
+
+    assert code == 0
+    assert "complete because no image for 60 s" in said
+    assert "failed in gather: two patients in one study" in said
+
+
+def test_show_and_again_of_an_unknown_study_say_so(failed_study: Path):
+    for command in ("show", "again"):
+        code, said = run(command, "2.25.999", "--config", failed_study)
+        assert code == 1
+        assert "2.25.999" in said
+
+
+def test_again_opens_the_next_revision(failed_study: Path):
+    code, said = run("again", "2.25.100", "--config", failed_study)
+
+    assert code == 0
+    assert "revision 2" in said
+
+
+def test_send_sends_a_folder_and_names_what_is_no_dicom(tmp_path: Path):
+    pacs = MiniPacs("PREREAD", tmp_path / "pacs")
+    image = a_radiograph()
+    write(image, tmp_path / "out" / "1.dcm")
+    (tmp_path / "out" / "notes.txt").write_text("no image")
+
+    code, said = run("send", tmp_path / "out", "--port", pacs.port)
+    pacs.close()
+
+    assert code == 1
+    assert "notes.txt" in said
+    assert "1 taken, 1 not" in said
+    assert len(pacs.received(str(image.StudyInstanceUID))) == 1
+
+
+@pytest.mark.parametrize("module", ["agent.cli", "agent.service", "agent.overview"])
+def test_what_listens_never_loads_the_model_s_libraries(module: str):
+    code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'highdicom') if m in sys.modules])"
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert said.strip() == "[]"

@@ -1,0 +1,91 @@
+"""The words are true: what the docs say of the code is compared with the code."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.admission import SOP_CLASSES
+from agent.listener.contexts import TRANSFER_SYNTAXES
+from agent.outputs import OUTPUTS
+from storage.jobs import NEXT
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_picture_of_the_stages_is_the_table_in_the_code():
+    page = (ROOT / "docs/ARCHITECTURE.md").read_text()
+
+    drawn = {
+        match[1]: set(match[2].split())
+        for match in re.finditer(r"^(\w+) -> ([a-z ]+)$", page, flags=re.MULTILINE)
+    }
+
+    assert drawn == {stage.value: {after.value for after in nexts} for stage, nexts in NEXT.items() if nexts}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_somewhere(page: Path):
+    targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+
+    missing = [target for target in targets if not (page.parent / target).exists()]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_make_target_that_is_named_exists(page: Path):
+    makefile = (ROOT / "Makefile").read_text()
+
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), flags=re.MULTILINE))
+
+    assert {
+        target for target in named if not re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+    } == set()
+
+
+def test_every_command_of_the_readme_exists():
+    commands = set(re.findall(r"^preread ([a-z]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "agent", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert commands
+    assert {command for command in commands if not re.search(rf"\b{command}\b", shown)} == set()
+
+
+def test_no_page_names_a_path_outside_the_project():
+    for page in PAGES:
+        assert "/work/" not in page.read_text()
+
+
+def _table_uids(heading: str) -> dict[str, str]:
+    """UID to first cell, for each row of the table under a heading of the conformance statement."""
+    page = (ROOT / "docs/conformance.md").read_text()
+    section = page.split(heading, 1)[1].split("\n## ", 1)[0].split("\n### ", 1)[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line
+    ]
+    return {
+        next(c for c in row if c.startswith("1.2.840")): row[0]
+        for row in rows
+        if any(c.startswith("1.2.840") for c in row)
+    }
+
+
+def test_the_conformance_statement_lists_the_sop_classes_that_are_accepted():
+    accepted = {uid: f"{name} Storage" for uid, (name, _) in SOP_CLASSES.items()}
+
+    assert _table_uids("### 3.1 SOP Classes") == accepted
+
+
+def test_the_conformance_statement_lists_the_transfer_syntaxes_that_are_accepted():
+    assert _table_uids("### 3.2 Transfer syntaxes") == TRANSFER_SYNTAXES
+
+
+def test_the_conformance_statement_lists_every_kind_of_output():
+    assert set(_table_uids("## 4. Storage as SCU").values()) == set(OUTPUTS)

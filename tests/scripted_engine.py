@@ -1,0 +1,43 @@
+"""An engine that says what it is told to: stands for the model where a test is about everything around it."""
+
+from collections.abc import Callable
+
+from inference.case import Case
+from inference.reading import Box, EngineIdentity, Finding, Reading, Status, Turn
+
+IDENTITY = EngineIdentity("scripted", "1", "a scripted engine for tests", "sha256:" + "0" * 64, is_demo=True)
+
+
+def an_effusion(case: Case) -> Reading:
+    """One finding with one box in the lower left quarter of the first current image."""
+    image = case.current.images[0]
+    box = Box(image.key, image.columns * 0.1, image.rows * 0.6, image.columns * 0.4, image.rows * 0.9)
+    turn = Turn("findings", (image.key,), "Which findings? <image>", "pleural effusion.", 0.1, 10, 3)
+    return Reading(
+        findings=(Finding("pleural effusion", Status.PRESENT, side="right", boxes=(box,)),),
+        report="There is a small right pleural effusion.",
+        turns=(turn,),
+        engine=IDENTITY,
+        compared_with_prior=bool(case.priors),
+    )
+
+
+class ScriptedEngine:
+    """Answers each case with `script(case)`, which may also raise; remembers the cases it saw."""
+
+    def __init__(self, script: Callable[[Case], Reading] = an_effusion) -> None:
+        self.identity = IDENTITY
+        self.script = script
+        self.cases: list[Case] = []
+
+    def read(self, case: Case) -> Reading:
+        self.cases.append(case)
+        return self.script(case)
+
+    def close(self) -> None:
+        return None
+
+
+def open_scripted(**settings: object) -> ScriptedEngine:
+    """What `reading.toml` may name as an engine of the site: "tests.scripted_engine:open_scripted"."""
+    return ScriptedEngine()
