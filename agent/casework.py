@@ -6,12 +6,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 from agent.dicom.headers import Unreadable
-from agent.dicom.opening import read_header_dataset
-from agent.dicom.pixels import load
+from agent.dicom.opening import read_header_dataset, read_whole
+from agent.dicom.pixels import FILE_BYTES_MAX, load
 from agent.dicom.uids import derived_uid
 from agent.errors import GiveUp
 from agent.manifest import Manifest, ManifestExam
-from agent.outputs import Device, Narrative, Predecessor, Sources, Stamp, build, encode
+from agent.outputs import Device, Narrative, Predecessor, Sources, Stamp, build, encode, needs_pixels
 from config.settings import Settings
 from inference.case import Case, Exam, Image, View
 from inference.reading import Reading
@@ -64,7 +64,7 @@ def results_of(
     """Makes and writes every kind of object that a destination wants; the same job makes the same bytes again."""
     kinds = settings.outputs_wanted()
     sources = Sources(
-        current=_headers(manifest.current, files),
+        current=_headers(manifest.current, files, with_pixels_where_needed=True),
         priors=tuple(header for prior in manifest.priors for header in _headers(prior, files)),
         pixels=_pixels(manifest, files) if "secondary_capture" in kinds else {},
         predecessors=_predecessors(job, files, jobs),
@@ -91,11 +91,21 @@ def results_of(
     return tuple(made)
 
 
-def _headers(exam: ManifestExam, files: Files) -> "tuple[Dataset, ...]":
-    try:
-        return tuple(read_header_dataset(files.absolute(image.path)) for image in exam.images)
-    except Unreadable as error:
-        raise GiveUp(f"study {exam.study_instance_uid}: {error.reason}") from error
+def _headers(
+    exam: ManifestExam, files: Files, *, with_pixels_where_needed: bool = False
+) -> "tuple[Dataset, ...]":
+    """Reads the headers of an exam's images; whole images where a presentation state must find its own window."""
+    headers = []
+    for image in exam.images:
+        path = files.absolute(image.path)
+        try:
+            header = read_header_dataset(path)
+            if with_pixels_where_needed and needs_pixels(header):
+                header = read_whole(path, bytes_max=FILE_BYTES_MAX)
+        except Unreadable as error:
+            raise GiveUp(f"study {exam.study_instance_uid}: {error.reason}") from error
+        headers.append(header)
+    return tuple(headers)
 
 
 def _pixels(manifest: Manifest, files: Files) -> dict[str, Image]:

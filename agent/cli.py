@@ -48,6 +48,9 @@ def _settings(config: Path | None) -> "Settings":
 @app.command()
 def serve(config: Config = None) -> None:
     """Listen for studies, gather priors, deliver drafts; starts the reader too, unless reading.toml says not to."""
+    # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing.
+    for decoder in ("gdcm", "PIL"):
+        sys.modules.setdefault(decoder, None)  # type: ignore[arg-type]
     from agent import service
 
     settings = _settings(config)

@@ -50,6 +50,7 @@ class Running:
     settle_seconds: float = 1.0
     views: tuple[str, ...] = ()
     study_age_days_max: int = 36500
+    senders: str = ""
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     log: Path = Path()
@@ -84,7 +85,8 @@ class Running:
         )
         kinds = ", ".join(f'"{kind}"' for kind in self.outputs)
         (config / "peers.toml").write_text(
-            f'[[destination]]\nname = "pacs"\nae_title = "{self.destination_ae_title}"\nhost = "127.0.0.1"\n'
+            f'{self.senders}[[destination]]\nname = "pacs"\nae_title = "{self.destination_ae_title}"\n'
+            f'host = "127.0.0.1"\n'
             f"port = {self.destination_port}\noutputs = [{kinds}]\nconnect_seconds = 2\n"
         )
         views = ", ".join(f'"{view}"' for view in self.views)

@@ -1,5 +1,7 @@
 """The whole line with nothing replaced: C-STORE in, the demo model, DICOM objects back."""
 
+from pathlib import Path
+
 import pytest
 from pydicom import Dataset
 
@@ -131,3 +133,13 @@ def test_no_log_line_holds_a_name_an_id_or_report_text(preread: Running, pacs: M
     assert study in log
     for marker in ("ZXID77", "Zzyzx", "Quilla", "Marmalade"):
         assert marker not in log
+
+
+def test_the_process_that_listens_stays_below_120_mb(preread: Running, pacs: MiniPacs):
+    send(pacs, preread, a_radiograph(patient_id="P8", rows=2500, columns=2048))
+    assert preread.process is not None
+
+    status = Path(f"/proc/{preread.process.pid}/status").read_text()
+
+    peak_kilobytes = int(status.split("VmHWM:")[1].split()[0])
+    assert peak_kilobytes < 120_000
