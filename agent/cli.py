@@ -65,15 +65,11 @@ def read(
 ) -> None:
     """Load the model and read waiting cases: the process that needs the GPU."""
     from agent import service
-    from agent.errors import GiveUp
 
     settings = _settings(config)
     service.configure_log(settings)
-    try:
-        service.read(settings, parent)
-    except GiveUp as error:
-        typer.echo(error.reason, err=True)
-        raise typer.Exit(1) from None
+    if not service.read(settings, parent):
+        raise typer.Exit(1)
 
 
 @app.command()

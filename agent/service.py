@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.dicom.headers import read_headers
 from agent.listener import Listener
-from agent.patience import Patience
+from agent.patience import Patience, pause_seconds
 from agent.peers import Peers
 from agent.steps import Tools, settle
 from agent.worker import Worker
@@ -131,7 +131,6 @@ class Serving:
             accept_any_sender=settings.peers.accept_any_sender,
             files=self._store.files,
             index=self._store.index,
-            headers=read_headers,
             clock=clock,
         )
         self._child: ReaderChild | None = None
@@ -146,7 +145,7 @@ class Serving:
         if swept:
             log.info("half-received files removed", files=swept)
         if self._settings.reading.reader.child:
-            self._child = ReaderChild(self._settings.folder)
+            self._child = ReaderChild(self._settings.folder, patience_of(self._settings))
         for worker in (self._gatherer, *self._deliverers):
             worker.start()
         self._scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(2)}, timezone=UTC)
@@ -179,8 +178,7 @@ class Serving:
         if self._child is not None:
             self._child.stop(seconds)
         for worker in workers:
-            if worker.is_alive():
-                worker.join(seconds)
+            worker.finish(seconds)
         self._store.database.close()
         log.info("stopped")
 
@@ -200,21 +198,41 @@ def _delivery_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
 
 
 class ReaderChild:
-    """The reader's process, started again whenever it ends."""
+    """The reader's process, started again whenever it ends; one that ends at once is given a pause."""
 
-    def __init__(self, config_folder: Path | None) -> None:
+    def __init__(self, config_folder: Path | None, patience: Patience) -> None:
         config = ["--config", str(config_folder)] if config_folder else []
         self._command = [sys.executable, "-m", "agent", "read", *config, "--parent", str(os.getpid())]
-        self._process = subprocess.Popen(self._command)
+        self._patience = patience
+        self._first_failure = self._not_before = 0.0
+        self._start()
+
+    def _start(self) -> None:
+        self._started = time.monotonic()
+        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(self._command)
 
     def keep_alive(self) -> None:
         """Starts the reader anew if it has ended; called by the clock."""
+        now = time.monotonic()
+        if self._process is None:
+            if now >= self._not_before:
+                self._start()
+            return
         code = self._process.poll()
-        if code is not None:
-            log.error("the reader ended; starting it again", exit_code=code)
-            self._process = subprocess.Popen(self._command)
+        if code is None:
+            return
+        self._process = None
+        if now - self._started > self._patience.retry_seconds_max:
+            self._first_failure = 0.0  # it ran well for long; what ended it is a new trouble
+        self._first_failure = self._first_failure or now
+        pause = pause_seconds(now - self._first_failure, self._patience, 0.5)
+        self._not_before = now + pause
+        log.error("the reader ended; it is started again", exit_code=code, after_seconds=round(pause, 1))
 
     def stop(self, seconds: float) -> None:
+        """Ends the reader, after the step in hand if that takes no longer than `seconds`."""
+        if self._process is None:
+            return
         self._process.terminate()
         try:
             self._process.wait(seconds)
@@ -232,17 +250,26 @@ def serve(settings: Settings) -> None:
     serving.stop()
 
 
-def read(settings: Settings, parent: int | None = None) -> None:
+def read(settings: Settings, parent: int | None = None) -> bool:
     """Loads the model and takes the stages `read` and `compose` until a signal, or until `parent` is gone.
 
-    The model is opened before the first claim: a wrong folder or too little memory is one sentence and exit, not
-    a job's failure.
+    The model is opened before the first claim: a wrong folder or too little memory is one sentence on the log and
+    no job's failure.
+
+    Returns:
+        False if the model could not be opened.
     """
     stopping = _until_signalled()
     if settings.reading.reader.child and parent is not None:
         os.nice(settings.reading.reader.nice)
     store = open_store(settings)
-    engine = open_configured_engine(settings)
+    try:
+        engine = open_configured_engine(settings)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = f"{error}; correct the [engine] of reading.toml, then: preread check"
+        log.error("the model cannot be opened", reason=reason)
+        store.database.close()
+        return False
     log.info(
         "model ready",
         engine=engine.identity.name,
@@ -272,9 +299,10 @@ def read(settings: Settings, parent: int | None = None) -> None:
             log.warning("the listener's process is gone; the reader stops")
             break
     worker.stop()
-    worker.join(settings.agent.worker.stop_seconds)
+    worker.finish(settings.agent.worker.stop_seconds)
     engine.close()
     store.database.close()
+    return True
 
 
 def open_configured_engine(settings: Settings) -> "Engine":

@@ -1,5 +1,6 @@
 """Claims work, does one step, commits, again and again; the one place that turns errors into retries."""
 
+import errno
 import random
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -15,6 +16,8 @@ from storage.jobs import LeaseLost
 from storage.records import Delivery, Job, Stage
 
 log = structlog.get_logger()
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Worker(threading.Thread):
@@ -46,15 +49,26 @@ class Worker(threading.Thread):
         self._wake_others = wake_others
         self._woken = threading.Event()
         self._stopping = threading.Event()
+        self._in_hand: Job | None = None
 
     def wake(self) -> None:
         """Looks for work now instead of at the next poll."""
         self._woken.set()
 
     def stop(self) -> None:
-        """Ends after the step in hand; `join` waits for that."""
+        """Ends after the step in hand; `finish` waits for that."""
         self._stopping.set()
         self._woken.set()
+
+    def finish(self, seconds: float) -> None:
+        """Waits for the step in hand; one that takes longer is given back, which costs the job no attempt."""
+        if not self.is_alive():
+            return
+        self.join(seconds)
+        job = self._in_hand
+        if self.is_alive() and job is not None:
+            with suppress(LeaseLost):
+                self._tools.jobs.give_back(job, self._tools.clock())
 
     def run(self) -> None:
         while not self._stopping.is_set():
@@ -93,10 +107,13 @@ class Worker(threading.Thread):
 
     def _do_job(self, job: Job) -> None:
         log.info("step begins", job=job.number, study=job.study_instance_uid, stage=job.stage)
+        self._in_hand = job
         try:
             self._step(job)
         except LeaseLost:
             log.warning("lease lost; another worker has the job", job=job.number, stage=job.stage)
+        finally:
+            self._in_hand = None
 
     def _step(self, job: Job) -> None:
         try:
@@ -118,8 +135,11 @@ class Worker(threading.Thread):
                 "job ends", job=job.number, study=job.study_instance_uid, stage=stage, reason=given_up.reason
             )
             self._tools.jobs.end(job, stage, given_up.reason, self._tools.clock())
-        except Exception:  # noqa: BLE001 - a bug of ours: loud, tried again, then failed
-            self._stumble(job)
+        except Exception as error:  # noqa: BLE001 - a bug of ours: loud, tried again, then failed
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                self._wait(job, TryLater("the disk is full; make room in the folder of [storage]", 60))
+            else:
+                self._stumble(job)
 
     def _wait(self, job: Job, later: TryLater) -> None:
         now = self._tools.clock()

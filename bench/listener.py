@@ -204,7 +204,6 @@ def serve(folder: Path, port: int) -> None:
     """preread's listener and nothing else, until SIGTERM; in a process of its own."""
     import threading
 
-    from agent.dicom.headers import read_headers
     from agent.listener import Listener
     from config.settings import ListenerSettings
     from storage.database import connect
@@ -221,7 +220,6 @@ def serve(folder: Path, port: int) -> None:
         senders=(),
         files=Files(folder / "files"),
         index=Index(database),
-        headers=read_headers,
         clock=lambda: datetime.now(UTC),  # noqa: TID251 - a program of its own, with the system's clock
     )
     listener.start()

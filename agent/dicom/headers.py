@@ -1,15 +1,18 @@
 """Reads the headers of a DICOM file: odd content is read as far as it goes, or refused in one sentence."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from agent.dicom.opening import (
     CONTENT_ERRORS,
     Unreadable,
+    dataset_of,
     encodings_of,
     quietly,
     raw_text,
@@ -20,7 +23,7 @@ from agent.dicom.views import VIEW_KEYWORDS, projection_of
 from inference.case import View
 from storage.records import Study
 
-__all__ = ["Headers", "Unreadable", "headers_of", "read_headers"]
+__all__ = ["HEADER_TAGS", "Headers", "Unreadable", "headers_from_elements", "headers_of", "read_headers"]
 
 _KEYWORDS = VIEW_KEYWORDS | {
     "AccessionNumber",
@@ -55,6 +58,9 @@ _KEYWORDS = VIEW_KEYWORDS | {
     "StudyInstanceUID",
     "StudyTime",
 }
+HEADER_TAGS = frozenset(tag_for_keyword(keyword) or 0 for keyword in _KEYWORDS)
+"""The elements that headers are made of."""
+
 _UID = re.compile(r"[0-9.]{1,64}")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
@@ -147,6 +153,21 @@ def read_headers(source: Path | BinaryIO, *, assume_charset: str | None = None) 
         OSError: if the disk fails.
     """
     return headers_of(read_header_elements(source, _KEYWORDS), assume_charset=assume_charset)
+
+
+def headers_from_elements(
+    elements: Mapping[int, tuple[str, bytes]], transfer_syntax_uid: str, *, assume_charset: str | None = None
+) -> Headers:
+    """Gives the headers of a dataset whose elements somebody has already found among its bytes.
+
+    Args:
+        elements: tag to VR ("" where none was sent) and encoded value, those of HEADER_TAGS that are there.
+        transfer_syntax_uid: they are encoded in it.
+
+    Raises:
+        Unreadable: as `read_headers`.
+    """
+    return headers_of(dataset_of(elements, transfer_syntax_uid), assume_charset=assume_charset)
 
 
 def headers_of(dataset: Dataset, *, assume_charset: str | None = None) -> Headers:

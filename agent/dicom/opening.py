@@ -11,7 +11,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +24,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 # pydicom's log lines quote the values they complain about, names of patients among them; ours must not.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -109,6 +109,32 @@ def read_header_elements(source: Path | BinaryIO, keywords: frozenset[str]) -> D
 
     with _opened(source) as file:
         return _read(_Bounded(file, HEADER_BYTES_MAX), is_beyond, tags, deflated_may_be_cut=True)
+
+
+def dataset_of(elements: Mapping[int, tuple[str, bytes]], transfer_syntax_uid: str) -> Dataset:
+    """Makes a dataset of encoded elements, undecoded as a reader would leave them.
+
+    Args:
+        elements: tag to VR ("" where none was sent) and encoded value.
+    """
+    is_little_endian = transfer_syntax_uid != ExplicitVRBigEndian
+    dataset = Dataset(
+        {
+            BaseTag(tag): RawDataElement(
+                BaseTag(tag),
+                vr or None,
+                len(value),
+                value,
+                0,
+                not vr or transfer_syntax_uid == ImplicitVRLittleEndian,
+                is_little_endian,
+            )
+            for tag, (vr, value) in elements.items()
+        }
+    )
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+    return dataset
 
 
 def read_header_dataset(source: Path | BinaryIO) -> Dataset:

@@ -10,6 +10,7 @@ import structlog
 from pynetdicom import AE, _config, build_context
 
 from agent.admission import Sender, SenderRules
+from agent.dicom.headers import headers_from_elements
 from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from agent.listener.commits import Commits
 from agent.listener.contexts import VERIFICATION
@@ -40,7 +41,7 @@ class Listener:
         listener: the port and its limits, `settings.agent.listener`.
         ae_title: ours.
         senders: who may send, `settings.peers.sender`.
-        headers: `agent.dicom.headers.read_headers`.
+        headers: turns the elements that a survey found into headers.
         clock: gives the time, UTC and aware.
         on_stored: told of each new instance after its sender was, in the association's thread: be quick.
         accept_any_sender: let in AE titles that are not in `senders`; None = only while there are none
@@ -55,7 +56,7 @@ class Listener:
         senders: Sequence[SenderValues],
         files: Files,
         index: Index,
-        headers: Callable[..., Any],
+        headers: Callable[..., Any] = headers_from_elements,
         clock: Callable[[], datetime],
         on_stored: Callable[[Instance], None] | None = None,
         accept_any_sender: bool | None = None,

@@ -1,12 +1,12 @@
 """Walks the elements of an encoded dataset: which study it belongs to, and whether it is all there.
 
-Not a reader of DICOM (that is `agent.dicom.headers`): it looks at tags and lengths, holds four values,
-jumps over the rest, and so sees in 0.1 ms whether the last element ends where the bytes end.
+Not a reader of DICOM (that is `agent.dicom.headers`): it looks at tags and lengths, holds the few values that
+headers are made of, jumps over the rest, and so sees in one pass whether the last element ends where the bytes end.
 """
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from mmap import mmap
 
@@ -51,12 +51,31 @@ class Identity:
     series_instance_uid: str
 
 
-def identify(content: bytes | mmap, start: int, transfer_syntax_uid: str) -> Identity:
-    """Reads the four UIDs of a dataset, after making sure that none of it is missing.
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one pass over a dataset found.
+
+    Attributes:
+        elements: tag to VR ("" where none was sent) and encoded value, of the wanted ones at the top level.
+    """
+
+    identity: Identity
+    elements: Mapping[int, tuple[str, bytes]]
+
+
+def survey(
+    content: bytes | mmap,
+    start: int,
+    transfer_syntax_uid: str,
+    wanted: frozenset[int] = frozenset(),
+    value_bytes_max: int = 65_536,
+) -> Survey:
+    """Reads the four UIDs and the wanted elements of a dataset, after making sure that none of it is missing.
 
     Args:
         content: a whole file.
         start: where the dataset begins in it.
+        wanted: tags; a value of one that is longer than `value_bytes_max` is no header.
 
     Raises:
         Refused: CANNOT_UNDERSTAND if the dataset ends in the middle of an element or is no DICOM;
@@ -64,18 +83,24 @@ def identify(content: bytes | mmap, start: int, transfer_syntax_uid: str) -> Ide
     """
     if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         content, start = _inflated(content, start), 0
-    walk = _Walk(content, transfer_syntax_uid)
-    found = {
-        tag: _uid_text(content[offset : offset + min(length, _UID_BYTES_MAX)])
-        for tag, offset, length in walk.elements(start)
-        if tag in _IDENTITY
-    }
-    return Identity(
+    found: dict[int, str] = {}
+    elements: dict[int, tuple[str, bytes]] = {}
+    for tag, vr, offset, length in _Walk(content, transfer_syntax_uid).elements(start):
+        if tag in _IDENTITY:
+            found[tag] = _uid_text(content[offset : offset + min(length, _UID_BYTES_MAX)])
+        if tag in wanted:
+            if length > value_bytes_max:
+                raise Refused(
+                    CANNOT_UNDERSTAND, f"{_name(tag)} holds {length} bytes; a header value has fewer"
+                )
+            elements[tag] = vr.decode("ascii"), content[offset : offset + length]
+    identity = Identity(
         sop_class_uid=found.get(_SOP_CLASS_UID, ""),
         sop_instance_uid=found.get(_SOP_INSTANCE_UID, ""),
         study_instance_uid=found.get(_STUDY_INSTANCE_UID, ""),
         series_instance_uid=found.get(_SERIES_INSTANCE_UID, ""),
     )
+    return Survey(identity, elements)
 
 
 def mismatch(identity: Identity, sop_class_uid: str, sop_instance_uid: str) -> Refused | None:
@@ -103,14 +128,14 @@ class _Walk:
         self._long = struct.Struct(order + "L")
         self._count = 0
 
-    def elements(self, offset: int) -> Iterator[tuple[int, int, int]]:
-        """Yields (tag, offset of the value, length of the value) for each element of the top level."""
+    def elements(self, offset: int) -> Iterator[tuple[int, bytes, int, int]]:
+        """Yields (tag, VR, offset of the value, length of the value) for each element of the top level."""
         while offset < self._size and not self._is_padding(offset):
             tag, vr, start, length = self._header(offset, self._is_implicit)
             end = self._end(tag, vr, start, length, depth=0)
             if end > self._size:
                 raise self._cut_off(tag, f"{end - self._size} bytes are missing")
-            yield tag, start, end - start
+            yield tag, vr, start, end - start
             offset = end
 
     def _header(self, offset: int, is_implicit: bool) -> tuple[int, bytes, int, int]:

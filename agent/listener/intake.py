@@ -90,7 +90,7 @@ class Intake:
     Attributes:
         senders: by calling AE title.
         syncing: threads in which the disk is waited for.
-        headers: `agent.dicom.headers.read_headers`.
+        headers: `agent.dicom.headers.headers_from_elements`.
         on_stored: told of each new instance after its sender was; None = nobody listens.
     """
 

@@ -9,9 +9,9 @@ from typing import Any
 import structlog
 
 from agent.admission import role_of, valid_uid
-from agent.dicom.headers import Unreadable
+from agent.dicom.headers import HEADER_TAGS, Unreadable
 from agent.listener.commands import Command
-from agent.listener.dataset import identify, mismatch
+from agent.listener.dataset import Survey, mismatch, survey
 from agent.listener.file_meta import file_meta
 from agent.listener.intake import Intake, Peer
 from agent.listener.statuses import (
@@ -184,7 +184,8 @@ class Reception:
         """The row and its study, out of the whole part-file."""
         command = self._command
         with mmap(part.fileno(), 0, access=ACCESS_READ) as content:
-            identity = identify(content, self._meta_bytes, self._transfer_syntax_uid)
+            found = survey(content, self._meta_bytes, self._transfer_syntax_uid, HEADER_TAGS)
+        identity = found.identity
         refused = mismatch(identity, command.sop_class_uid, command.sop_instance_uid)
         if refused is not None:
             raise refused
@@ -193,9 +194,7 @@ class Reception:
                 raise Refused(
                     DOES_NOT_MATCH, f"{name} Instance UID is {uid[:64]!r}, which is no UID (PS3.5 9.1)"
                 )
-        headers, study = self._headers(part)
-        if study.study_instance_uid != identity.study_instance_uid:
-            raise Refused(CANNOT_UNDERSTAND, "the dataset has more than one Study Instance UID")
+        headers, study = self._headers(found)
         instance = Instance(
             number=0,
             sop_instance_uid=identity.sop_instance_uid,
@@ -220,12 +219,13 @@ class Reception:
             file.seek(self._meta_bytes)
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _headers(self, part: PartFile) -> tuple[Any, Any]:
+    def _headers(self, found: Survey) -> tuple[Any, Any]:
         sender = self._intake.senders.get(self._peer.calling_ae_title)
+        assume_charset = sender.assume_charset if sender else None
         try:
-            with open(part.fileno(), "rb", closefd=False) as file:
-                file.seek(0)
-                headers = self._intake.headers(file, assume_charset=sender.assume_charset if sender else None)
+            headers = self._intake.headers(
+                found.elements, self._transfer_syntax_uid, assume_charset=assume_charset
+            )
         except Unreadable as error:
             raise Refused(CANNOT_UNDERSTAND, error.reason) from error
         study = headers.study()

@@ -1,6 +1,8 @@
 """The straight line on a real store with a real receiver; only the clock is turned and the model scripted."""
 
+import errno
 import hashlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,7 +37,7 @@ from storage.index import Index
 from storage.jobs import Jobs
 from storage.records import Instance, Job, Stage
 from tests.builders import a_radiograph, a_report_sr, write
-from tests.scripted_engine import ScriptedEngine
+from tests.scripted_engine import ScriptedEngine, an_effusion
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 PATIENCE = Patience(
@@ -245,6 +247,19 @@ def test_a_model_that_is_not_ready_costs_no_attempt_until_patience_ends(line: Li
     assert line.job(study).problem == "waited 3601 s in stage read: GPU 0 is out of memory"
 
 
+def test_a_full_disk_is_waited_for_and_no_bug(line: Line):
+    def full(case: Case) -> Reading:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    line.engine.script = full
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+    line.run()
+
+    assert (line.job(study).stage, line.job(study).attempts) == (Stage.READ, 0)
+    assert "the disk is full" in (line.job(study).problem or "")
+
+
 def test_a_bug_in_the_model_is_tried_three_times_and_then_named(line: Line):
     def broken(case: Case) -> Reading:
         raise ZeroDivisionError
@@ -290,3 +305,28 @@ def test_composing_twice_makes_the_same_bytes(line: Line):
     again = results_of(job, manifest, reading, line.tools.files, line.tools.jobs, line.tools.settings)
 
     assert {result.sop_instance_uid: result.sha256 for result in again} == first
+
+
+def test_stopping_a_worker_in_the_middle_of_a_reading_gives_the_job_back_and_costs_no_attempt(line: Line):
+    reading_began, may_go_on = threading.Event(), threading.Event()
+
+    def slow(case: Case) -> Reading:
+        reading_began.set()
+        may_go_on.wait(30)
+        return an_effusion(case)
+
+    line.engine.script = slow
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+    settle(line.tools)
+    line.worker.start()
+    assert reading_began.wait(30)
+
+    line.worker.stop()
+    line.worker.finish(0.1)
+    given_back = line.job(study)
+    may_go_on.set()
+    line.worker.join(30)
+
+    assert (given_back.stage, given_back.attempts, given_back.lease_owner) == (Stage.READ, 0, None)
+    assert line.job(study).stage is Stage.READ, "what the stopped worker still did is dropped"

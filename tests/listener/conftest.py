@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
-from agent.dicom.headers import read_headers
+from agent.dicom.headers import headers_from_elements
 from agent.listener import Listener
 from config.agent_settings import ListenerSettings
 from config.peers_settings import SenderSettings
@@ -83,7 +83,7 @@ def start(tmp_path: Path, empty_database: Path) -> Iterator[StartListener]:
             *,
             senders: tuple[SenderSettings, ...] = (),
             accept_any_sender: bool | None = None,
-            headers: Any = read_headers,
+            headers: Any = headers_from_elements,
             **limits: Any,
         ) -> Inbox:
             values = {"free_bytes_min": 0, "idle_seconds": 20, "stall_seconds": 20} | limits
