@@ -55,7 +55,8 @@ def serve(config: Config = None) -> None:
 
     settings = _settings(config)
     service.configure_log(settings)
-    service.serve(settings)
+    if not service.serve(settings):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from agent.peers import Peers
 from agent.steps import Tools, settle
 from agent.worker import Worker
 from config.settings import Settings
-from storage.database import Database, connect
+from storage.database import Database, SchemaError, connect
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
@@ -241,13 +241,25 @@ class ReaderChild:
             self._process.wait()
 
 
-def serve(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT."""
+def serve(settings: Settings) -> bool:
+    """Runs until SIGTERM or SIGINT.
+
+    Returns:
+        False if it could not start: the port is taken, the database is newer, a TLS file is no good.
+    """
     stopping = _until_signalled()
-    serving = Serving(settings)
-    serving.start()
-    stopping.wait()
-    serving.stop()
+    serving: Serving | None = None
+    try:
+        serving = Serving(settings)
+        serving.start()
+    except (OSError, SchemaError) as error:
+        place = f"{settings.agent.listener.host}:{settings.agent.listener.port}"
+        log.error("preread cannot start", reason=f"{error} (port {place}); correct agent.toml")
+    else:
+        stopping.wait()
+    if serving is not None:
+        serving.stop()
+    return stopping.is_set()
 
 
 def read(settings: Settings, parent: int | None = None) -> bool:

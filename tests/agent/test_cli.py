@@ -1,6 +1,7 @@
 """What the operator types, and what she is told."""
 
 import json
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -146,3 +147,33 @@ def test_what_listens_never_loads_the_model_s_libraries(module: str):
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert said.strip() == "[]"
+
+
+def test_serve_on_a_port_that_is_taken_says_so_and_exits(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = a_config(
+            tmp_path,
+            agent=f'[listener]\nport = {port}\n[storage]\nfolder = "data"\n',
+            reading="[reader]\nchild = false\n",
+        )
+        command = [sys.executable, "-m", "agent", "serve", "--config", str(config)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 1
+    assert "preread cannot start" in ended.stderr
+    assert f"127.0.0.1:{port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_reader_without_its_model_says_what_to_do_and_exits(tmp_path: Path):
+    reading = '[engine]\nmodel_folder = "nowhere"\naccepted_licence = "CC-BY-NC-4.0"\n'
+    config = a_config(tmp_path, agent='[storage]\nfolder = "data"\n', reading=reading)
+
+    command = [sys.executable, "-m", "agent", "read", "--config", str(config)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    assert ended.returncode == 1
+    assert "the model cannot be opened" in ended.stderr
+    assert "nowhere" in ended.stderr
+    assert "Traceback" not in ended.stderr
