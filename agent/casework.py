@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from agent.dicom.headers import Unreadable
 from agent.dicom.opening import read_header_dataset, read_whole
 from agent.dicom.pixels import FILE_BYTES_MAX, load
-from agent.dicom.uids import derived_uid
+from agent.dicom.uids import derived_uid, path_of
 from agent.errors import GiveUp
 from agent.manifest import Manifest, ManifestExam
 from agent.outputs import Device, Narrative, Predecessor, Sources, Stamp, build, encode, needs_pixels
@@ -74,7 +74,7 @@ def results_of(
     for kind in kinds:
         for dataset in build(kind, sources, reading, narrative, stamp):
             content = encode(dataset)
-            path = f"results/{job.study_instance_uid}/{dataset.SOPInstanceUID}.dcm"
+            path = path_of("results", str(dataset.SOPInstanceUID)) + ".dcm"
             files.put(path, content)
             digest = hashlib.sha256(content).hexdigest()
             made.append(

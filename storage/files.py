@@ -117,9 +117,13 @@ class Files:
         self._root = root.absolute()
         # mkdir and the fsync that makes it last are one step: a second thread must not see the folder,
         # skip the fsync and promise a file that a power cut would take away with its folder.
+        self._safe_folders: set[Path] = set()
         self._folder_lock = threading.Lock()
         # Part files lie in one folder beside all others: `sweep` then looks at one folder, not at
         # the hundred thousand of a year, and an aborted transfer leaves no empty study folder.
+        self._root.parent.mkdir(parents=True, exist_ok=True)
+        self._root.mkdir(_FOLDER_MODE, exist_ok=True)
+        _fsync_folder(self._root.parent)
         self.make_folder(self._root / _INCOMING)
 
     def begin(self, path: str) -> PartFile:
@@ -171,12 +175,21 @@ class Files:
         return len(litter)
 
     def make_folder(self, folder: Path) -> None:
-        """Makes a folder and its parents so that a power cut does not lose them."""
+        """Makes a folder of the root's and its parents so that a power cut does not lose them.
+
+        A folder is looked after once in the life of this object, also one that is there: whoever made it may not
+        have come to the fsync. Use few folders: each is remembered.
+        """
+        if folder in self._safe_folders or folder == self._root:
+            return
         with self._folder_lock:
-            missing = [parent for parent in (folder, *folder.parents) if not parent.is_dir()]
-            for new in reversed(missing):
-                new.mkdir(_FOLDER_MODE, exist_ok=True)
-                _fsync_folder(new.parent)
+            below_root = folder.relative_to(self._root).parts
+            for depth in range(1, len(below_root) + 1):
+                new = self._root.joinpath(*below_root[:depth])
+                if new not in self._safe_folders:
+                    new.mkdir(_FOLDER_MODE, exist_ok=True)
+                    _fsync_folder(new.parent)
+                    self._safe_folders.add(new)
 
 
 def _fsync_folder(folder: Path) -> None:

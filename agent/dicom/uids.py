@@ -1,5 +1,6 @@
 """Derives UIDs: the same facts give the same UID, so doing a thing twice makes no twins in the PACS."""
 
+from hashlib import sha256
 from uuid import UUID, uuid5
 
 _NAMESPACE = UUID("6f7b3c52-8a55-5d0e-9c0b-0d5f6a1c9e84")  # ours alone; changing it renames every result
@@ -25,3 +26,12 @@ IMPLEMENTATION_CLASS_UID = derived_uid("preread", "implementation class")
 
 IMPLEMENTATION_VERSION_NAME = "PREREAD"
 """At most 16 characters (PS3.8 D.3.3.2.3)."""
+
+
+def path_of(folder: str, sop_instance_uid: str) -> str:
+    """Gives where an instance is kept, without the ending: `folder`, one of 256 folders in it, and its UID.
+
+    Not a folder for each study and series: in a chest study nearly every image is the first of its series, and each
+    new folder costs two fsyncs before a sender can be answered.
+    """
+    return f"{folder}/{sha256(sop_instance_uid.encode()).hexdigest()[:2]}/{sop_instance_uid}"

@@ -34,7 +34,7 @@ class Listener:
 
     For each object, in this order: bytes to a part-file as they come, fsync, name, fsync of the folder, row
     in the index (several associations may share one commit), answer. Files lie under
-    `studies/<study>/<series>/<instance>.dcm`: preamble, File Meta Information of ours, the sender's dataset
+    `received/<00..ff>/<instance>.dcm`: preamble, File Meta Information of ours, the sender's dataset
     untouched. `Instance.sha256` is of the dataset alone, see `reception.Reception`.
 
     Args:

@@ -10,6 +10,7 @@ import structlog
 
 from agent.admission import role_of, valid_uid
 from agent.dicom.headers import HEADER_TAGS, Unreadable
+from agent.dicom.uids import path_of
 from agent.listener.commands import Command
 from agent.listener.dataset import Survey, mismatch, survey
 from agent.listener.file_meta import file_meta
@@ -151,7 +152,7 @@ class Reception:
             self._transfer_syntax_uid,
             self._peer.calling_ae_title,
         )
-        self._part = intake.files.begin(f"studies/{command.sop_instance_uid}.dcm")
+        self._part = intake.files.begin(f"{path_of('received', command.sop_instance_uid)}.dcm")
         self._part.write(meta)
         self._meta_bytes = len(meta)
 
@@ -240,8 +241,7 @@ class Reception:
         sent again, and then keeps its name; after an upgrade, or from another sender, the File Meta
         Information differs, and the new file gets a numbered name beside it.
         """
-        folder = f"studies/{instance.study_instance_uid}/{instance.series_instance_uid}"
-        stem = f"{folder}/{instance.sop_instance_uid}"
+        stem = path_of("received", instance.sop_instance_uid)
         for number in range(_NAMES_MAX):
             path = f"{stem}.dcm" if number == 0 else f"{stem}-{number}.dcm"
             try:

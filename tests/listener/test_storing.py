@@ -1,6 +1,7 @@
 """What is sent is stored byte for byte, once, and answered when it is safe."""
 
 import os
+import re
 import struct
 import threading
 import zlib
@@ -110,7 +111,7 @@ def test_the_row_says_who_sent_what_when(inbox: Inbox) -> None:
     row = inbox.index.known(uid)
     assert (row.calling_ae_title, row.called_ae_title, row.received_at) == ("ROOM_3", "PREREAD", NOW)
     assert (row.modality, row.view_group, row.role) == ("CR", "frontal", InstanceRole.IMAGE)
-    assert row.path == f"studies/{row.study_instance_uid}/{row.series_instance_uid}/{uid}.dcm"
+    assert re.fullmatch(rf"received/[0-9a-f]{{2}}/{re.escape(uid)}\.dcm", row.path)
     assert row.size_bytes == len(inbox.files.read(row.path))
     assert inbox.index.study(row.study_instance_uid).patient_id == "P7"
 
