@@ -66,6 +66,7 @@ READING_TOML = """\
 [study]
 settle_seconds = 2.0
 complete_when_views = ["frontal", "lateral"]
+study_age_days_max = 0
 """
 
 
