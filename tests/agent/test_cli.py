@@ -140,7 +140,7 @@ def test_send_sends_a_folder_and_names_what_is_no_dicom(tmp_path: Path):
     assert len(pacs.received(str(image.StudyInstanceUID))) == 1
 
 
-@pytest.mark.parametrize("module", ["agent.cli", "agent.service", "agent.overview"])
+@pytest.mark.parametrize("module", ["agent.service", "agent.overview"])
 def test_what_listens_never_loads_the_model_s_libraries(module: str):
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'highdicom') if m in sys.modules])"
 
@@ -149,6 +149,7 @@ def test_what_listens_never_loads_the_model_s_libraries(module: str):
     assert said.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_serve_on_a_port_that_is_taken_says_so_and_exits(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -166,6 +167,7 @@ def test_serve_on_a_port_that_is_taken_says_so_and_exits(tmp_path: Path):
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_without_its_model_says_what_to_do_and_exits(tmp_path: Path):
     reading = '[engine]\nmodel_folder = "nowhere"\naccepted_licence = "CC-BY-NC-4.0"\n'
     config = a_config(tmp_path, agent='[storage]\nfolder = "data"\n', reading=reading)

@@ -9,6 +9,8 @@ from inference.engines.m4cxr.draft import findings_of, report_problems
 from inference.reading import Box, Change, Finding, Status
 from tests.inference.small import DESCRIBED, LISTED, PLACED, a_case, a_prior, an_image
 
+pytestmark = pytest.mark.slow
+
 BOX = Box("image", left=4.0, top=30.0, right=16.0, bottom=46.0)
 """[10,50,40,90] of the middle square of a film of 60 rows and 40 columns."""
 

@@ -11,6 +11,8 @@ import pytest
 from tests.listener.conftest import a_cr, await_that
 from tests.listener.wire import RawSender
 
+pytestmark = pytest.mark.slow
+
 MEGABYTES_MAX = 128
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = """

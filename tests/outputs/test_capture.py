@@ -25,6 +25,8 @@ from tests.outputs.drafts import (
     the_one,
 )
 
+pytestmark = pytest.mark.slow
+
 KIND = "secondary_capture"
 YELLOW = (0xFF, 0xD1, 0x66)
 

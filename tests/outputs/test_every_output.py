@@ -30,6 +30,8 @@ from tests.outputs.drafts import (
 )
 from tests.outputs.validators import dciodvfy_errors, written
 
+pytestmark = pytest.mark.slow
+
 BANNER = "AI DRAFT - NOT VERIFIED"
 
 

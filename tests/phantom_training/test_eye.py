@@ -7,7 +7,7 @@ from inference.engines.m4cxr.preprocess import grey_levels, pixel_values
 from inference.phantom.findings import TrueFinding
 from inference.phantom.report import possible_findings
 from inference.phantom.train.pool import KnownExam, KnownFinding
-from inference.phantom.train.vision import SLOTS, model_input, slots_of, truth_of
+from inference.phantom.train.vision import SLOTS, Heads, model_input, seeing_loss, slots_of, truth_of
 
 
 def an_exam(*findings: KnownFinding) -> KnownExam:
@@ -47,3 +47,13 @@ def test_a_film_without_variation_is_what_the_engine_sees() -> None:
     seen = model_input(grey_levels(film)[None], None)
 
     assert torch.allclose(seen, pixel_values([film], 70), atol=1e-6)
+
+
+def test_normal_films_alone_give_a_loss_that_is_a_number() -> None:
+    truth = truth_of([an_exam(), an_exam()], patch_grid=5)
+
+    loss = seeing_loss(
+        Heads(16, 16)(torch.zeros(2, 25, 16), torch.zeros(2, 25, 16)), truth, torch.tensor([0, 1])
+    )
+
+    assert bool(loss.isfinite())
