@@ -3,7 +3,7 @@
 import errno
 import random
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -26,7 +26,6 @@ class Worker(threading.Thread):
     Args:
         stages: of the jobs it takes.
         leaves_alone: destinations whose deliveries are not its business; None if it delivers nothing.
-        wake_others: called after each piece of work, since it may have made some for others.
     """
 
     def __init__(
@@ -38,7 +37,6 @@ class Worker(threading.Thread):
         stages: tuple[Stage, ...] = (),
         leaves_alone: Collection[str] | None = None,
         poll_seconds: float = 0.2,
-        wake_others: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name=name, daemon=True)
         self._tools = tools
@@ -46,7 +44,6 @@ class Worker(threading.Thread):
         self._stages = stages
         self._leaves_alone = leaves_alone
         self._poll_seconds = poll_seconds
-        self._wake_others = wake_others
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._in_hand: Job | None = None
@@ -79,14 +76,11 @@ class Worker(threading.Thread):
     def _turn(self) -> bool:
         """One piece of work, if there is any. An unreachable store is waited for, not died of."""
         try:
-            worked = self.work_once()
+            return self.work_once()
         except Exception:  # the worker loop is one of the places that may catch all
             log.exception("the store could not be asked for work; trying again", worker=self.name)
             self._stopping.wait(self._patience.retry_seconds_min)
             return False
-        if worked:
-            self._wake_others()
-        return worked
 
     def work_once(self) -> bool:
         """Claims and does one step; False if nothing is due."""

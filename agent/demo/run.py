@@ -112,7 +112,9 @@ def demo(out: Path, *, patients: int, as_json: bool) -> bool:
             results = _play(settings, pacs, patients, out, progress)
     finally:
         pacs.close()
-    page = write_page(out, results)
+    page = write_page(
+        out, results, {result.patient.patient_id: truth_lines(result.patient) for result in results}
+    )
     if as_json:
         print(json.dumps([_summary(result) for result in results], indent=2, ensure_ascii=False))  # noqa: T201
     else:
