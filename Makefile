@@ -9,7 +9,7 @@ help:
 	@echo "make test           all tests"
 	@echo "make check          format, lint, types, import contracts, quick tests (before every commit)"
 	@echo "make bench          listener against Orthanc and dcmtk, and the line's own seconds"
-	@echo "make demo-weights   trains the synthetic demo model anew (hours on a CPU)"
+	@echo "make demo-weights   trains the synthetic demo model anew (about 90 minutes on two cores)"
 	@echo "make evaluate-demo  measures the demo model on 1,000 held-out synthetic cases"
 
 .venv.stamp: pyproject.toml constraints.txt

@@ -95,7 +95,7 @@ def test_a_prior_is_shown_before_the_current_exam_in_the_products_words(vocabula
 
 def test_no_film_of_the_held_out_seeds_is_drawn_for_training() -> None:
     with pytest.raises(ValueError, match="held out for evaluation"):
-        draw_pool([3, HELD_OUT_SEED_MIN], 70, 1)
+        draw_pool([3, HELD_OUT_SEED_MIN], 70, 70, 1)
 
 
 def test_pools_joined_keep_each_exam_with_its_films_and_its_prior() -> None:

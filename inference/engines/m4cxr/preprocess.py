@@ -25,7 +25,7 @@ def grey_levels(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def model_image(grey: NDArray[np.uint8], side_px: int) -> NDArray[np.float32]:
-    """Gives what the model sees of one image.
+    """Gives what the model sees of one image: `model_square`, normalised.
 
     Args:
         grey: 0..255, (rows, columns), or (rows, columns, 3) in colour.
@@ -37,18 +37,27 @@ def model_image(grey: NDArray[np.uint8], side_px: int) -> NDArray[np.float32]:
     Raises:
         ValueError: if one side is more than ten times the other.
     """
-    rows, columns = grey.shape[:2]
-    if max(rows, columns) > _ELONGATION_MAX * min(rows, columns):
-        raise ValueError(f"{rows} rows by {columns} columns are no radiograph: too long for its width")
-    plan = fit(rows, columns, side_px)
-    resized = np.asarray(Image.fromarray(grey).resize((plan.columns, plan.rows), Image.Resampling.BICUBIC))
-    square = resized[plan.top : plan.top + side_px, plan.left : plan.left + side_px]
+    square = model_square(grey, side_px)
     # In double precision up to here and in single after it, as the training data were: to the last bit.
     scaled = (square * (1 / 255)).astype(np.float32)
     normalised = (scaled - _MEAN) / _SPREAD
     if normalised.ndim == 2:
         return np.repeat(normalised[None], 3, axis=0)
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+
+
+def model_square(grey: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Brings an image (rows, columns) or (rows, columns, 3) to the model's size and cuts out its middle square.
+
+    Raises:
+        ValueError: if one side is more than ten times the other.
+    """
+    rows, columns = grey.shape[:2]
+    if max(rows, columns) > _ELONGATION_MAX * min(rows, columns):
+        raise ValueError(f"{rows} rows by {columns} columns are no radiograph: too long for its width")
+    plan = fit(rows, columns, side_px)
+    resized = np.asarray(Image.fromarray(grey).resize((plan.columns, plan.rows), Image.Resampling.BICUBIC))
+    return resized[plan.top : plan.top + side_px, plan.left : plan.left + side_px]
 
 
 def pixel_values(images: list[NDArray[np.uint16]], side_px: int) -> Tensor:

@@ -91,7 +91,9 @@ def train(
     model, heads = M4CXR(config), vision.Heads(recipe.vision_width, recipe.text_width)
     if start is not None:
         model.load_state_dict(load_model(start).model.state_dict())
-    pool = cached_pool(work / "films.pickle", range(recipe.patients), recipe.image_size_px, processes)
+    pool = cached_pool(
+        work / "films.pickle", range(recipe.patients), recipe.film_px, recipe.image_size_px, processes
+    )
     trained_on, validation = split(pool)
     log.info("%d films, %d parameters", len(pool.films), sum(weight.numel() for weight in model.parameters()))
 

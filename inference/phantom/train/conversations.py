@@ -16,7 +16,7 @@ EMPTY_REPORTS = ("The images were reviewed.", "No report.")
 """Prior reports that say nothing: then the change must be seen by comparing the films."""
 
 EMPTY_REPORT_SHARE = 0.08
-ALONE_SHARE = 0.3
+ALONE_SHARE = 0.2
 """Of the exams that have one before them, those that are shown without it."""
 
 COMPARED_PRIOR_SHARE = 0.5
@@ -41,7 +41,7 @@ class Conversation:
 
 
 def report_conversation(pool: Pool, exam: KnownExam, vocabulary: Vocabulary, rng: Generator) -> Conversation:
-    """Asks for findings and report: with the prior exam, if there is one, two times in three."""
+    """Asks for findings and report: with the prior exam, if there is one, four times in five."""
     prior = None if exam.previous is None or rng.random() < ALONE_SHARE else pool.exams[exam.previous]
     current_films = _shown(exam, rng)
     priors: tuple[Exam, ...] = ()

@@ -20,7 +20,7 @@ from inference.phantom.train.conversations import (
     report_conversation,
 )
 from inference.phantom.train.optimise import Optimiser, Stage, descend
-from inference.phantom.train.pool import Pool, first_patients
+from inference.phantom.train.pool import Pool
 from inference.phantom.train.recipe import Recipe
 from inference.phantom.train.vision import Heads, model_input, seeing_loss, truth_of
 
@@ -128,7 +128,6 @@ def train_tongue(
     model: M4CXR, pool: Pool, vocabulary: Vocabulary, recipe: Recipe, stage: Stage
 ) -> list[float]:
     """Trains the language model and the readout in place; the eye stays, what it sees is kept in memory."""
-    pool = first_patients(pool, recipe.language_patients)
     features = pooled_features(model, pool, recipe.seed)
     rng = np.random.default_rng([recipe.seed, 3])
     batches = endless_batches(pool, vocabulary, recipe.language_batch, recipe.grounding_share, rng)

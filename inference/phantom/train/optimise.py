@@ -144,7 +144,9 @@ def rate_share(done: float) -> float:
 
 
 def _share_done(stage: Stage, steps: int, seconds: float) -> float:
-    by_time = 0.0 if stage.seconds_max is None else seconds / max(stage.seconds_max, 1e-3)
+    if stage.seconds_max is None:
+        return steps / stage.steps
+    by_time = 1.0 if seconds >= stage.seconds_max else seconds / stage.seconds_max
     return max(steps / stage.steps, by_time)
 
 

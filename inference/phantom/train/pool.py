@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.engines.m4cxr.preprocess import grey_levels
+from inference.engines.m4cxr.preprocess import grey_levels, model_square
 from inference.geometry import MODEL_UNITS
 from inference.phantom.cases import EXAMS_MAX, HELD_OUT_SEED_MIN, SyntheticExam, exams
 from inference.phantom.findings import TrueFinding
@@ -59,8 +59,8 @@ class Pool:
         return np.array([exam.films[0] for exam in self.exams])
 
 
-def draw_pool(seeds: Sequence[int], side_px: int, processes: int) -> Pool:
-    """Draws every patient's exams on square films.
+def draw_pool(seeds: Sequence[int], film_px: int, side_px: int, processes: int) -> Pool:
+    """Draws every patient's exams on square films of `film_px`, and brings them to the model's `side_px`.
 
     Raises:
         ValueError: if a seed is among those kept for evaluation.
@@ -70,16 +70,16 @@ def draw_pool(seeds: Sequence[int], side_px: int, processes: int) -> Pool:
     chunks = [seeds[start : start + PATIENTS_PER_CHUNK] for start in range(0, len(seeds), PATIENTS_PER_CHUNK)]
     # Spawned, not forked: a fork after torch has started its threads may hang.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as executor:
-        return join(executor.map(_draw_chunk, chunks, [side_px] * len(chunks)))
+        return join(executor.map(_draw_chunk, chunks, [film_px] * len(chunks), [side_px] * len(chunks)))
 
 
-def cached_pool(path: Path, seeds: Sequence[int], side_px: int, processes: int) -> Pool:
+def cached_pool(path: Path, seeds: Sequence[int], film_px: int, side_px: int, processes: int) -> Pool:
     """Draws the pool, or reads it back from `path` where an earlier run of the same recipe left it."""
     if path.is_file():
         with path.open("rb") as stored:
             films, known = pickle.load(stored)
         return Pool(films, known)
-    pool = draw_pool(seeds, side_px, processes)
+    pool = draw_pool(seeds, film_px, side_px, processes)
     part = path.with_suffix(".part")
     with part.open("wb") as stored:
         pickle.dump((pool.films, pool.exams), stored, protocol=pickle.HIGHEST_PROTOCOL)
@@ -100,12 +100,6 @@ def join(pools: Iterable[Pool]) -> Pool:
     return Pool(np.concatenate(films), tuple(known))
 
 
-def first_patients(pool: Pool, count: int) -> Pool:
-    """Keeps the films and exams of the first `count` patients, or all if there are fewer."""
-    kept = pool.exams[: count * EXAMS_MAX]
-    return Pool(pool.films[: kept[-1].films[-1] + 1], kept)
-
-
 def _moved(exam: KnownExam, films_before: int, exams_before: int) -> KnownExam:
     return KnownExam(
         films=tuple(film + films_before for film in exam.films),
@@ -116,14 +110,15 @@ def _moved(exam: KnownExam, films_before: int, exams_before: int) -> KnownExam:
     )
 
 
-def _draw_chunk(seeds: Sequence[int], side_px: int) -> Pool:
+def _draw_chunk(seeds: Sequence[int], film_px: int, side_px: int) -> Pool:
     films: list[NDArray[np.uint8]] = []
     known: list[KnownExam] = []
     for seed in seeds:
         drawn = exams(seed, EXAMS_MAX)
         for before, exam in zip((None, *drawn), drawn, strict=False):
             places = range(len(films), len(films) + len(exam.views))
-            films += [grey_levels(exam.draw(view, side_px, side_px)) for view in exam.views]
+            drawings = (grey_levels(exam.draw(view, film_px, film_px)) for view in exam.views)
+            films += [model_square(drawing, side_px) for drawing in drawings]
             known.append(_known(exam, before, tuple(places), len(known) - 1))
     return Pool(np.stack(films), tuple(known))
 

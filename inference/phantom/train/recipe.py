@@ -11,8 +11,9 @@ class Recipe:
     """How the demo model is built and trained.
 
     Attributes:
+        film_px: side of the films as they are drawn. They are then brought to `image_size_px` as the engine does
+            it, since a film drawn at the model's size has other noise than one that was brought to it.
         patients: number of synthetic patients, three exams each; seeds 0 and up.
-        language_patients: of whose films the language model hears; the eye looks at each once.
         vision_steps, language_steps, joint_steps: optimiser steps of the three stages.
         vision_batch: films of a step. language_batch, joint_batch: conversations of a step.
         *_rate: highest learning rate of a stage, of the matrices (Muon) and of all else (AdamW).
@@ -36,23 +37,23 @@ class Recipe:
     text_mlp_width: int = 512
     positions_max: int = 4096
 
+    film_px: int = 280
     patients: int = 9000
-    vision_steps: int = 2500
+    vision_steps: int = 5500
     vision_batch: int = 24
     vision_matrix_rate: float = 0.02
     vision_other_rate: float = 3e-3
-    language_patients: int = 4000
-    language_steps: int = 6000
+    language_steps: int = 4500
     language_batch: int = 24
     language_matrix_rate: float = 0.015
     language_other_rate: float = 3e-3
-    joint_steps: int = 2000
+    joint_steps: int = 1200
     joint_batch: int = 24
     joint_matrix_rate: float = 0.004
     joint_other_rate: float = 6e-4
     joint_seeing_weight: float = 0.3
     average_decay: float = 0.998
-    grounding_share: float = 0.45
+    grounding_share: float = 0.3
     seed: int = 7
 
     def model_config(self, vocabulary_size: int) -> M4CXRConfig:
@@ -83,6 +84,7 @@ FULL = Recipe()
 TINY = replace(
     FULL,
     image_size_px=70,
+    film_px=70,
     vision_width=32,
     vision_layers=2,
     vision_heads=2,
