@@ -2,11 +2,12 @@
 
 import errno
 import filecmp
+import itertools
 import os
 import re
 import shutil
-import tempfile
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +15,8 @@ from types import TracebackType
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _INCOMING = ".incoming"
 _FOLDER_MODE = 0o700
+_FILE_MODE = 0o600
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class PartFile:
@@ -28,6 +31,7 @@ class PartFile:
         self._path = path
         self._descriptor = descriptor
         self._part = part
+        self._is_synced = False
 
     def fileno(self) -> int:
         """The open file descriptor, for `os.writev` and the like."""
@@ -51,10 +55,15 @@ class PartFile:
         while rest:
             rest = rest[os.write(self.fileno(), rest) :]
 
+    def sync(self) -> None:
+        """Makes what was written last; `keep` then need not. Write nothing afterwards."""
+        os.fsync(self.fileno())
+        self._is_synced = True
+
     def keep(self, path: str | None = None) -> None:
         """Puts the file under its name for good: when this returns, a power cut does not lose it.
 
-        Order: fsync of the file, name, fsync of the folder. The file is closed afterwards.
+        Order: fsync of the file (unless `sync` did it), name, fsync of the folder. The file is closed afterwards.
 
         Args:
             path: another relative path than it was begun with, for a name that is known only once
@@ -67,8 +76,9 @@ class PartFile:
         """
         path = self._path if path is None else path
         target = self._files.absolute(path)
-        os.fsync(self.fileno())
-        self._files.make_folder(target.parent)
+        if not self._is_synced:
+            self.sync()
+        self._files.make_folders([target.parent])
         self._give_name(target)
         _fsync_folder(target.parent)
         self._path = path
@@ -124,13 +134,20 @@ class Files:
         self._root.parent.mkdir(parents=True, exist_ok=True)
         self._root.mkdir(_FOLDER_MODE, exist_ok=True)
         _fsync_folder(self._root.parent)
-        self.make_folder(self._root / _INCOMING)
+        self._incoming = self._root / _INCOMING
+        self._part_numbers = itertools.count()
+        self.make_folders([self._incoming])
 
     def begin(self, path: str) -> PartFile:
         """Opens a part file that will be kept as `path`. Nothing has that name until `keep`."""
         self.absolute(path)
-        descriptor, part = tempfile.mkstemp(suffix=".part", dir=self._root / _INCOMING)
-        return PartFile(self, path, descriptor, Path(part))
+        while True:
+            # The process and a number: of one machine's processes no two get the same name.
+            part = f"{self._incoming}/{os.getpid()}-{next(self._part_numbers)}.part"
+            try:
+                return PartFile(self, path, os.open(part, _NEW_FILE, _FILE_MODE), Path(part))
+            except FileExistsError:
+                continue  # litter of a process that had this number before a crash
 
     def put(self, path: str, content: bytes) -> None:
         """Stores `content` as `path` for good; the same content again is a no-op.
@@ -169,27 +186,33 @@ class Files:
 
         For the start-up, before anything is begun: a part file of a running transfer goes too.
         """
-        litter = list((self._root / _INCOMING).glob("*.part"))
+        litter = list(self._incoming.glob("*.part"))
         for part in litter:
             part.unlink(missing_ok=True)
         return len(litter)
 
-    def make_folder(self, folder: Path) -> None:
-        """Makes a folder of the root's and its parents so that a power cut does not lose them.
+    def make_folders(self, folders: Iterable[Path]) -> None:
+        """Makes folders of the root's and their parents so that a power cut does not lose them.
 
         A folder is looked after once in the life of this object, also one that is there: whoever made it may not
         have come to the fsync. Use few folders: each is remembered.
         """
-        if folder in self._safe_folders or folder == self._root:
+        missing = [folder for folder in folders if folder not in self._safe_folders]
+        if not missing:
             return
         with self._folder_lock:
-            below_root = folder.relative_to(self._root).parts
-            for depth in range(1, len(below_root) + 1):
-                new = self._root.joinpath(*below_root[:depth])
-                if new not in self._safe_folders:
-                    new.mkdir(_FOLDER_MODE, exist_ok=True)
-                    _fsync_folder(new.parent)
-                    self._safe_folders.add(new)
+            made: dict[Path, Path] = {}
+            for folder in missing:
+                below_root = folder.relative_to(self._root).parts
+                for depth in range(1, len(below_root) + 1):
+                    new = self._root.joinpath(*below_root[:depth])
+                    if new not in self._safe_folders and new not in made:
+                        new.mkdir(_FOLDER_MODE, exist_ok=True)
+                        made[new] = new.parent
+            # Parents first, and each once: of 256 folders side by side one fsync makes all last.
+            for parent in dict.fromkeys(made.values()):
+                _fsync_folder(parent)
+            self._safe_folders.update(made)
 
 
 def _fsync_folder(folder: Path) -> None:

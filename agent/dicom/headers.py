@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from agent.dicom.opening import (
@@ -18,6 +17,7 @@ from agent.dicom.opening import (
     raw_text,
     read_header_elements,
     small_sequence,
+    tag_of,
 )
 from agent.dicom.views import VIEW_KEYWORDS, projection_of
 from inference.case import View
@@ -58,7 +58,7 @@ _KEYWORDS = VIEW_KEYWORDS | {
     "StudyInstanceUID",
     "StudyTime",
 }
-HEADER_TAGS = frozenset(tag_for_keyword(keyword) or 0 for keyword in _KEYWORDS)
+HEADER_TAGS = frozenset(int(tag_of(keyword)) for keyword in _KEYWORDS)
 """The elements that headers are made of."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -243,7 +243,8 @@ def _text_encodings(dataset: Dataset, assume_charset: str | None) -> tuple[tuple
 
 
 def _raw_bytes(dataset: Dataset, keyword: str) -> bytes:
-    value: Any = dataset.get_item(keyword, keep_deferred=True).value if keyword in dataset else b""
+    element = dataset.get_item(tag_of(keyword), keep_deferred=True)
+    value: Any = b"" if element is None else element.value
     return value if isinstance(value, bytes) else b""
 
 
@@ -259,10 +260,11 @@ def _uid(dataset: Dataset, keyword: str, fallback: str = "") -> str:
 
 
 def _whole_number(dataset: Dataset, keyword: str) -> int:
-    if keyword not in dataset:
+    tag = tag_of(keyword)
+    if tag not in dataset:
         return 0
     try:
-        value = dataset[keyword].value
+        value = dataset[tag].value
     except (OSError, *CONTENT_ERRORS):
         return 0
     first = value[0] if isinstance(value, (list, tuple)) or hasattr(value, "append") else value

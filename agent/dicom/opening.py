@@ -13,13 +13,13 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom import filereader
 from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -95,7 +95,7 @@ def read_header_elements(source: Path | BinaryIO, keywords: frozenset[str]) -> D
     Raises:
         Unreadable: if the file is no DICOM, or asks for more than the limits of this module allow.
     """
-    tags = [Tag(tag_for_keyword(keyword) or 0) for keyword in sorted(keywords)]
+    tags = [tag_of(keyword) for keyword in sorted(keywords)]
     wanted = frozenset(int(tag) for tag in tags)
 
     def is_beyond(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -132,9 +132,16 @@ def dataset_of(elements: Mapping[int, tuple[str, bytes]], transfer_syntax_uid: s
             for tag, (vr, value) in elements.items()
         }
     )
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+    dataset.file_meta = _meta_of(transfer_syntax_uid)
     return dataset
+
+
+@lru_cache(maxsize=64)
+def _meta_of(transfer_syntax_uid: str) -> FileMetaDataset:
+    """Meta information that says the transfer syntax alone; one for all datasets, so nobody may change it."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+    return meta
 
 
 def read_header_dataset(source: Path | BinaryIO) -> Dataset:
@@ -166,6 +173,16 @@ def read_whole(source: Path | BinaryIO, *, bytes_max: int) -> Dataset:
         return _read(bounded, None, None, deflated_may_be_cut=False)
 
 
+@cache
+def tag_of(keyword: str) -> BaseTag:
+    """Gives the tag of an element's keyword. For the listener, which looks up thirty for each image.
+
+    Raises:
+        ValueError: if PS3.6 has no such keyword.
+    """
+    return Tag(keyword)
+
+
 def encodings_of(dataset: Dataset, assume_charset: str | None) -> tuple[tuple[str, ...], bool]:
     """Gives the Python encodings of a dataset's text and whether it declared them itself (PS3.3 C.12.1.1.2).
 
@@ -183,20 +200,20 @@ def raw_text(dataset: Dataset, keyword: str, encodings: tuple[str, ...], *, keep
     Control characters become spaces: a NUL is nothing that a database or a page could hold. `keep_lines`
     leaves tabs and line ends alone.
     """
-    tag = tag_for_keyword(keyword)
-    if tag is None or tag not in dataset:
+    element = dataset.get_item(tag_of(keyword), keep_deferred=True)
+    if element is None:
         return ""
-    text = _as_text(dataset.get_item(tag, keep_deferred=True), encodings)
+    text = _as_text(element, encodings)
     unwanted = _CONTROL_CHARACTERS_BUT_LINES if keep_lines else _CONTROL_CHARACTERS
     return unwanted.sub(" ", text).strip()
 
 
 def small_sequence(dataset: Dataset, keyword: str, bytes_max: int = VALUE_BYTES_MAX) -> list[Any]:
     """Gives the items of a sequence; none if it is absent, malformed, or longer than `bytes_max`."""
-    if keyword not in dataset:
-        return []
     try:
-        element = dataset.get_item(keyword, keep_deferred=True)
+        element = dataset.get_item(tag_of(keyword), keep_deferred=True)
+        if element is None:
+            return []
         if isinstance(element, RawDataElement) and len(element.value or b"") > bytes_max:
             return []
         items = dataset[keyword].value

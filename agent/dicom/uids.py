@@ -35,3 +35,8 @@ def path_of(folder: str, sop_instance_uid: str) -> str:
     new folder costs two fsyncs before a sender can be answered.
     """
     return f"{folder}/{sha256(sop_instance_uid.encode()).hexdigest()[:2]}/{sop_instance_uid}"
+
+
+def folders_of(folder: str) -> tuple[str, ...]:
+    """Gives the 256 folders that `path_of` spreads instances over."""
+    return tuple(f"{folder}/{number:02x}" for number in range(256))

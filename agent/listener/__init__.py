@@ -11,11 +11,11 @@ from pynetdicom import AE, _config, build_context
 
 from agent.admission import Sender, SenderRules
 from agent.dicom.headers import headers_from_elements
-from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, folders_of
 from agent.listener.commits import Commits
 from agent.listener.contexts import VERIFICATION
 from agent.listener.gate import Gate
-from agent.listener.intake import Intake, Limits, SenderValues, TlsValues
+from agent.listener.intake import RECEIVED, Intake, Limits, SenderValues, TlsValues
 from agent.listener.server import ListenerRequestHandler, ListenerServer, handshake
 from storage.files import Files
 from storage.index import Index
@@ -93,7 +93,9 @@ class Listener:
 
     def start(self) -> None:
         """Opens the port. Raises OSError if it is taken, ssl.SSLError or OSError if a TLS file is no good."""
-        limits = self._intake.limits
+        limits, files = self._intake.limits, self._intake.files
+        # All at once here: the first image of each would wait for a mkdir and an fsync of its own.
+        files.make_folders(files.absolute(folder) for folder in folders_of(RECEIVED))
         entity = AE(self._intake.rules.ae_title)
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME

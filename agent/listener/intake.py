@@ -16,6 +16,9 @@ from storage.records import Instance, Refusal
 
 log = structlog.get_logger()
 
+RECEIVED = "received"
+"""The folder, within the files, of what senders sent."""
+
 
 class TlsValues(Protocol):
     """Encryption at the port; what `config.agent_settings.ListenerTlsSettings` holds."""

@@ -14,7 +14,7 @@ from agent.dicom.uids import path_of
 from agent.listener.commands import Command
 from agent.listener.dataset import Survey, mismatch, survey
 from agent.listener.file_meta import file_meta
-from agent.listener.intake import Intake, Peer
+from agent.listener.intake import RECEIVED, Intake, Peer
 from agent.listener.statuses import (
     CANNOT_UNDERSTAND,
     DOES_NOT_MATCH,
@@ -152,7 +152,7 @@ class Reception:
             self._transfer_syntax_uid,
             self._peer.calling_ae_title,
         )
-        self._part = intake.files.begin(f"{path_of('received', command.sop_instance_uid)}.dcm")
+        self._part = intake.files.begin(f"{path_of(RECEIVED, command.sop_instance_uid)}.dcm")
         self._part.write(meta)
         self._meta_bytes = len(meta)
 
@@ -174,8 +174,7 @@ class Reception:
 
     def _described_while_syncing(self, part: PartFile) -> tuple[Instance, Any]:
         # The disk works on the file while we hash and read it: 10 MB take either of them some 7 ms.
-        # `PartFile.keep` then finds nothing left to sync.
-        syncing = self._intake.syncing.submit(os.fsync, part.fileno())
+        syncing = self._intake.syncing.submit(part.sync)
         try:
             return self._described(part)
         finally:
@@ -216,6 +215,7 @@ class Reception:
         return instance, study
 
     def _digest(self, part: PartFile) -> str:
+        # Read, not mapped: pages of a map would count as this process's memory.
         with open(part.fileno(), "rb", buffering=0, closefd=False) as file:
             file.seek(self._meta_bytes)
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -241,7 +241,7 @@ class Reception:
         sent again, and then keeps its name; after an upgrade, or from another sender, the File Meta
         Information differs, and the new file gets a numbered name beside it.
         """
-        stem = path_of("received", instance.sop_instance_uid)
+        stem = path_of(RECEIVED, instance.sop_instance_uid)
         for number in range(_NAMES_MAX):
             path = f"{stem}.dcm" if number == 0 else f"{stem}-{number}.dcm"
             try:

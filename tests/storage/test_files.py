@@ -230,7 +230,37 @@ def test_a_file_lasts_before_it_has_a_name_and_its_name_before_anybody_is_told(
 def test_new_folders_last_from_the_top_down(files: Files, asked: list[str]):
     files.put("a/b/c.dcm", b"content")
 
-    assert asked[1:5] == ["mkdir a", "fsync .", "mkdir a/b", "fsync a"]
+    assert asked[1:5] == ["mkdir a", "mkdir a/b", "fsync .", "fsync a"]
+
+
+def test_folders_side_by_side_are_made_to_last_by_one_fsync_of_theirs(files: Files, asked: list[str]):
+    files.make_folders(files.absolute(folder) for folder in ("a/0", "a/1", "a/2"))
+    files.make_folders([files.absolute("a/1")])
+
+    assert asked == ["mkdir a", "mkdir a/0", "mkdir a/1", "mkdir a/2", "fsync .", "fsync a"]
+
+
+def test_a_part_file_that_was_synced_is_not_synced_again(files: Files, asked: list[str]):
+    with files.begin("b.dcm") as part:
+        part.write(b"content")
+        part.sync()
+        part.keep()
+
+    assert asked == ["fsync part", "name b.dcm", "fsync ."]
+
+
+def test_litter_of_an_earlier_process_with_our_number_is_stepped_over(files: Files):
+    first = files.begin("b.dcm")
+    litter = files.absolute("x").parent / ".incoming" / f"{os.getpid()}-1.part"
+    litter.write_bytes(b"cut off")
+
+    with files.begin("b.dcm") as second:
+        second.write(b"content")
+        second.keep()
+    first.drop()
+
+    assert files.read("b.dcm") == b"content"
+    assert litter.read_bytes() == b"cut off"
 
 
 def test_a_folder_that_is_there_costs_nothing(files: Files, asked: list[str]):
