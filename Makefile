@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench bench-line evaluate-demo demo-weights format clean help
+.PHONY: demo test check bench evaluate-demo demo-weights format clean help
 
 help:
 	@echo "make demo           a whole hospital on loopback: studies in, drafts back, pictures in demo-out/"

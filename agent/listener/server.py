@@ -217,6 +217,12 @@ class ListenerServer(ThreadedAssociationServer):
             self._note_failure(str(client_address[0]), error)
             self.shutdown_request(request)
 
+    def service_actions(self) -> None:
+        """Does nothing: pynetdicom's collects all garbage here every few seconds, 70 ms in which nobody receives.
+
+        Python does it by itself as garbage comes up.
+        """
+
     def end(self) -> None:
         """Stops accepting and closes the port. Not `shutdown`, which expects AE.start_server."""
         BaseServer.shutdown(self)
