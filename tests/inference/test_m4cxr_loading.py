@@ -16,9 +16,9 @@ from inference.engines.m4cxr.loading import (
     published_names,
     save_model,
     upstream_name,
-    weight_files,
 )
 from inference.engines.m4cxr.model import M4CXR, M4CXRConfig
+from inference.engines.stored import weight_files
 from tests.inference.small import TINY, VECTORS
 
 QUERY = "language_model.model.layers.0.self_attn.q_proj.weight"

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference.engines.m4cxr.model import M4CXRConfig
-
-Shapes = Mapping[str, tuple[int, ...]]
-"""Shapes of tensors by their published names."""
+from inference.engines.stored import Shapes
 
 _NEEDED = {"projector_type": "c-abs", "num_eos_tokens": 0, "prenorm": False, "feature_layer_index": -1}
 """What the abstractor of this model is; config.json may not say, but not say otherwise."""

@@ -2,28 +2,34 @@
 
 What the published checkpoint looks like inside is known only in part, and transformers 5 renamed the vision
 encoder's attention. So names are brought to one spelling first (the published one), then compared with what
-the model needs. `load_state_dict(strict=False)` would leave random weights without a word; here a tensor that
-is missing, left over or of another shape is an error that names it.
+the model needs (`inference.engines.stored`).
 """
 
-import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.mistral.modeling_mistral import MistralRotaryEmbedding
 
 from inference.engines.m4cxr.config import config_from, config_sections
 from inference.engines.m4cxr.model import M4CXR, text_config
+from inference.engines.stored import (
+    StoredTensor,
+    account,
+    by_x,
+    digest_of,
+    existing,
+    json_object,
+    opened,
+    some,
+    stored_tensors,
+    weight_files,
+)
 
 UNUSED_TENSORS = frozenset(
     {
@@ -49,21 +55,6 @@ _ANCHORS = (
 )
 """Unmistakable ends of names, and what the part before them is called in the published checkpoint."""
 _LORA_NAME = re.compile(r"^(?P<layer>.+)\.lora_(?P<half>[AB])(\.default)?\.weight$")
-_NAMED_IN_ERROR_MAX = 12
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
-    """Where one tensor lies.
-
-    Attributes:
-        name: as the file spells it.
-        shape: as the file's header says it.
-    """
-
-    path: Path
-    name: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +96,12 @@ def load_model(
     """
     sources = [(model_folder, weight_files(model_folder))]
     if adapter_folder is not None:
-        sources.append((adapter_folder, [_existing(adapter_folder / "adapter_model.safetensors")]))
+        sources.append((adapter_folder, [existing(adapter_folder / "adapter_model.safetensors")]))
     chosen: dict[str, StoredTensor] = {}
     low_ranks: dict[str, list[_LowRank]] = {}
     files: list[Path] = []
     for folder, folder_files in sources:
-        full, halves = _split_lora(stored_tensors(folder_files))
+        full, halves = _split_lora(stored_tensors(folder_files, published_names))
         chosen |= full
         files += folder_files
         if halves:
@@ -119,7 +110,7 @@ def load_model(
                 low_ranks.setdefault(name, []).append(low_rank)
 
     config = config_from(
-        _json(_existing(model_folder / "config.json")),
+        json_object(existing(model_folder / "config.json")),
         {name: tensor.shape for name, tensor in chosen.items()},
     )
     with torch.device("meta"):
@@ -140,47 +131,6 @@ def save_model(model: M4CXR, folder: Path, dtype: torch.dtype = torch.float32) -
     (folder / "config.json").write_text(
         json.dumps(config_sections(model.config), indent=2) + "\n", encoding="utf-8"
     )
-
-
-def weight_files(model_folder: Path) -> list[Path]:
-    """Lists the weight files of a folder, sorted by name: those of the index, or the single one.
-
-    Raises:
-        ValueError: if there is neither, or the index names a file that is not there.
-    """
-    index = model_folder / "model.safetensors.index.json"
-    if not index.exists():
-        return [_existing(model_folder / "model.safetensors")]
-    names = sorted(set(_json(index).get("weight_map", {}).values()))
-    if not names or any(Path(name).name != name for name in names):
-        raise ValueError(f"{index}: its weight_map does not name files of this folder")
-    return [_existing(model_folder / name) for name in names]
-
-
-def stored_tensors(files: Iterable[Path]) -> dict[str, StoredTensor]:
-    """Reads the headers of weight files: tensors by their published names.
-
-    Raises:
-        ValueError: if a file is damaged, holds a tensor that is no floating-point one, or two have one name.
-    """
-    found: list[StoredTensor] = []
-    for path in files:
-        try:
-            with safe_open(str(path), framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 (a safetensors file is no dict)
-                    piece = opened.get_slice(name)
-                    if piece.get_dtype() not in ("F64", "F32", "F16", "BF16"):
-                        raise ValueError(
-                            f"{path}: {name} is stored as {piece.get_dtype()}, expected float weights"
-                        )
-                    found.append(StoredTensor(path, name, tuple(piece.get_shape())))
-        except SafetensorError as error:
-            raise ValueError(f"{path} cannot be read: {error}; fetch it again") from error
-    published = published_names([tensor.name for tensor in found])
-    twice = [name for name, count in Counter(published.values()).items() if count > 1]
-    if twice:
-        raise ValueError(f"two tensors are called {_some(twice)} in {', '.join(str(path) for path in files)}")
-    return {published[tensor.name]: tensor for tensor in found if tensor.name in published}
 
 
 def published_names(names: Iterable[str]) -> dict[str, str]:
@@ -205,16 +155,6 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
         prefix = next((prefix for prefix in by_length if name.startswith(prefix)), None)
         plain[old] = upstream_name(name if prefix is None else parts[prefix] + name.removeprefix(prefix))
     return plain
-
-
-def digest_of(files: Iterable[Path]) -> str:
-    """Gives "sha256:<hex>" over the bytes of files in their order: what `cat FILES | sha256sum` says."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as stream:
-            while chunk := stream.read(1 << 22):
-                digest.update(chunk)
-    return f"sha256:{digest.hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +189,8 @@ def _low_ranks(halves: Mapping[str, Mapping[str, StoredTensor]], folder: Path) -
     """
     lonely = sorted(name for name, both in halves.items() if set(both) != {"A", "B"})
     if lonely:
-        raise ValueError(f"{folder}: only one of lora_A and lora_B is there for {_some(lonely)}")
-    settings = _json(_existing(folder / "adapter_config.json"))
+        raise ValueError(f"{folder}: only one of lora_A and lora_B is there for {some(lonely)}")
+    settings = json_object(existing(folder / "adapter_config.json"))
     rank, alpha = settings.get("r"), settings.get("lora_alpha")
     unknown = [
         key for key in ("use_dora", "use_rslora", "alpha_pattern", "rank_pattern") if settings.get(key)
@@ -262,7 +202,7 @@ def _low_ranks(halves: Mapping[str, Mapping[str, StoredTensor]], folder: Path) -
         )
     other_rank = sorted(name for name, both in halves.items() if both["A"].shape[0] != rank)
     if other_rank:
-        raise ValueError(f"{folder}: adapter_config.json says rank {rank}, not so for {_some(other_rank)}")
+        raise ValueError(f"{folder}: adapter_config.json says rank {rank}, not so for {some(other_rank)}")
     return {name: _LowRank(both["A"], both["B"], alpha / rank) for name, both in halves.items()}
 
 
@@ -272,25 +212,21 @@ def _account(
     low_ranks: Mapping[str, list[_LowRank]],
     model_folder: Path,
 ) -> None:
-    """Holds what is stored against what the model needs, name by name and shape by shape."""
     needed = {upstream_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    missing = sorted(set(needed) - set(chosen) - UNUSED_TENSORS)
-    left_over = sorted((set(chosen) | set(low_ranks)) - set(needed))
-    misshapen = [
-        f"{name} is {_x(chosen[name].shape)}, expected {_x(needed[name])}"
-        for name in sorted(set(needed) & set(chosen))
-        if chosen[name].shape != needed[name]
-    ]
-    misshapen += [
-        f"LoRA of {name} makes {_x((part.b.shape[0], part.a.shape[1]))}, expected {_x(needed[name])}"
-        for name in sorted(set(low_ranks) & set(needed))
-        for part in low_ranks[name]
-        if (part.b.shape[0], part.a.shape[1]) != needed[name] or part.b.shape[1] != part.a.shape[0]
-    ]
-    said = [("missing", missing), ("left over", left_over), ("of another shape", misshapen)]
-    wrong = [f"{len(names)} tensors {kind}: {_some(names)}" for kind, names in said if names]
-    if wrong:
-        raise ValueError(f"{model_folder}: these weights do not fit M4CXR. {'. '.join(wrong)}")
+    account(
+        "M4CXR",
+        model_folder,
+        needed,
+        {name: tensor.shape for name, tensor in chosen.items()},
+        unused=UNUSED_TENSORS,
+        left_over=set(low_ranks) - set(needed),
+        misshapen=[
+            f"LoRA of {name} makes {by_x((part.b.shape[0], part.a.shape[1]))}, expected {by_x(needed[name])}"
+            for name in sorted(set(low_ranks) & set(needed))
+            for part in low_ranks[name]
+            if (part.b.shape[0], part.a.shape[1]) != needed[name] or part.b.shape[1] != part.a.shape[0]
+        ],
+    )
 
 
 def _fill(
@@ -301,15 +237,7 @@ def _fill(
     dtype: torch.dtype,
 ) -> None:
     """Puts the stored tensors in the place of the model's empty ones, adapters merged."""
-    with ExitStack() as stack:
-        opened = {
-            path: stack.enter_context(safe_open(str(path), framework="pt", device=device))
-            for path in {tensor.path for tensor in _all_of(chosen, low_ranks)}
-        }
-
-        def read(tensor: StoredTensor) -> Tensor:
-            return opened[tensor.path].get_tensor(tensor.name)
-
+    with opened((tensor.path for tensor in _all_of(chosen, low_ranks)), device) as read:
         filled: dict[str, Tensor] = {}
         for name, empty in model.state_dict().items():
             published = upstream_name(name)
@@ -340,37 +268,3 @@ def _common_wrapper(names: Iterable[str]) -> str:
     """Gives the wrapper that stands before every one of `names`, or ""."""
     every = tuple(names)
     return next((wrapper for wrapper in _WRAPPERS if all(name.startswith(wrapper) for name in every)), "")
-
-
-def _existing(path: Path) -> Path:
-    if path.is_file():
-        return path
-    pickled = sorted(found.name for found in path.parent.glob("*.bin")) + sorted(
-        found.name for found in path.parent.glob("*.pt*")
-    )
-    hint = (
-        f"; {_some(pickled)} is not read, since a pickle can run code: convert it to safetensors"
-        if pickled
-        else ""
-    )
-    raise ValueError(f"{path} is not there{hint}")
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object")
-    return content
-
-
-def _some(names: Iterable[str]) -> str:
-    every = list(names)
-    more = f" and {len(every) - _NAMED_IN_ERROR_MAX} more" if len(every) > _NAMED_IN_ERROR_MAX else ""
-    return ", ".join(every[:_NAMED_IN_ERROR_MAX]) + more
-
-
-def _x(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
