@@ -1,0 +1,66 @@
+"""The decoding loop of every engine: greedy, token by token."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicCache
+
+
+class Speaker(Protocol):
+    """A language model as the loop needs it."""
+
+    def embed(self, input_ids: Tensor, rows: Tensor | None) -> Tensor:
+        """Gives the embeddings (B, T, H) of ids (B, T); `rows` fill places of images, None where there are none."""
+        ...
+
+    def logits(
+        self,
+        embeddings: Tensor,
+        attention_mask: Tensor | None = None,
+        cache: Cache | None = None,
+        logits_to_keep: int = 0,
+    ) -> Tensor:
+        """Gives the logits (B, T or logits_to_keep, W) of embeddings (B, T, H) that follow what the cache holds."""
+        ...
+
+
+def greedy(
+    model: Speaker,
+    embeddings: Tensor,
+    *,
+    cache: DynamicCache,
+    tokens_max: int,
+    end_id: int,
+    attention_mask: Tensor | None = None,
+) -> Tensor:
+    """Continues conversations with the likeliest token each time, until all have ended or have `tokens_max`.
+
+    Args:
+        embeddings: (B, T, H), what the cache does not hold yet; T at least 1.
+        cache: keys and values of what came before; it grows.
+        attention_mask: (B, cached + T), 0 for padding on the left, or None.
+
+    Returns:
+        The new ids (B, up to tokens_max); a row that has ended is filled with `end_id`.
+
+    Raises:
+        FloatingPointError: if the model's numbers overflow; its answer would be noise.
+    """
+    has_ended = torch.zeros(embeddings.shape[0], dtype=torch.bool, device=embeddings.device)  # (B,)
+    new_ids: list[Tensor] = []
+    for _ in range(tokens_max):
+        logits = model.logits(embeddings, attention_mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
+        if not logits.isfinite().all():
+            raise FloatingPointError(
+                "the model gives numbers that are not finite; open it with dtype float32"
+            )
+        ids = logits.argmax(1).masked_fill(has_ended, end_id)  # (B,)
+        new_ids.append(ids)
+        has_ended = has_ended | (ids == end_id)
+        if bool(has_ended.all()):
+            break
+        embeddings = model.embed(ids[:, None], None)  # (B, 1, H)
+        if attention_mask is not None:
+            attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(ids), 1)], dim=1)
+    return torch.stack(new_ids, dim=1)
