@@ -158,6 +158,10 @@ def _reading_lines(reading: Reading) -> list[str]:
             f" [{box.left:.0f} {box.top:.0f} {box.right:.0f} {box.bottom:.0f}]" for box in finding.boxes
         )
         lines.append("  finding: " + " ".join(word for word in words if word) + places)
+    if reading.scores:
+        highest_first = sorted(reading.scores, key=lambda score: -score.value)
+        listed = ", ".join(f"{score.name} {score.value * 100:.0f} %" for score in highest_first)
+        lines.append(f"  scores (uncalibrated): {listed}")
     lines += [f"  limit: {problem}" for problem in reading.problems]
     for turn in reading.turns:
         lines += [

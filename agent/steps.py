@@ -114,9 +114,7 @@ def read(job: Job, tools: Tools) -> Job:
     answered = tools.engine.read(case)
     reading = replace(answered, problems=(*problems, *answered.problems))
     named = ", ".join(finding.name for finding in reading.findings) or "nothing"
-    event = (
-        f"{reading.engine.model_name} named {named}, in {sum(turn.seconds for turn in reading.turns):.2f} s"
-    )
+    event = f"{reading.engine.model_name} named {named}, in {reading.seconds:.2f} s"
     return tools.jobs.advance(
         job, Stage.COMPOSE, tools.clock(), reading_json=manifests.dump_reading(reading), event=event
     )

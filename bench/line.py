@@ -21,7 +21,11 @@ from agent.service import Store, open_store, system_clock
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds of one study: from the last image acknowledged to the last object in the PACS, and its parts."""
+    """Seconds of one study: from the last image acknowledged to the last object in the PACS, and its parts.
+
+    Attributes:
+        model: from the pictures, rendered, to the reading: looking at them and every answer.
+    """
 
     total: float
     settling: float
@@ -71,7 +75,7 @@ def _one(position: int, rows: int, columns: int, pacs: MiniPacs, port: int, stor
     return Timing(
         total=(last_back - sent).total_seconds(),
         settling=max(0.0, (job.opened_at - sent).total_seconds()),
-        model=sum(turn.seconds for turn in reading.turns),
+        model=reading.seconds,
     )
 
 

@@ -55,7 +55,7 @@ class Finding:
         change: against the prior exam, or None if there was no prior or the model did not say.
         side: "left", "right", "bilateral", or None if the model did not say.
         boxes: where, on images of the current exam; empty if the model gave no place.
-        score: 0..1 from the model's own logits, uncalibrated, or None if the engine gives none.
+        score: the value of this finding in `Reading.scores`, or None if the engine gives none.
     """
 
     name: str
@@ -64,6 +64,21 @@ class Finding:
     side: str | None = None
     boxes: tuple[Box, ...] = ()
     score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How far a model's own logits lean to "yes" when it is asked for one finding.
+
+    No probability: nobody has held it against truth, and 0.9 of one model is not 0.9 of another.
+
+    Attributes:
+        name: of the finding, as in Finding.
+        value: 0..1, uncalibrated.
+    """
+
+    name: str
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +133,8 @@ class Reading:
         engine: who said it.
         problems: sentences on what could not be parsed or must not be trusted; shown to the radiologist.
         compared_with_prior: True only if a prior exam was in the model's prompt.
+        scores: of every finding that was asked for, named or not; empty if the engine gives none.
+        seconds: the whole reading took.
     """
 
     findings: tuple[Finding, ...]
@@ -126,3 +143,5 @@ class Reading:
     engine: EngineIdentity
     problems: tuple[str, ...] = ()
     compared_with_prior: bool = False
+    scores: tuple[Score, ...] = ()
+    seconds: float = 0.0

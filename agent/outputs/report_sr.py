@@ -30,7 +30,7 @@ from agent.outputs.wording import (
     as_text,
     banner,
     phrase,
-    score_remark,
+    scores_line,
 )
 from inference.reading import EngineIdentity, Finding, Reading, Status, Turn
 
@@ -121,10 +121,8 @@ def _reasons(sources: Sources, reading: Reading, narrative: Narrative, marks: Ma
     reasons += [("turn", _turn(number, turn)) for number, turn in enumerate(reading.turns, start=1)]
     reasons += [("limit", words) for words in limits]
     reasons.append(("program", _program(reading.engine)))
-    remarks = [
-        f"{finding.name}: {score_remark(finding)}" for finding in reading.findings if score_remark(finding)
-    ]
-    reasons += [("program", words) for words in remarks]
+    if reading.scores:
+        reasons.append(("score", scores_line(reading.scores)))
     return [_text(code("reason", key), words) for key, words in reasons]
 
 

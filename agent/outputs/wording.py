@@ -1,8 +1,9 @@
 """The words of our objects: banner, series descriptions, findings. English; ASCII where burned in."""
 
 import re
+from collections.abc import Sequence
 
-from inference.reading import Change, EngineIdentity, Finding, Status
+from inference.reading import Change, EngineIdentity, Finding, Score, Status
 
 SERIES_DESCRIPTIONS = {
     "report_sr": "AI DRAFT report (unverified)",
@@ -67,6 +68,16 @@ def phrase(finding: Finding) -> str:
 def score_remark(finding: Finding) -> str:
     """Says the score with its caveat: "model score 92 % (uncalibrated)"; "" if the engine gives none."""
     return "" if finding.score is None else f"model score {finding.score * 100:.0f} % (uncalibrated)"
+
+
+def scores_line(scores: Sequence[Score]) -> str:
+    """Says the scores of every finding that was asked for, highest first, and what they are not."""
+    highest_first = sorted(scores, key=lambda score: -score.value)
+    listed = "; ".join(f"{score.name} {score.value * 100:.0f} %" for score in highest_first)
+    return (
+        f"Model scores: {listed}. They say how far the model's own answer leans to yes; nobody has calibrated them, "
+        "and a low one rules nothing out."
+    )
 
 
 def label(identifier: str, finding: Finding, engine: EngineIdentity) -> str:

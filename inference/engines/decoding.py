@@ -47,10 +47,25 @@ def greedy(
     Raises:
         FloatingPointError: if the model's numbers overflow; its answer would be noise.
     """
-    has_ended = torch.zeros(embeddings.shape[0], dtype=torch.bool, device=embeddings.device)  # (B,)
+    logits = model.logits(embeddings, attention_mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
+    return continued(
+        model, logits, cache=cache, tokens_max=tokens_max, end_id=end_id, attention_mask=attention_mask
+    )
+
+
+def continued(
+    model: Speaker,
+    logits: Tensor,
+    *,
+    cache: Cache,
+    tokens_max: int,
+    end_id: int,
+    attention_mask: Tensor | None = None,
+) -> Tensor:
+    """Goes on from the logits (B, W) of the next token, as `greedy`; `attention_mask` is (B, cached)."""
+    has_ended = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)  # (B,)
     new_ids: list[Tensor] = []
-    for _ in range(tokens_max):
-        logits = model.logits(embeddings, attention_mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
+    while True:
         if not logits.isfinite().all():
             raise FloatingPointError(
                 "the model gives numbers that are not finite; open it with dtype float32"
@@ -58,9 +73,15 @@ def greedy(
         ids = logits.argmax(1).masked_fill(has_ended, end_id)  # (B,)
         new_ids.append(ids)
         has_ended = has_ended | (ids == end_id)
-        if bool(has_ended.all()):
-            break
-        embeddings = model.embed(ids[:, None], None)  # (B, 1, H)
+        if len(new_ids) == tokens_max or bool(has_ended.all()):
+            return torch.stack(new_ids, dim=1)
         if attention_mask is not None:
             attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(ids), 1)], dim=1)
-    return torch.stack(new_ids, dim=1)
+        embeddings = model.embed(ids[:, None], None)  # (B, 1, H)
+        logits = model.logits(embeddings, attention_mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
+
+
+def until_end(ids: Tensor, end_id: int) -> list[int]:
+    """Cuts one row of new ids (T,) behind its end token; all of it if there is none."""
+    every: list[int] = ids.tolist()
+    return every[: every.index(end_id) + 1] if end_id in every else every

@@ -18,7 +18,7 @@ from agent.manifest import (
     load_manifest,
     load_reading,
 )
-from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Status, Turn
+from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status, Turn
 
 texts = st.text(max_size=30)
 uids = st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,5}){2,6}", fullmatch=True)
@@ -79,6 +79,8 @@ readings = st.builds(
     engine=st.builds(EngineIdentity, texts, texts, texts, texts, st.booleans()),
     problems=st.lists(texts, max_size=2).map(tuple),
     compared_with_prior=st.booleans(),
+    scores=st.lists(st.builds(Score, texts, st.floats(0, 1)), max_size=3).map(tuple),
+    seconds=numbers,
 )
 
 A_MANIFEST = Manifest(current=ManifestExam("1.2", "20260302", "083000", ()))

@@ -9,7 +9,7 @@ from pydicom import Dataset, dcmread
 
 from agent.dicom.pixels import render
 from agent.outputs import Device, Narrative, Predecessor, Sources, Stamp, build, encode
-from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Status, Turn
+from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status, Turn
 from tests.builders import a_code, a_radiograph
 
 SEOUL = timezone(timedelta(hours=9))
@@ -148,5 +148,6 @@ def a_full_reading(header: Dataset, **about: Any) -> Reading:
         Finding("pneumothorax", Status.ABSENT),
         Finding("lung lesion", Status.UNCERTAIN, Change.NEW, "left", (border,)),
         problems=("The answer to question 2 could not be parsed: “???”.",),
+        scores=(Score("pleural effusion", 0.923), Score("pneumothorax", 0.011)),
         **{"compared_with_prior": True, **about},
     )

@@ -7,7 +7,7 @@ from pydicom import Dataset
 
 from agent.outputs import build
 from agent.outputs.report_sr import QUESTION_CHARACTERS_MAX, split_report
-from inference.reading import Change, Finding, Status, Turn
+from inference.reading import Change, Finding, Score, Status, Turn
 from tests.outputs.drafts import (
     DEMO,
     KOREAN,
@@ -215,6 +215,22 @@ def test_the_model_is_named_with_its_weights():
     assert "Model M4CXR, weights sha256:5a5a" in words
     equipment = [item.get("ManufacturerModelName") for item in document.ContributingEquipmentSequence]
     assert "M4CXR" in equipment
+
+
+def test_the_scores_of_all_findings_stand_in_one_line_that_says_what_they_are_not():
+    scores = (Score("edema", 0.034), Score("pleural effusion", 0.92))
+    document = the_one("report_sr", a_source(), a_reading(scores=scores))
+
+    (line,) = (text for concept, text in reasons(document) if concept == "Model scores")
+    assert line.startswith("Model scores: pleural effusion 92 %; edema 3 %. ")
+    assert "nobody has calibrated them" in line
+    assert "rules nothing out" in line
+
+
+def test_a_model_without_scores_gets_no_such_line():
+    document = the_one("report_sr", a_source(), a_reading())
+
+    assert "Model scores" not in [concept for concept, _ in reasons(document)]
 
 
 def test_priors_are_other_evidence_and_current_images_are_the_procedures_own():

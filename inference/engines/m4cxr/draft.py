@@ -1,7 +1,7 @@
 """The chain of thought: which findings, then a description given them, then where each one is."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import torch
@@ -15,7 +15,7 @@ from inference.engines.m4cxr.preprocess import pixel_values
 from inference.engines.m4cxr.prompts import ReportPlan
 from inference.engines.m4cxr.tokens import Vocabulary
 from inference.geometry import from_model_box
-from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Status, Turn
+from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status, Turn
 
 CONVERSATION_TOKENS_MAX = 4096
 """Longest conversation of training. Ten images and a usual prior report come to about 3,900."""
@@ -26,11 +26,20 @@ _ANSWERS_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class Respondent:
-    """A model with its vocabulary and the longest answer it may give, in tokens."""
+    """A model with its vocabulary and the longest answer it may give, in tokens.
+
+    Attributes:
+        yes_no_ids: the first tokens of "Yes." and "Not present.", whose logits make a score; None if they are one.
+    """
 
     model: M4CXR
     vocabulary: Vocabulary
     answer_tokens_max: int
+    yes_no_ids: tuple[int, int] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        yes, no = (self.vocabulary.encode(answer)[0] for answer in prompts.GROUNDING_ANSWERS)
+        object.__setattr__(self, "yes_no_ids", None if yes == no else (yes, no))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +53,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Grounded:
-    """Where findings are: boxes by finding, the turns that told it, and what was wrong with them."""
+    """Where findings are: boxes by finding, the turns that told it, scores, and what was wrong with them."""
 
     boxes: Mapping[str, tuple[Box, ...]]
-    turns: tuple[Turn, ...]
-    problems: tuple[str, ...]
+    turns: tuple[Turn, ...] = ()
+    problems: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> Reading:
@@ -57,6 +67,7 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
     Raises:
         ValueError: if the case has no image, or not even one image fits into the model's context.
     """
+    began = perf_counter()
     plan = _choose_plan(respondent, prompts.report_plans(case))
     frontals = [image for image in case.current.images if image.view.is_frontal]
     frontals = frontals[: prompts.IMAGES_OF_ONE_STUDY_MAX]
@@ -67,10 +78,13 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
     questions = [plan.findings_question, plan.report_question]
     described = ask(respondent, talk, plan.images, "report", questions, [listed.answer])
     named = parse.parse_findings(listed.answer)
-    grounded = _ground(respondent, rows, frontals, named.names)
+    # One film alone begins as its grounding questions do: what was computed of it goes on.
+    talks = {plan.images[0]: talk} if len(plan.images) == 1 else {}
+    grounded = _ground(respondent, rows, talks, frontals, named.names)
     findings, contradictions = findings_of(
         named.names, described.answer, grounded.boxes, has_prior=plan.has_prior
     )
+    findings = tuple(replace(finding, score=grounded.scores.get(finding.name)) for finding in findings)
     return Reading(
         findings=findings,
         report=described.answer,
@@ -86,6 +100,8 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
             *grounded.problems,
         ),
         compared_with_prior=plan.has_prior,
+        scores=tuple(Score(name, value) for name, value in grounded.scores.items()),
+        seconds=perf_counter() - began,
     )
 
 
@@ -104,10 +120,21 @@ def ask(
     began = perf_counter()
     new_ids = talk.answer(ids, max(1, min(respondent.answer_tokens_max, room)))
     seconds = perf_counter() - began
+    return _asked(vocabulary, purpose, images, questions[-1], len(ids), new_ids, seconds)
+
+
+def _asked(
+    vocabulary: Vocabulary,
+    purpose: str,
+    images: Sequence[Image],
+    question: str,
+    prompt_tokens: int,
+    new_ids: Sequence[int],
+    seconds: float,
+) -> Asked:
     text = vocabulary.decode(new_ids)
-    turn = Turn(
-        purpose, tuple(image.key for image in images), questions[-1], text, seconds, len(ids), len(new_ids)
-    )
+    keys = tuple(image.key for image in images)
+    turn = Turn(purpose, keys, question, text, seconds, prompt_tokens, len(new_ids))
     problems: tuple[str, ...] = ()
     if new_ids[-1] != vocabulary.end_id:
         problems = (f"The answer to the question for {purpose} was cut off after {len(new_ids)} tokens.",)
@@ -184,32 +211,66 @@ def _look(model: M4CXR, images: Iterable[Image]) -> dict[Image, Tensor]:
 
 
 def _ground(
-    respondent: Respondent, rows: Mapping[Image, Tensor], images: Sequence[Image], names: Sequence[str]
+    respondent: Respondent,
+    rows: Mapping[Image, Tensor],
+    talks: Mapping[Image, Talk],
+    images: Sequence[Image],
+    names: Sequence[str],
 ) -> Grounded:
-    """Asks where each finding is, on each image alone in a conversation of its own."""
-    if names and not images:
+    """Asks for every finding on each image alone: where it is, if it was named, and its score in any case.
+
+    Args:
+        talks: about one of the images alone, which end here.
+    """
+    if not images:
         problem = (
             "No image of the current exam is frontal, so the model was not asked where the findings are."
         )
-        return Grounded({}, (), (problem,))
+        return Grounded({}, problems=(problem,) if names else ())
     boxes: dict[str, tuple[Box, ...]] = dict.fromkeys(names, ())
+    scores: dict[str, float] = {}
     turns: list[Turn] = []
     problems: list[str] = []
     for number, image in enumerate(images, start=1):
-        talk = Talk(respondent.model, rows[image][None])
-        for name in names:
-            asked = ask(
-                respondent, talk, [image], f"grounding: {name}", [prompts.grounding_question(name)], []
-            )
-            said = parse.parse_grounding(asked.answer, name)
+        talk = talks.get(image) or Talk(respondent.model, rows[image][None])
+        asked, seen = _ask_for_each(respondent, talk, image, names)
+        # The film that shows a finding best counts: a finding hidden on one of two frontals is no less there.
+        scores = {name: max(score, scores.get(name, 0.0)) for name, score in seen.items()}
+        for name, one in zip(names, asked, strict=True):
+            said = parse.parse_grounding(one.answer, name)
             boxes[name] += tuple(
                 from_model_box(box, image.rows, image.columns, image.key) for box in said.boxes
             )
-            turns.append(asked.turn)
-            problems += [*asked.problems, *said.problems]
+            turns.append(one.turn)
+            problems += [*one.problems, *said.problems]
             if said.is_present is False:
                 problems.append(
                     f"The model lists {name} as present, but says of its place on frontal image {number}: "
-                    f'"{asked.answer}"'
+                    f'"{one.answer}"'
                 )
-    return Grounded(boxes, tuple(turns), tuple(problems))
+    return Grounded(boxes, tuple(turns), tuple(problems), scores)
+
+
+def _ask_for_each(
+    respondent: Respondent, talk: Talk, image: Image, names: Sequence[str]
+) -> tuple[list[Asked], dict[str, float]]:
+    """Puts the question for each of the thirteen findings side by side, and lets the model answer the named ones."""
+    vocabulary = respondent.vocabulary
+    questions = [prompts.grounding_question(name) for name in prompts.FINDING_NAMES]
+    every = [vocabulary.ids(prompts.render([question], [])) for question in questions]
+    began = perf_counter()
+    fork = talk.fork(every)
+    scores: dict[str, float] = {}
+    if respondent.yes_no_ids is not None:
+        leaning = fork.logits[:, list(respondent.yes_no_ids)].float().softmax(1)[:, 0]  # (13,)
+        scores = dict(zip(prompts.FINDING_NAMES, leaning.tolist(), strict=True))
+    chosen = [prompts.FINDING_NAMES.index(name) for name in names]
+    room = respondent.model.config.positions_max - max(map(len, every))
+    answers = fork.answers(chosen, max(1, min(respondent.answer_tokens_max, room))) if chosen else []
+    # They were answered together, so each took its share.
+    seconds = (perf_counter() - began) / max(1, len(chosen))
+    asked = [
+        _asked(vocabulary, f"grounding: {name}", [image], questions[place], len(every[place]), ids, seconds)
+        for name, place, ids in zip(names, chosen, answers, strict=True)
+    ]
+    return asked, scores

@@ -37,6 +37,9 @@ FINDING_NAMES = (
 )
 """CheXbert's labels but "no finding", in the order and letter case of training."""
 
+GROUNDING_ANSWERS = ("Yes.", "Not present.")
+"""How the answer to a grounding question begins, if the finding is there and if it is not."""
+
 MEASUREMENT = re.compile(
     r"""
     [ ]?(?<![\w.])                                   # not the 10 of T10
