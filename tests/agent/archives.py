@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from socketserver import BaseServer
 
 from pynetdicom import AE, evt
-from pynetdicom.association import Association
 from pynetdicom.sop_class import BasicTextSRStorage, ComprehensiveSRStorage, Verification
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import ThreadedAssociationServer
 
+from agent.demo.pacs import connection_opened
 from config.settings import DestinationSettings, DestinationTlsSettings
 
 SYNTAXES = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
@@ -47,23 +47,6 @@ class Archive:
         ]
 
 
-class _ClosingSocket(AssociationSocket):
-    """pynetdicom's own leaves a socket open that cannot be shut down any more, for the garbage collector to warn of."""
-
-    def _shutdown_socket(self) -> None:
-        if self.socket is not None:
-            with contextlib.suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)
-            self.socket.close()
-
-
-class _ClosingRequestHandler(RequestHandler):
-    def _create_association(self) -> Association:
-        association = super()._create_association()
-        association.dul.socket.__class__ = _ClosingSocket
-        return association
-
-
 @contextlib.contextmanager
 def an_archive(
     *,
@@ -83,12 +66,9 @@ def an_archive(
     for sop_class in classes:
         ae.add_supported_context(sop_class, list(syntaxes))
     handlers = [(evt.EVT_C_STORE, on_store or archive.store), (evt.EVT_REQUESTED, archive.requested)]
+    handlers.append((evt.EVT_CONN_OPEN, connection_opened))
     server = ae.make_server(
-        ("127.0.0.1", 0),
-        evt_handlers=handlers,
-        ssl_context=tls,
-        server_class=ThreadedAssociationServer,
-        request_handler=_ClosingRequestHandler,
+        ("127.0.0.1", 0), evt_handlers=handlers, ssl_context=tls, server_class=ThreadedAssociationServer
     )
     archive.port = server.server_address[1]
     # Not AE.start_server: its loop looks every half second whether it shall end.
