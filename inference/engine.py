@@ -26,7 +26,11 @@ class Engine(Protocol):
         ...
 
 
-ENGINES: Mapping[str, str] = {"m4cxr": "inference.engines.m4cxr:open_m4cxr"}
+ENGINES: Mapping[str, str] = {
+    "cxr_llava": "inference.engines.cxr_llava:open_cxr_llava",
+    "m4cxr": "inference.engines.m4cxr:open_m4cxr",
+    "medgemma": "inference.engines.medgemma:open_medgemma",
+}
 """Name in `reading.toml` to the function that opens it; imported only when chosen."""
 
 

@@ -1,0 +1,121 @@
+"""The engine for CXR-LLaVA: opens the weights, checks them, and reads cases with them."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from inference.case import Case, Image
+from inference.engines.cxr_llava.draft import Respondent, answer_question, read_case
+from inference.engines.cxr_llava.loading import load_model
+from inference.engines.cxr_llava.tokens import open_vocabulary
+from inference.engines.stored import json_object
+from inference.reading import EngineIdentity, Reading, Turn
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def open_cxr_llava(
+    model_folder: str | Path,
+    device: str = "auto",
+    dtype: str = "auto",
+    adapter_folder: str | Path | None = None,
+    answer_tokens_max: int = 512,
+    threads: int | None = None,
+) -> "CXRLLaVAEngine":
+    """Loads a CXR-LLaVA and makes it ready to read.
+
+    Args:
+        model_folder: config.json, safetensors weights, tokenizer.model or tokenizer.json with
+            tokenizer_config.json, and perhaps model_card.json ({"name": ..., "is_demo": ...}).
+        device: "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one.
+        dtype: "float32", "bfloat16" or "float16"; "auto" is float32 on a CPU and bfloat16 on CUDA.
+        adapter_folder: None; this engine takes no adapters.
+        answer_tokens_max: longest answer to one question, in tokens.
+        threads: of torch on the CPU, for the whole process; None leaves them as they are.
+
+    Raises:
+        ValueError: if a setting is not understood or the files do not make a CXR-LLaVA; the message says why.
+    """
+    if not str(model_folder):
+        raise ValueError(
+            "no model_folder is given; CXR-LLaVA has no demo weights, name the folder of its own"
+        )
+    if adapter_folder is not None:
+        raise ValueError(f"CXR-LLaVA takes no adapters; leave adapter_folder out (it is {adapter_folder})")
+    chosen_device = _device(device)
+    if dtype not in ("auto", *_DTYPES):
+        raise ValueError(f'dtype "{dtype}" is not known; expected auto, {", ".join(_DTYPES)}')
+    if dtype == "auto":
+        dtype = "float32" if chosen_device == "cpu" else "bfloat16"
+    if answer_tokens_max < 1:
+        raise ValueError(f"answer_tokens_max is {answer_tokens_max}, expected 1 or more")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    folder = Path(model_folder)
+    loaded = load_model(folder, device=chosen_device, dtype=_DTYPES[dtype])
+    name, is_demo = _model_card(folder)
+    identity = EngineIdentity("cxr_llava", version("preread"), name, loaded.digest, is_demo)
+    vocabulary = open_vocabulary(folder, loaded.model.config)
+    return CXRLLaVAEngine(identity, Respondent(loaded.model, vocabulary, answer_tokens_max))
+
+
+class CXRLLaVAEngine:
+    """A CXR-LLaVA that is loaded and ready; one case at a time."""
+
+    def __init__(self, identity: EngineIdentity, respondent: Respondent) -> None:
+        self.identity = identity
+        self._respondent: Respondent | None = respondent
+
+    def read(self, case: Case) -> Reading:
+        """Drafts a report on one frontal image, then asks for differential diagnoses.
+
+        Raises:
+            ValueError: if the case has no image.
+            RuntimeError: if the engine is closed.
+        """
+        with torch.inference_mode():
+            return read_case(self._open_respondent(), self.identity, case)
+
+    def answer(self, image: Image, question: str) -> Turn:
+        """Puts a person's own question about one image, in a conversation of its own.
+
+        Raises:
+            ValueError: if the question is empty, or too long for the model.
+            RuntimeError: if the engine is closed.
+        """
+        with torch.inference_mode():
+            return answer_question(self._open_respondent(), image, question)
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        self._respondent = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _open_respondent(self) -> Respondent:
+        if self._respondent is None:
+            raise RuntimeError("the engine is closed")
+        return self._respondent
+
+
+def _device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise ValueError(f'device "{device}" is not known; expected auto, cpu, cuda or cuda:1')
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f'device "{device}" is not there: torch sees {torch.cuda.device_count()} CUDA devices'
+        )
+    return device
+
+
+def _model_card(folder: Path) -> tuple[str, bool]:
+    """Reads what the weights call themselves and whether they are for demonstration only."""
+    path = folder / "model_card.json"
+    if not path.is_file():
+        return "CXR-LLaVA", False
+    card = json_object(path)
+    return str(card["name"]), bool(card.get("is_demo", False))

@@ -1,0 +1,138 @@
+"""A model's dimensions: found in its tensors and its config.json, and written to one."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from inference.engines.cxr_llava.model import CXRLLaVAConfig
+from inference.engines.stored import Shapes
+
+_NEEDED: Mapping[str, Mapping[str, Any]] = {
+    "": {"clip_quick_gelu": False},
+    "llama": {"hidden_act": "silu", "rope_scaling": None, "tie_word_embeddings": False},
+}
+"""What this model computes, by section; config.json may not say, but not say otherwise."""
+
+_ATTENTION = "llama.layers.0.self_attn."
+_BLOCK = "vision_tower.transformer.resblocks.0."
+
+
+def config_from(sections: Mapping[str, Any], shapes: Shapes) -> CXRLLaVAConfig:
+    """Finds the dimensions: from the tensors where they can be seen there, else from config.json's sections.
+
+    What neither says is as in the published model.
+
+    Raises:
+        ValueError: if a tensor that tells dimensions is missing, or config.json asks for another computation.
+    """
+    vision: Mapping[str, Any] = sections.get("clip_vision_cfg") or {}
+    grey: Mapping[str, Any] = sections.get("image_preprocess_cfg") or {}
+    text: Mapping[str, Any] = sections.get("llama") or {}
+    rope: Mapping[str, Any] = text.get("rope_parameters") or {}
+    _check_needed(sections, text, rope)
+    published = CXRLLaVAConfig()
+    text_heads = _told(text, "num_attention_heads", published.text_heads)
+    text_head_width = text.get("head_dim") or _shape(shapes, f"{_ATTENTION}q_proj.weight", 2)[0] // text_heads
+    return CXRLLaVAConfig(
+        **_visible(shapes),
+        pixel_mean=_told(grey, "mean", published.pixel_mean),
+        pixel_spread=_told(grey, "std", published.pixel_spread),
+        vision_head_width=_told(vision, "head_width", published.vision_head_width),
+        vision_embedding_width=_told(sections, "clip_embed_dim", published.vision_embedding_width),
+        text_heads=text_heads,
+        text_head_width=text_head_width,
+        text_key_value_heads=_shape(shapes, f"{_ATTENTION}k_proj.weight", 2)[0] // text_head_width,
+        text_norm_epsilon=_told(text, "rms_norm_eps", published.text_norm_epsilon),
+        rope_theta=_told(rope, "rope_theta", _told(text, "rope_theta", published.rope_theta)),
+        positions_max=_told(text, "max_position_embeddings", published.positions_max),
+        begin_id=_told(text, "bos_token_id", published.begin_id),
+        end_id=_told(text, "eos_token_id", published.end_id),
+    )
+
+
+def config_sections(config: CXRLLaVAConfig) -> dict[str, Any]:
+    """Says the dimensions in the sections and words of the published config.json."""
+    return {
+        "model_type": "CXR-LLAVA",
+        "architectures": ["CXRLLAVAModel"],
+        "clip_embed_dim": config.vision_embedding_width,
+        "clip_quick_gelu": False,
+        "clip_vision_cfg": {
+            "image_size": config.image_size_px,
+            "patch_size": config.patch_size_px,
+            "width": config.vision_width,
+            "layers": config.vision_layers,
+            "head_width": config.vision_head_width,
+        },
+        "image_preprocess_cfg": {"mean": config.pixel_mean, "std": config.pixel_spread},
+        "mm_projector_dim": config.vision_width,
+        "llama": {
+            "model_type": "llama",
+            "hidden_act": "silu",
+            "vocab_size": config.vocabulary_size,
+            "hidden_size": config.text_width,
+            "intermediate_size": config.text_mlp_width,
+            "num_hidden_layers": config.text_layers,
+            "num_attention_heads": config.text_heads,
+            "num_key_value_heads": config.text_key_value_heads,
+            "head_dim": config.text_head_width,
+            "rms_norm_eps": config.text_norm_epsilon,
+            "rope_theta": config.rope_theta,
+            "rope_scaling": None,
+            "max_position_embeddings": config.positions_max,
+            "bos_token_id": config.begin_id,
+            "eos_token_id": config.end_id,
+            "tie_word_embeddings": False,
+        },
+    }
+
+
+def _check_needed(sections: Mapping[str, Any], text: Mapping[str, Any], rope: Mapping[str, Any]) -> None:
+    for section, said in (("", sections), ("llama", text)):
+        for key, needed in _NEEDED[section].items():
+            if said.get(key, needed) != needed:
+                where = f"{section}.{key}".lstrip(".")
+                raise ValueError(f"config.json: {where} is {said[key]!r}, expected {needed!r}")
+    if rope.get("rope_type", "default") != "default":
+        raise ValueError(
+            f"config.json: llama.rope_parameters.rope_type is {rope['rope_type']!r}, expected 'default'"
+        )
+
+
+def _told(section: Mapping[str, Any], key: str, default: Any) -> Any:
+    """Gives what a section says; saying null is saying nothing."""
+    value = section.get(key)
+    return default if value is None else value
+
+
+def _visible(shapes: Shapes) -> dict[str, int]:
+    """Reads the dimensions that tensors show, by the names of CXRLLaVAConfig."""
+    positions, vision_width = _shape(shapes, "vision_tower.positional_embedding", 2)
+    patch_size_px = _shape(shapes, "vision_tower.conv1.weight", 4)[-1]
+    vocabulary_size, text_width = _shape(shapes, "llama.embed_tokens.weight", 2)
+    return {
+        "image_size_px": math.isqrt(positions - 1) * patch_size_px,
+        "patch_size_px": patch_size_px,
+        "vision_width": vision_width,
+        "vision_layers": _count(shapes, r"vision_tower\.transformer\.resblocks\.(\d+)\."),
+        "vision_mlp_width": _shape(shapes, f"{_BLOCK}mlp.c_fc.weight", 2)[0],
+        "text_width": text_width,
+        "text_layers": _count(shapes, r"llama\.layers\.(\d+)\."),
+        "text_mlp_width": _shape(shapes, "llama.layers.0.mlp.gate_proj.weight", 2)[0],
+        "vocabulary_size": vocabulary_size,
+    }
+
+
+def _shape(shapes: Shapes, name: str, axes: int) -> tuple[int, ...]:
+    shape = shapes.get(name)
+    if shape is None:
+        raise ValueError(f"these are not the weights of a CXR-LLaVA: {name} is missing")
+    if len(shape) != axes or 0 in shape:
+        raise ValueError(f"these are not the weights of a CXR-LLaVA: {name} has the shape {shape}")
+    return shape
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """Counts the different numbers that stand in names at `pattern`'s group."""
+    return len({match[1] for name in shapes if (match := re.match(pattern, name))})

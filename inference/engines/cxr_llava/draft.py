@@ -1,0 +1,162 @@
+"""The conversation about one film: a report, then what it may come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from inference.case import Case, Image
+from inference.engines.cxr_llava import parse, prompts
+from inference.engines.cxr_llava.generate import Talk
+from inference.engines.cxr_llava.model import CXRLLaVA
+from inference.engines.cxr_llava.preprocess import pixel_values
+from inference.engines.cxr_llava.tokens import Vocabulary
+from inference.engines.m4cxr.parse import comparison_words, measurements, side_of
+from inference.reading import EngineIdentity, Finding, Reading, Status, Turn
+
+CONVERSATION_IDS_MAX = 2048
+"""Longest conversation that upstream generates, the image counted as one id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Respondent:
+    """A model with its vocabulary and the longest answer it may give, in tokens."""
+
+    model: CXRLLaVA
+    vocabulary: Vocabulary
+    answer_tokens_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One turn, its answer without the conversation's structure, and what was wrong with it."""
+
+    turn: Turn
+    answer: str
+    problems: tuple[str, ...]
+
+
+def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> Reading:
+    """Asks a model for a report on a case's first frontal image, then for differential diagnoses.
+
+    Raises:
+        ValueError: if the case has no image, or the question does not fit into the model's context.
+    """
+    began = perf_counter()
+    choice = prompts.choose_image(case)
+    talk = _look(respondent.model, choice.image)
+    report_question = prompts.first_question(prompts.REPORT_QUESTION)
+    described = ask(respondent, talk, choice.image, "report", [report_question], [])
+    follow_up_turns, follow_up_problems = _ask_for_differential(
+        respondent, talk, choice.image, report_question, described.answer
+    )
+    findings, contradictions = findings_of(described.answer)
+    return Reading(
+        findings=findings,
+        report=described.answer,
+        turns=(described.turn, *follow_up_turns),
+        engine=identity,
+        problems=(
+            *choice.problems,
+            *described.problems,
+            *report_problems(described.answer),
+            *contradictions,
+            *follow_up_problems,
+        ),
+        seconds=perf_counter() - began,
+    )
+
+
+def answer_question(respondent: Respondent, image: Image, question: str) -> Turn:
+    """Puts a person's own question about one image, in a conversation of its own.
+
+    Raises:
+        ValueError: if the question is empty, or does not fit into the model's context.
+    """
+    asked = prompts.first_question(prompts.free_question(question))
+    return ask(respondent, _look(respondent.model, image), image, "question", [asked], []).turn
+
+
+def ask(
+    respondent: Respondent,
+    talk: Talk,
+    image: Image,
+    purpose: str,
+    questions: Sequence[str],
+    answers: Sequence[str],
+) -> Asked:
+    """Puts the last of `questions` to the model, after the earlier ones and their answers.
+
+    Raises:
+        ValueError: if they leave no room for an answer.
+    """
+    vocabulary = respondent.vocabulary
+    ids = vocabulary.ids(prompts.render(questions, answers))
+    room = answer_room(respondent, ids)
+    if room < 1:
+        raise ValueError(
+            f"the question for {purpose} takes {len(ids)} tokens, image included, "
+            "and leaves no room for an answer"
+        )
+    began = perf_counter()
+    new_ids = talk.answer(ids, room)
+    seconds = perf_counter() - began
+    text = vocabulary.decode(new_ids)
+    turn = Turn(purpose, (image.key,), questions[-1], text, seconds, len(ids), len(new_ids))
+    problems: tuple[str, ...] = ()
+    if new_ids[-1] != vocabulary.end_id:
+        problems = (f"The answer to the question for {purpose} was cut off after {len(new_ids)} tokens.",)
+    return Asked(turn, parse.tidy(text), problems)
+
+
+def answer_room(respondent: Respondent, ids: Sequence[int]) -> int:
+    """Counts the tokens that an answer to a prompt may take: by upstream's rule, and by the model's positions."""
+    config = respondent.model.config
+    text_length = len(ids) - config.patch_count + 1
+    return min(
+        respondent.answer_tokens_max, CONVERSATION_IDS_MAX - text_length - 1, config.positions_max - len(ids)
+    )
+
+
+def findings_of(report: str) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """Lists what a report says of each finding it mentions, and says where it contradicts itself."""
+    stated = parse.parse_report(report)
+    findings = tuple(
+        Finding(name, status, side=None if status is Status.ABSENT else side_of(name, report))
+        for name, status in stated.statuses.items()
+    )
+    return findings, stated.problems
+
+
+def report_problems(report: str) -> tuple[str, ...]:
+    """Says what in a drafted report must not be trusted."""
+    problems: list[str] = []
+    if not report:
+        problems.append("The model gave no report.")
+    if compared := comparison_words(report):
+        problems.append(
+            f'The report compares ("{", ".join(compared)}"), but no earlier exam was shown to the model.'
+        )
+    if measured := measurements(report):
+        problems.append(
+            f'The report measures ("{", ".join(measured)}"), which this model cannot: it is not told how large '
+            "a pixel is."
+        )
+    return tuple(problems)
+
+
+def _ask_for_differential(
+    respondent: Respondent, talk: Talk, image: Image, report_question: str, report: str
+) -> tuple[tuple[Turn, ...], tuple[str, ...]]:
+    """Goes on with the report's conversation, if the report leaves room; gives the turn and what was wrong."""
+    questions = [report_question, prompts.DIFFERENTIAL_QUESTION]
+    ids = respondent.vocabulary.ids(prompts.render(questions, [report]))
+    if answer_room(respondent, ids) < 1:
+        return (), ("The report is so long that the model could not be asked for differential diagnoses.",)
+    asked = ask(respondent, talk, image, "differential diagnosis", questions, [report])
+    return (asked.turn,), asked.problems
+
+
+def _look(model: CXRLLaVA, image: Image) -> Talk:
+    """Begins a conversation about an image."""
+    pixels = pixel_values(image.pixels, model.config).to(model.mm_projector.weight.device)
+    return Talk(model, model.image_rows(pixels))

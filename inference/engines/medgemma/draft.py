@@ -1,0 +1,123 @@
+"""The chain of thought: which findings, then a description given them. No places: no format for boxes is published."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+
+from inference.case import Case, Image
+from inference.engines.m4cxr.draft import findings_of
+from inference.engines.m4cxr.parse import comparison_words, measurements
+from inference.engines.medgemma import parse, prompts
+from inference.engines.medgemma.model import MedGemma, Talk
+from inference.reading import EngineIdentity, Reading, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Respondent:
+    """A model and the longest answer it may give, in tokens."""
+
+    model: MedGemma
+    answer_tokens_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One turn, its answer without the conversation's structure, and what was wrong with it."""
+
+    turn: Turn
+    answer: str
+    problems: tuple[str, ...]
+
+
+def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> Reading:
+    """Asks a model for the findings of a case and for their description.
+
+    Raises:
+        ValueError: if the case has no image, or the questions do not fit into the model's context.
+    """
+    began = perf_counter()
+    plan = prompts.report_plan(case)
+    # One image at a time: all at once would take six times the memory for the vision encoder's attention.
+    talk = Talk(respondent.model, torch.stack([respondent.model.look(image) for image in plan.images]))
+    listed = ask(respondent, talk, plan.images, "findings", [plan.findings_question], [])
+    questions = [plan.findings_question, plan.report_question]
+    described = ask(respondent, talk, plan.images, "report", questions, [listed.answer])
+    named = parse.parse_findings(listed.answer)
+    findings, contradictions = findings_of(named.names, described.answer, {}, has_prior=plan.has_prior)
+    return Reading(
+        findings=findings,
+        report=described.answer,
+        turns=(listed.turn, described.turn),
+        engine=identity,
+        problems=(
+            *plan.problems,
+            *listed.problems,
+            *named.problems,
+            *described.problems,
+            *report_problems(described.answer, has_prior=plan.has_prior),
+            *contradictions,
+        ),
+        compared_with_prior=plan.has_prior,
+        seconds=perf_counter() - began,
+    )
+
+
+def ask(
+    respondent: Respondent,
+    talk: Talk,
+    images: Sequence[Image],
+    purpose: str,
+    questions: Sequence[str],
+    answers: Sequence[str],
+) -> Asked:
+    """Puts the last of `questions` to the model, after the earlier ones and their answers.
+
+    Raises:
+        ValueError: if the conversation leaves no room for an answer in the model's context.
+    """
+    model = respondent.model
+    rendered = model.render(questions, answers)
+    ids = model.ids(rendered)
+    room = model.positions_max - len(ids)
+    if room < 1:
+        raise ValueError(
+            f"the conversation up to the question for {purpose} takes {len(ids)} tokens; "
+            f"the model has places for {model.positions_max}"
+        )
+    began = perf_counter()
+    new_ids = talk.answer(ids, min(respondent.answer_tokens_max, room))
+    seconds = perf_counter() - began
+    turn = Turn(
+        purpose=purpose,
+        image_keys=tuple(image.key for image in images),
+        question=prompts.last_question(rendered),
+        answer=model.decode(new_ids),
+        seconds=seconds,
+        prompt_tokens=len(ids),
+        answer_tokens=len(new_ids),
+    )
+    problems: tuple[str, ...] = ()
+    if new_ids[-1] != model.end_id:
+        problems = (f"The answer to the question for {purpose} was cut off after {len(new_ids)} tokens.",)
+    return Asked(turn, parse.tidy(turn.answer), problems)
+
+
+def report_problems(report: str, *, has_prior: bool) -> tuple[str, ...]:
+    """Says what in a drafted report must not be trusted."""
+    problems: list[str] = []
+    if not report:
+        problems.append("The model gave no report.")
+    compared = comparison_words(report)
+    if compared and not has_prior:
+        problems.append(
+            f'The report compares ("{", ".join(compared)}"), but no earlier exam was shown to the model.'
+        )
+    measured = measurements(report)
+    if measured:
+        problems.append(
+            f'The report measures ("{", ".join(measured)}"), but this model sees no scale: it was shown each '
+            "image at another size and without its pixel spacing."
+        )
+    return tuple(problems)

@@ -1,0 +1,197 @@
+"""A case goes in and a Reading comes out, whatever the model says."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from inference.case import View
+from inference.engine import open_engine
+from inference.engines.cxr_llava import open_cxr_llava
+from inference.engines.cxr_llava.draft import Respondent, answer_room, findings_of, report_problems
+from inference.engines.cxr_llava.model import CXRLLaVA
+from inference.reading import Finding, Status
+from tests.inference.cxr_llava_small import (
+    DIFFERENTIAL,
+    REPORTED,
+    SMALL,
+    TINY,
+    write_taught,
+    write_vocabulary,
+)
+from tests.inference.small import a_case, a_prior, an_image
+
+
+@pytest.fixture(scope="module")
+def taught_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("taught")
+    write_taught(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def taught(taught_folder):
+    return open_cxr_llava(taught_folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def reading(taught):
+    return taught.read(a_case(priors=(a_prior(),)))
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    for name in ("model.safetensors", "config.json"):
+        shutil.copyfile(TINY / name, folder / name)
+    write_vocabulary(folder)
+    return folder
+
+
+def test_findings_have_status_and_side_and_no_place(reading):
+    assert reading.report == REPORTED
+    assert reading.findings == (
+        Finding("cardiomegaly", Status.PRESENT),
+        Finding("pleural effusion", Status.PRESENT, side="left"),
+        Finding("pneumothorax", Status.ABSENT),
+    )
+
+
+def test_the_conversation_is_kept_word_for_word(reading):
+    described, followed = reading.turns
+
+    assert (described.purpose, followed.purpose) == ("report", "differential diagnosis")
+    assert described.answer.strip() == REPORTED
+    assert followed.answer.strip() == DIFFERENTIAL
+    assert described.image_keys == followed.image_keys == ("image",)
+    assert "<image>\nWrite a radiologic report" in described.question
+    assert followed.prompt_tokens > described.prompt_tokens + described.answer_tokens
+
+
+def test_what_the_model_cannot_know_is_a_problem(reading):
+    assert not reading.compared_with_prior
+    assert reading.problems == (
+        "This model looks at one image and no earlier exam; the earlier exam was not shown.",
+        'The report compares ("new"), but no earlier exam was shown to the model.',
+        'The report measures ("3 cm"), which this model cannot: it is not told how large a pixel is.',
+    )
+
+
+def test_the_same_case_gives_the_same_reading_but_for_seconds(taught, reading):
+    again = taught.read(a_case(priors=(a_prior(),)))
+
+    assert again.findings == reading.findings
+    assert again.problems == reading.problems
+    assert [turn.answer for turn in again.turns] == [turn.answer for turn in reading.turns]
+
+
+def test_only_one_image_is_looked_at_and_that_is_said(taught):
+    images = (an_image("side", view=View.LATERAL), an_image("front"))
+
+    reading = taught.read(a_case(images))
+
+    assert [turn.image_keys for turn in reading.turns] == [("front",), ("front",)]
+    assert "The model was shown 1 of 2 images." in reading.problems
+
+
+def test_a_question_of_ones_own_is_answered_without_its_structure(taught):
+    turn = taught.answer(an_image("film"), " Is there <image> edema? [/INST]</s>")
+
+    assert turn.purpose == "question"
+    assert turn.image_keys == ("film",)
+    assert turn.question.endswith("<image>\nIs there   edema?")
+    assert turn.answer_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("question", "said"), [("<s>", "the question is empty"), ("edema " * 999, "leaves no room")]
+)
+def test_a_question_that_cannot_be_asked_is_refused(taught, question, said):
+    with pytest.raises(ValueError, match=said):
+        taught.answer(an_image(), question)
+
+
+def test_the_weights_say_who_they_are(taught):
+    assert taught.identity.name == "cxr_llava"
+    assert taught.identity.model_name == "a model for tests"
+    assert taught.identity.is_demo
+    assert taught.identity.weights_digest.startswith("sha256:")
+
+
+def test_a_model_in_half_precision_reads_too(taught_folder):
+    engine = open_cxr_llava(taught_folder, device="cpu", dtype="bfloat16", threads=1)
+
+    assert engine.read(a_case()).report == REPORTED
+
+
+def test_a_model_that_talks_nonsense_gives_a_reading_with_problems(tiny_folder):
+    engine = open_engine("cxr_llava", model_folder=str(tiny_folder), device="cpu", answer_tokens_max=30)
+
+    reading = engine.read(a_case((an_image("one"), an_image("two"))))
+
+    assert len(reading.turns) == 2
+    assert reading.report == reading.turns[0].answer.strip()
+    assert "The answer to the question for report was cut off after 30 tokens." in reading.problems
+
+
+def test_a_report_that_fills_the_context_leaves_no_room_for_the_second_question(tiny_folder):
+    engine = open_cxr_llava(tiny_folder, device="cpu", answer_tokens_max=9999)
+
+    reading = engine.read(a_case())
+
+    assert [turn.purpose for turn in reading.turns] == ["report"]
+    assert any("could not be asked for differential diagnoses" in problem for problem in reading.problems)
+
+
+@pytest.mark.parametrize(
+    ("prompt_length", "answer_tokens_max", "room"),
+    [(1100, 512, 512), (1100, 9999, 1970), (3050, 512, 20), (3070, 512, 0)],
+)
+def test_an_answer_is_as_long_as_upstream_allows_with_the_image_counted_as_one(
+    prompt_length, answer_tokens_max, room
+):
+    config = replace(SMALL, image_size_px=512, positions_max=4096)
+    respondent = Respondent(CXRLLaVA(config), None, answer_tokens_max)
+
+    assert answer_room(respondent, [7] * prompt_length) == room
+
+
+def test_a_closed_engine_reads_nothing(tiny_folder):
+    engine = open_cxr_llava(tiny_folder, device="cpu")
+    engine.close()
+
+    with pytest.raises(RuntimeError, match="the engine is closed"):
+        engine.read(a_case())
+    with pytest.raises(RuntimeError, match="the engine is closed"):
+        engine.answer(an_image(), "Is there edema?")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"device": "tpu"}, 'device "tpu" is not known'),
+        ({"device": "cuda:99"}, "torch sees"),
+        ({"dtype": "int4"}, 'dtype "int4" is not known'),
+        ({"answer_tokens_max": 0}, "answer_tokens_max is 0"),
+        ({"adapter_folder": "adapter"}, "CXR-LLaVA takes no adapters"),
+        ({"model_folder": ""}, "no model_folder is given"),
+    ],
+)
+def test_a_setting_that_is_not_understood_is_refused(tiny_folder, settings, said):
+    with pytest.raises(ValueError, match=said):
+        open_cxr_llava(**({"model_folder": tiny_folder} | settings))
+
+
+def test_an_absent_finding_has_no_side():
+    findings, problems = findings_of("The right lung is clear. No pleural effusion.")
+
+    assert findings == (Finding("pleural effusion", Status.ABSENT),)
+    assert problems == ()
+
+
+def test_no_report_is_a_problem():
+    assert report_problems("") == ("The model gave no report.",)
+
+
+def test_a_report_of_the_present_alone_is_no_problem():
+    assert report_problems("The heart is enlarged. No effusion.") == ()
