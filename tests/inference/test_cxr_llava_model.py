@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicCache
 
-from inference.engines.cxr_llava.generate import Talk
 from inference.engines.cxr_llava.loading import load_model
 from inference.engines.cxr_llava.model import CXRLLaVAConfig, text_config
 from inference.engines.decoding import greedy
+from inference.engines.talk import Talk
 from tests.inference import cxr_llava_small
 from tests.inference.cxr_llava_small import TINY
 

@@ -6,9 +6,9 @@ from safetensors.torch import load_file
 from transformers.cache_utils import DynamicCache
 
 from inference.engines.decoding import greedy
-from inference.engines.m4cxr.generate import Talk
 from inference.engines.m4cxr.loading import load_model
 from inference.engines.m4cxr.model import IGNORED_LABEL, M4CXRConfig, next_token_loss, text_config
+from inference.engines.talk import Talk
 from tests.inference.small import TINY
 
 pytestmark = pytest.mark.usefixtures("no_gradients")

@@ -9,10 +9,8 @@ from inference.case import Case, Image
 from inference.engines.cxr_llava.draft import Respondent, answer_question, read_case
 from inference.engines.cxr_llava.loading import load_model
 from inference.engines.cxr_llava.tokens import open_vocabulary
-from inference.engines.stored import json_object
+from inference.engines.opening import free_memory, model_card, place_of
 from inference.reading import EngineIdentity, Reading, Turn
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def open_cxr_llava(
@@ -43,18 +41,10 @@ def open_cxr_llava(
         )
     if adapter_folder is not None:
         raise ValueError(f"CXR-LLaVA takes no adapters; leave adapter_folder out (it is {adapter_folder})")
-    chosen_device = _device(device)
-    if dtype not in ("auto", *_DTYPES):
-        raise ValueError(f'dtype "{dtype}" is not known; expected auto, {", ".join(_DTYPES)}')
-    if dtype == "auto":
-        dtype = "float32" if chosen_device == "cpu" else "bfloat16"
-    if answer_tokens_max < 1:
-        raise ValueError(f"answer_tokens_max is {answer_tokens_max}, expected 1 or more")
-    if threads is not None:
-        torch.set_num_threads(threads)
+    place = place_of(device, dtype, answer_tokens_max, threads)
     folder = Path(model_folder)
-    loaded = load_model(folder, device=chosen_device, dtype=_DTYPES[dtype])
-    name, is_demo = _model_card(folder)
+    loaded = load_model(folder, device=place.device, dtype=place.dtype)
+    name, is_demo = model_card(folder, "CXR-LLaVA")
     identity = EngineIdentity("cxr_llava", version("preread"), name, loaded.digest, is_demo)
     vocabulary = open_vocabulary(folder, loaded.model.config)
     return CXRLLaVAEngine(identity, Respondent(loaded.model, vocabulary, answer_tokens_max))
@@ -90,32 +80,9 @@ class CXRLLaVAEngine:
     def close(self) -> None:
         """Gives the memory back."""
         self._respondent = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
     def _open_respondent(self) -> Respondent:
         if self._respondent is None:
             raise RuntimeError("the engine is closed")
         return self._respondent
-
-
-def _device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
-        raise ValueError(f'device "{device}" is not known; expected auto, cpu, cuda or cuda:1')
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f'device "{device}" is not there: torch sees {torch.cuda.device_count()} CUDA devices'
-        )
-    return device
-
-
-def _model_card(folder: Path) -> tuple[str, bool]:
-    """Reads what the weights call themselves and whether they are for demonstration only."""
-    path = folder / "model_card.json"
-    if not path.is_file():
-        return "CXR-LLaVA", False
-    card = json_object(path)
-    return str(card["name"]), bool(card.get("is_demo", False))

@@ -6,11 +6,11 @@ from time import perf_counter
 
 from inference.case import Case, Image
 from inference.engines.cxr_llava import parse, prompts
-from inference.engines.cxr_llava.generate import Talk
 from inference.engines.cxr_llava.model import CXRLLaVA
 from inference.engines.cxr_llava.preprocess import pixel_values
 from inference.engines.cxr_llava.tokens import Vocabulary
 from inference.engines.m4cxr.parse import comparison_words, measurements, side_of
+from inference.engines.talk import Talk
 from inference.reading import EngineIdentity, Finding, Reading, Status, Turn
 
 CONVERSATION_IDS_MAX = 2048

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaModel
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicCache
 
 IMAGE_MARKER = -200
 """Token id of a place where a row of an image goes; no vocabulary has it. Upstream takes the same number."""
@@ -189,6 +189,20 @@ class CXRLLaVA(nn.Module):
         self.mm_projector = nn.Linear(config.vision_width, config.text_width)
         self.llama = LlamaModel(text_config(config))
         self.lm_head = nn.Linear(config.text_width, config.vocabulary_size, bias=False)
+
+    @property
+    def image_marker(self) -> int:
+        """Stands in a prompt at each place where a row of an image goes."""
+        return IMAGE_MARKER
+
+    @property
+    def end_id(self) -> int:
+        """Of the token that ends an answer."""
+        return self.config.end_id
+
+    def new_cache(self) -> DynamicCache:
+        """Makes an empty cache for one conversation."""
+        return DynamicCache(config=text_config(self.config))
 
     def vision_features(self, pixel_values: Tensor) -> Tensor:
         """Looks at images: pixel_values (N, 1, S, S) give (N, P, V), patches row by row, no class token."""

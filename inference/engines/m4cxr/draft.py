@@ -9,11 +9,11 @@ from torch import Tensor
 
 from inference.case import Case, Image
 from inference.engines.m4cxr import parse, prompts
-from inference.engines.m4cxr.generate import Talk
 from inference.engines.m4cxr.model import M4CXR
 from inference.engines.m4cxr.preprocess import pixel_values
 from inference.engines.m4cxr.prompts import ReportPlan
 from inference.engines.m4cxr.tokens import Vocabulary
+from inference.engines.talk import Talk
 from inference.geometry import from_model_box
 from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status, Turn
 

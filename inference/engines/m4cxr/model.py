@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Dinov2Config, Dinov2Model, MistralConfig, MistralForCausalLM
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicCache
 
 IMAGE_MARKER = -1
 """Token id of a place where a row of an image goes; no vocabulary has it."""
@@ -235,6 +235,20 @@ class M4CXR(nn.Module):
         self.vision_model = Dinov2Model(vision_config(config))
         self.abstractor = Abstractor(config)
         self.language_model = MistralForCausalLM(text_config(config))
+
+    @property
+    def image_marker(self) -> int:
+        """Stands in a prompt at each place where a row of an image goes."""
+        return IMAGE_MARKER
+
+    @property
+    def end_id(self) -> int:
+        """Of the token that ends an answer."""
+        return self.config.end_id
+
+    def new_cache(self) -> DynamicCache:
+        """Makes an empty cache for one conversation."""
+        return DynamicCache(config=text_config(self.config))
 
     def vision_features(self, pixel_values: Tensor) -> Tensor:
         """Looks at images: pixel_values (N, 3, S, S) give (N, P, V), patches row by row, CLS left out.

@@ -8,10 +8,8 @@ import torch
 from inference.case import Case
 from inference.engines.medgemma.draft import Respondent, read_case
 from inference.engines.medgemma.loading import load_model
-from inference.engines.stored import json_object
+from inference.engines.opening import free_memory, model_card, place_of
 from inference.reading import EngineIdentity, Reading
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def open_medgemma(
@@ -38,22 +36,14 @@ def open_medgemma(
         ValueError: if a setting is not understood or the files do not make a MedGemma; the message says why.
     """
     folder = Path(model_folder)
-    chosen_device = _device(device)
-    if dtype not in ("auto", *_DTYPES):
-        raise ValueError(f'dtype "{dtype}" is not known; expected auto, {", ".join(_DTYPES)}')
-    if dtype == "auto":
-        dtype = "float32" if chosen_device == "cpu" else "bfloat16"
     if adapter_folder is not None:
         raise ValueError(
             f"adapter_folder is {adapter_folder}, but the engine for MedGemma takes no adapter; "
             "merge it into the weights (peft: merge_and_unload) and give the folder with the result"
         )
-    if answer_tokens_max < 1:
-        raise ValueError(f"answer_tokens_max is {answer_tokens_max}, expected 1 or more")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    loaded = load_model(folder, device=chosen_device, dtype=_DTYPES[dtype])
-    name, is_demo = _model_card(folder)
+    place = place_of(device, dtype, answer_tokens_max, threads)
+    loaded = load_model(folder, device=place.device, dtype=place.dtype)
+    name, is_demo = model_card(folder, "MedGemma")
     identity = EngineIdentity("medgemma", version("preread"), name, loaded.digest, is_demo)
     return MedGemmaEngine(identity, Respondent(loaded.model, answer_tokens_max))
 
@@ -80,27 +70,4 @@ class MedGemmaEngine:
     def close(self) -> None:
         """Gives the memory back."""
         self._respondent = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def _device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
-        raise ValueError(f'device "{device}" is not known; expected auto, cpu, cuda or cuda:1')
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f'device "{device}" is not there: torch sees {torch.cuda.device_count()} CUDA devices'
-        )
-    return device
-
-
-def _model_card(folder: Path) -> tuple[str, bool]:
-    """Reads what the weights call themselves and whether they are for demonstration only."""
-    path = folder / "model_card.json"
-    if not path.is_file():
-        return "MedGemma", False
-    card = json_object(path)
-    return str(card["name"]), bool(card.get("is_demo", False))
+        free_memory()

@@ -2,13 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from inference.engines.decoding import continued, greedy, until_end
-from inference.engines.m4cxr.model import IMAGE_MARKER, M4CXR, text_config
+from inference.engines.decoding import Speaker, continued, greedy, until_end
+
+
+class Converser(Speaker, Protocol):
+    """A language model that is shown images.
+
+    Attributes:
+        image_marker: stands in a prompt at each place where a row of an image goes; no token of the vocabulary.
+        end_id: of the token that ends an answer.
+    """
+
+    @property
+    def image_marker(self) -> int: ...
+    @property
+    def end_id(self) -> int: ...
+
+    def new_cache(self) -> DynamicCache:
+        """Makes an empty cache for one conversation."""
+        ...
 
 
 @dataclass(eq=False)
@@ -19,25 +37,25 @@ class Talk:
         rows: the images as the text sees them, (N, Q, H), in the order of their places.
     """
 
-    model: M4CXR
+    model: Converser
     rows: Tensor
     _cache: DynamicCache = field(init=False)
     _cached_ids: list[int] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self._cache = DynamicCache(config=text_config(self.model.config))
+        self._cache = self.model.new_cache()
 
     def answer(self, ids: Sequence[int], tokens_max: int) -> list[int]:
         """Answers a whole prompt.
 
         Args:
-            ids: from the begin token on, IMAGE_MARKER at each place of an image.
+            ids: from the begin token on, `image_marker` at each place of an image.
 
         Returns:
             New ids; the last one is the end token unless `tokens_max` cut the answer.
         """
         embeddings = self._unread(ids, _shared_length([self._cached_ids, ids[:-1]]))  # (1, T, H)
-        end_id = self.model.config.end_id
+        end_id = self.model.end_id
         new_ids = greedy(self.model, embeddings, cache=self._cache, tokens_max=tokens_max, end_id=end_id)
         answer = until_end(new_ids[0], end_id)
         # The last new id was chosen but never read by the model, so the cache ends before it.
@@ -56,7 +74,7 @@ class Talk:
             ValueError: if the prompts differ before their last image.
         """
         shared = _shared_length([ids[:-1] for ids in prompts])
-        if any(IMAGE_MARKER in ids[shared:] for ids in prompts):
+        if any(self.model.image_marker in ids[shared:] for ids in prompts):
             raise ValueError("questions side by side must be about the same images")
         prefix = prompts[0][:shared]
         done = _shared_length([self._cached_ids, prefix])
@@ -75,7 +93,7 @@ class Talk:
         """Crops the cache to the first `done` of `ids` and embeds the others, images in their places: (1, T, H)."""
         if surplus := len(self._cached_ids) - done:
             self._cache.crop(-surplus)
-        places_done = sum(token == IMAGE_MARKER for token in ids[:done])
+        places_done = sum(token == self.model.image_marker for token in ids[:done])
         rows = self.rows.flatten(0, 1)[places_done:]  # (places to come, H)
         rest = torch.tensor([ids[done:]], dtype=torch.long, device=self.rows.device)  # (1, T)
         return self.model.embed(rest, rows[None] if len(rows) else None)
@@ -90,7 +108,7 @@ class Fork:
         logits: (B, W), of the first token of each answer.
     """
 
-    model: M4CXR
+    model: Converser
     cache: DynamicCache
     mask: Tensor
     logits: Tensor
@@ -103,7 +121,7 @@ class Fork:
         """
         places = torch.tensor(chosen, dtype=torch.long, device=self.logits.device)
         self.cache.batch_select_indices(places)
-        end_id = self.model.config.end_id
+        end_id = self.model.end_id
         new_ids = continued(
             self.model,
             self.logits[places],
