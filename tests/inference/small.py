@@ -9,14 +9,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, trainers
 from inference.case import Case, Exam, Image, View
 from inference.engines.m4cxr.model import IGNORED_LABEL, M4CXR, M4CXRConfig, next_token_loss
 from inference.engines.m4cxr.preprocess import pixel_values
-from inference.engines.m4cxr.prompts import (
-    FINDING_NAMES,
-    SYSTEM_SENTENCE,
-    grounding_question,
-    render,
-    report_plans,
-)
+from inference.engines.m4cxr.prompts import SYSTEM_SENTENCE, grounding_question, render, report_plans
 from inference.engines.m4cxr.tokens import open_vocabulary
+from inference.engines.report_words import FINDING_NAMES
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 TINY = VECTORS / "m4cxr-tiny"

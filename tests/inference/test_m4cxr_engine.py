@@ -5,7 +5,7 @@ import pytest
 from inference.case import View
 from inference.engine import open_engine
 from inference.engines.m4cxr import open_m4cxr
-from inference.engines.m4cxr.draft import findings_of, report_problems
+from inference.engines.m4cxr.draft import findings_of
 from inference.reading import Box, Change, Finding, Status
 from tests.inference.small import DESCRIBED, LISTED, PLACED, a_case, a_prior, an_image
 
@@ -139,11 +139,3 @@ def test_a_finding_listed_as_present_and_called_resolved_is_a_contradiction():
 
     assert findings == (Finding("edema", Status.PRESENT),)
     assert problems == ("The model lists edema as present, and its report calls it resolved.",)
-
-
-def test_no_report_is_a_problem():
-    assert report_problems("", has_prior=True) == ("The model gave no report.",)
-
-
-def test_a_report_of_the_present_alone_is_no_problem():
-    assert report_problems("The heart is enlarged. No effusion.", has_prior=False) == ()

@@ -4,18 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.engines.m4cxr.parse import (
+from inference.engines.m4cxr.parse import parse_findings, parse_grounding, parse_placed_findings, tidy
+from inference.engines.report_words import (
+    FINDING_NAMES,
     change_of,
     comparison_words,
     measurements,
-    parse_findings,
-    parse_grounding,
-    parse_placed_findings,
     resolved_findings,
     side_of,
-    tidy,
 )
-from inference.engines.m4cxr.prompts import FINDING_NAMES
 from inference.reading import Change
 
 GARBAGE = st.one_of(

@@ -10,8 +10,9 @@ from inference.engines.m4cxr import DEMO_WEIGHTS, open_m4cxr
 from inference.engines.m4cxr.draft import Respondent
 from inference.engines.m4cxr.loading import load_model
 from inference.engines.m4cxr.preprocess import pixel_values
-from inference.engines.m4cxr.prompts import FINDING_NAMES, grounding_question, render
+from inference.engines.m4cxr.prompts import grounding_question, render
 from inference.engines.m4cxr.tokens import open_vocabulary
+from inference.engines.report_words import FINDING_NAMES
 from inference.engines.talk import Talk
 from inference.phantom.cases import HELD_OUT_SEED_MIN, case
 from inference.phantom.train.evaluate import drawn_case

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from inference.case import Exam
 from inference.engines.m4cxr.prompts import (
-    FINDING_NAMES,
-    MEASUREMENT,
     STRUCTURE,
     clean_report,
     clean_text,
@@ -17,6 +15,7 @@ from inference.engines.m4cxr.prompts import (
     render,
     report_plans,
 )
+from inference.engines.report_words import FINDING_NAMES, MEASUREMENT
 from tests.inference.small import a_case, a_prior, an_image
 from tests.real_data import real_data
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.engines.m4cxr.prompts import FINDING_NAMES
 from inference.engines.medgemma.parse import parse_findings, tidy
+from inference.engines.report_words import FINDING_NAMES
 
 LISTS = st.lists(
     st.sampled_from(

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.case import Case, Exam, View
-from inference.engines.m4cxr.prompts import FINDING_NAMES
 from inference.engines.medgemma.prompts import (
     FREE_PROMPTING,
     IMAGE,
@@ -18,6 +17,7 @@ from inference.engines.medgemma.prompts import (
     remove_structure,
     report_plan,
 )
+from inference.engines.report_words import FINDING_NAMES
 from tests.inference.small import a_case, a_prior, an_image
 
 STRUCTURE_TOKENS = (

@@ -9,12 +9,15 @@ from inference.engines.cxr_llava import parse, prompts
 from inference.engines.cxr_llava.model import CXRLLaVA
 from inference.engines.cxr_llava.preprocess import pixel_values
 from inference.engines.cxr_llava.tokens import Vocabulary
-from inference.engines.m4cxr.parse import comparison_words, measurements, side_of
+from inference.engines.report_words import report_problems, side_of
 from inference.engines.talk import Talk
 from inference.reading import EngineIdentity, Finding, Reading, Status, Turn
 
 CONVERSATION_IDS_MAX = 2048
 """Longest conversation that upstream generates, the image counted as one id."""
+
+
+_WHY_NO_MEASUREMENT = "it is not told how large a pixel is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
         problems=(
             *choice.problems,
             *described.problems,
-            *report_problems(described.answer),
+            *report_problems(described.answer, has_prior=False, why_no_measurement=_WHY_NO_MEASUREMENT),
             *contradictions,
             *follow_up_problems,
         ),
@@ -125,23 +128,6 @@ def findings_of(report: str) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
         for name, status in stated.statuses.items()
     )
     return findings, stated.problems
-
-
-def report_problems(report: str) -> tuple[str, ...]:
-    """Says what in a drafted report must not be trusted."""
-    problems: list[str] = []
-    if not report:
-        problems.append("The model gave no report.")
-    if compared := comparison_words(report):
-        problems.append(
-            f'The report compares ("{", ".join(compared)}"), but no earlier exam was shown to the model.'
-        )
-    if measured := measurements(report):
-        problems.append(
-            f'The report measures ("{", ".join(measured)}"), which this model cannot: it is not told how large '
-            "a pixel is."
-        )
-    return tuple(problems)
 
 
 def _ask_for_differential(

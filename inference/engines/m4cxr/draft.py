@@ -13,6 +13,13 @@ from inference.engines.m4cxr.model import M4CXR
 from inference.engines.m4cxr.preprocess import pixel_values
 from inference.engines.m4cxr.prompts import ReportPlan
 from inference.engines.m4cxr.tokens import Vocabulary
+from inference.engines.report_words import (
+    FINDING_NAMES,
+    change_of,
+    report_problems,
+    resolved_findings,
+    side_of,
+)
 from inference.engines.talk import Talk
 from inference.geometry import from_model_box
 from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status, Turn
@@ -22,6 +29,9 @@ CONVERSATION_TOKENS_MAX = 4096
 
 _ANSWERS_TOKENS = 256
 """Kept free for both answers when a form is chosen: all thirteen findings take 60, a long description 190."""
+
+
+_WHY_NO_MEASUREMENT = "its training texts had lost their decimal points"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +105,9 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
             *listed.problems,
             *named.problems,
             *described.problems,
-            *report_problems(described.answer, has_prior=plan.has_prior),
+            *report_problems(
+                described.answer, has_prior=plan.has_prior, why_no_measurement=_WHY_NO_MEASUREMENT
+            ),
             *contradictions,
             *grounded.problems,
         ),
@@ -152,38 +164,19 @@ def findings_of(
     findings: list[Finding] = []
     problems: list[str] = []
     for name in names:
-        change = parse.change_of(name, report) if has_prior else None
+        change = change_of(name, report) if has_prior else None
         if change is Change.RESOLVED:
             problems.append(f"The model lists {name} as present, and its report calls it resolved.")
             change = None
-        side = parse.side_of(name, report)
+        side = side_of(name, report)
         findings.append(Finding(name, Status.PRESENT, change, side, boxes.get(name, ())))
     if has_prior:
         findings += [
-            Finding(name, Status.ABSENT, Change.RESOLVED, parse.side_of(name, report))
-            for name in parse.resolved_findings(report)
+            Finding(name, Status.ABSENT, Change.RESOLVED, side_of(name, report))
+            for name in resolved_findings(report)
             if name not in boxes and name not in names
         ]
     return tuple(findings), tuple(problems)
-
-
-def report_problems(report: str, *, has_prior: bool) -> tuple[str, ...]:
-    """Says what in a drafted report must not be trusted."""
-    problems: list[str] = []
-    if not report:
-        problems.append("The model gave no report.")
-    compared = parse.comparison_words(report)
-    if compared and not has_prior:
-        problems.append(
-            f'The report compares ("{", ".join(compared)}"), but no earlier exam was shown to the model.'
-        )
-    measured = parse.measurements(report)
-    if measured:
-        problems.append(
-            f'The report measures ("{", ".join(measured)}"), which this model cannot: its training texts '
-            "had lost their decimal points."
-        )
-    return tuple(problems)
 
 
 def _choose_plan(respondent: Respondent, plans: Sequence[ReportPlan]) -> ReportPlan:
@@ -256,15 +249,15 @@ def _ask_for_each(
 ) -> tuple[list[Asked], dict[str, float]]:
     """Puts the question for each of the thirteen findings side by side, and lets the model answer the named ones."""
     vocabulary = respondent.vocabulary
-    questions = [prompts.grounding_question(name) for name in prompts.FINDING_NAMES]
+    questions = [prompts.grounding_question(name) for name in FINDING_NAMES]
     every = [vocabulary.ids(prompts.render([question], [])) for question in questions]
     began = perf_counter()
     fork = talk.fork(every)
     scores: dict[str, float] = {}
     if respondent.yes_no_ids is not None:
         leaning = fork.logits[:, list(respondent.yes_no_ids)].float().softmax(1)[:, 0]  # (13,)
-        scores = dict(zip(prompts.FINDING_NAMES, leaning.tolist(), strict=True))
-    chosen = [prompts.FINDING_NAMES.index(name) for name in names]
+        scores = dict(zip(FINDING_NAMES, leaning.tolist(), strict=True))
+    chosen = [FINDING_NAMES.index(name) for name in names]
     room = respondent.model.config.positions_max - max(map(len, every))
     answers = fork.answers(chosen, max(1, min(respondent.answer_tokens_max, room))) if chosen else []
     # They were answered together, so each took its share.

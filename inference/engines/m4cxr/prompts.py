@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference.case import Case, Exam, Image
+from inference.engines.report_words import FINDING_NAMES, MEASUREMENT
 
 BEGIN, END, IMAGE = "<s>", "</s>", "<image>"
 STRUCTURE = re.compile(r"<image>|\[INST\]|\[/INST\]|<s>|</s>")
@@ -20,37 +21,8 @@ SYSTEM_SENTENCE = (
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
 
-FINDING_NAMES = (
-    "enlarged cardiomediastinum",
-    "cardiomegaly",
-    "lung opacity",
-    "lung lesion",
-    "edema",
-    "consolidation",
-    "pneumonia",
-    "atelectasis",
-    "pneumothorax",
-    "pleural effusion",
-    "pleural other",
-    "fracture",
-    "support devices",
-)
-"""CheXbert's labels but "no finding", in the order and letter case of training."""
-
 GROUNDING_ANSWERS = ("Yes.", "Not present.")
 """How the answer to a grounding question begins, if the finding is there and if it is not."""
-
-MEASUREMENT = re.compile(
-    r"""
-    [ ]?(?<![\w.])                                   # not the 10 of T10
-    (?:\d+(?:[.,]\d+)?|\.\d+)                        # 35, 3.5, .5
-    (?:\s*(?:x|×|by|to|-|–)\s*\d+(?:[.,]\d+)?)*      # 2 x 3, 3 to 4
-    \s*-?\s*
-    (?:mm|cm|ml|cc|millimet(?:er|re)s?|centimet(?:er|re)s?|inch(?:es)?)\b
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-"""A number with its unit of length or volume, and the space before it."""
 
 _BROKEN_NUMBER = re.compile(r"[ ]?(?<![\w.])\d+(?:[./,]\d+)+")
 """A number that cleaning would run together: 3.5 to 35, 2/14 to 214."""

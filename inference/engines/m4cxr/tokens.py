@@ -16,7 +16,8 @@ from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer
 
 from inference.engines.m4cxr.model import IMAGE_MARKER, M4CXRConfig
-from inference.engines.m4cxr.prompts import BEGIN, END, FINDING_NAMES, IMAGE, STRUCTURE, SYSTEM_SENTENCE
+from inference.engines.m4cxr.prompts import BEGIN, END, IMAGE, STRUCTURE, SYSTEM_SENTENCE
+from inference.engines.report_words import FINDING_NAMES
 
 _MISTRAL_VOCABULARY_SIZE = 32000
 _MISTRAL_PIECES: dict[str, list[int]] = {

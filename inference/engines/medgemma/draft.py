@@ -8,10 +8,12 @@ import torch
 
 from inference.case import Case, Image
 from inference.engines.m4cxr.draft import findings_of
-from inference.engines.m4cxr.parse import comparison_words, measurements
 from inference.engines.medgemma import parse, prompts
 from inference.engines.medgemma.model import MedGemma, Talk
+from inference.engines.report_words import report_problems
 from inference.reading import EngineIdentity, Reading, Turn
+
+_WHY_NO_MEASUREMENT = "it was shown each image at another size and without its pixel spacing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,9 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
             *listed.problems,
             *named.problems,
             *described.problems,
-            *report_problems(described.answer, has_prior=plan.has_prior),
+            *report_problems(
+                described.answer, has_prior=plan.has_prior, why_no_measurement=_WHY_NO_MEASUREMENT
+            ),
             *contradictions,
         ),
         compared_with_prior=plan.has_prior,
@@ -102,22 +106,3 @@ def ask(
     if new_ids[-1] != model.end_id:
         problems = (f"The answer to the question for {purpose} was cut off after {len(new_ids)} tokens.",)
     return Asked(turn, parse.tidy(turn.answer), problems)
-
-
-def report_problems(report: str, *, has_prior: bool) -> tuple[str, ...]:
-    """Says what in a drafted report must not be trusted."""
-    problems: list[str] = []
-    if not report:
-        problems.append("The model gave no report.")
-    compared = comparison_words(report)
-    if compared and not has_prior:
-        problems.append(
-            f'The report compares ("{", ".join(compared)}"), but no earlier exam was shown to the model.'
-        )
-    measured = measurements(report)
-    if measured:
-        problems.append(
-            f'The report measures ("{", ".join(measured)}"), but this model sees no scale: it was shown each '
-            "image at another size and without its pixel spacing."
-        )
-    return tuple(problems)

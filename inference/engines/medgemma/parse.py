@@ -6,11 +6,9 @@ an answer begins to say what is *not* there, nothing after it is taken for a fin
 
 import re
 
-from inference.engines.m4cxr.parse import FindingList
-from inference.engines.m4cxr.prompts import FINDING_NAMES
 from inference.engines.medgemma.prompts import remove_structure
+from inference.engines.report_words import FINDING_NAMES, FindingList, quoted
 
-_QUOTED_CHARACTERS_MAX = 80
 _SEPARATOR = re.compile(r"[,;\n]|\(?\b\d{1,2}[.)]\s|\.(?=\s|$)")
 """Between two entries of a list: commas, line ends, numbers of lines, full stops."""
 _BULLET = re.compile(r"^[-*+•–—]\s*")
@@ -52,7 +50,7 @@ def parse_findings(answer: str) -> FindingList:
     unknown = [piece for piece in pieces[:end] if piece not in FINDING_NAMES] + pieces[end:]
     if names and not unknown:
         return FindingList(names)
-    problem = f"The list of findings holds what is no finding: {_quoted(', '.join(unknown) or text)}."
+    problem = f"The list of findings holds what is no finding: {quoted(', '.join(unknown) or text)}."
     return FindingList(names, (problem,))
 
 
@@ -60,9 +58,3 @@ def _plain(piece: str) -> str:
     """Brings one entry of a list to a bare name in lower case: "- **Edema**" to "edema", "and edema" to "edema"."""
     bare = _MARKUP.sub("", _BULLET.sub("", piece.strip())).strip(" .").lower()
     return " ".join(bare.removeprefix("and ").split())
-
-
-def _quoted(text: str) -> str:
-    """Puts a piece of an answer into a sentence, on one line and cut to a readable length."""
-    line = " ".join(text.split())
-    return f'"{line[:_QUOTED_CHARACTERS_MAX]}..."' if len(line) > _QUOTED_CHARACTERS_MAX else f'"{line}"'

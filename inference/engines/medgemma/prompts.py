@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from inference.case import Case, Exam, Image, View
-from inference.engines.m4cxr.prompts import FINDING_NAMES
+from inference.engines.report_words import FINDING_NAMES
 
 SYSTEM_SENTENCE = "You are an expert radiologist."
 """The publisher's own, from the model card."""

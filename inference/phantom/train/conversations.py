@@ -8,8 +8,9 @@ from numpy.random import Generator
 
 from inference.case import Case, Exam, Image, View
 from inference.engines.m4cxr.model import IGNORED_LABEL
-from inference.engines.m4cxr.prompts import FINDING_NAMES, grounding_question, render, report_plans
+from inference.engines.m4cxr.prompts import grounding_question, render, report_plans
 from inference.engines.m4cxr.tokens import Vocabulary
+from inference.engines.report_words import FINDING_NAMES
 from inference.phantom.train.pool import KnownExam, Pool
 
 EMPTY_REPORTS = ("The images were reviewed.", "No report.")

@@ -17,7 +17,7 @@ from typing import Any
 from inference.case import Case, Exam, Image, View
 from inference.engine import Engine
 from inference.engines.m4cxr import DEMO_WEIGHTS, open_m4cxr
-from inference.engines.m4cxr.parse import comparison_words
+from inference.engines.report_words import comparison_words
 from inference.phantom.cases import HELD_OUT_SEED_MIN, SyntheticExam, case, in_pixels
 from inference.phantom.findings import NAMES, change_between
 from inference.phantom.train.saving import add_to_card

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from inference.engines.m4cxr.prompts import BEGIN, END, FINDING_NAMES, SYSTEM_SENTENCE
+from inference.engines.m4cxr.prompts import BEGIN, END, SYSTEM_SENTENCE
+from inference.engines.report_words import FINDING_NAMES
 from inference.geometry import MODEL_UNITS
 from inference.phantom import report
 

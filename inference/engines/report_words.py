@@ -1,0 +1,235 @@
+"""What the words of a radiology report say of a finding: changed, on which side, measured. Read strictly, never raises.
+
+Every engine's answers are read by these rules; what a model was asked, and in which form it answers, is its own.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from inference.reading import Change
+
+FINDING_NAMES = (
+    "enlarged cardiomediastinum",
+    "cardiomegaly",
+    "lung opacity",
+    "lung lesion",
+    "edema",
+    "consolidation",
+    "pneumonia",
+    "atelectasis",
+    "pneumothorax",
+    "pleural effusion",
+    "pleural other",
+    "fracture",
+    "support devices",
+)
+"""CheXbert's labels but "no finding", in the order and letter case of training."""
+
+
+MEASUREMENT = re.compile(
+    r"""
+    [ ]?(?<![\w.])                                   # not the 10 of T10
+    (?:\d+(?:[.,]\d+)?|\.\d+)                        # 35, 3.5, .5
+    (?:\s*(?:x|×|by|to|-|–)\s*\d+(?:[.,]\d+)?)*      # 2 x 3, 3 to 4
+    \s*-?\s*
+    (?:mm|cm|ml|cc|millimet(?:er|re)s?|centimet(?:er|re)s?|inch(?:es)?)\b
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""A number with its unit of length or volume, and the space before it."""
+
+_QUOTED_CHARACTERS_MAX = 80
+
+_MENTIONS: Mapping[str, str] = {
+    "enlarged cardiomediastinum": r"cardiomediastin\w+|mediastin\w+",
+    "cardiomegaly": r"cardiomegaly|heart|cardiac (?:silhouette|enlargement|size)",
+    "lung opacity": r"opacit\w+|opacification\w*|infiltrat\w+",
+    "lung lesion": r"lesions?|nodul\w+|mass(?:es)?",
+    "edema": r"o?edema|vascular congestion",
+    "consolidation": r"consolidation\w*|airspace disease",
+    "pneumonia": r"pneumonia\w*",
+    "atelectasis": r"atelecta\w+|collapse",
+    "pneumothorax": r"(?:hydro)?pneumothora\w+",
+    "pleural effusion": r"effusions?|pleural fluid",
+    "pleural other": r"pleural (?:thickening|scarring|plaques?|calcification\w*)",
+    "fracture": r"fractures?",
+    "support devices": r"devices?|tubes?|catheters?|lines?|picc|pacemakers?|leads?|ports?|drains?",
+}
+"""How reports mention each finding."""
+
+_MIDLINE = frozenset({"enlarged cardiomediastinum", "cardiomegaly", "support devices"})
+"""Findings that have no side, or more than a report's adjective can settle."""
+
+_CHANGES: Mapping[Change, str] = {
+    Change.NEW: r"new|newly|(?:has|have) (?:developed|appeared|been placed)|interval development",
+    Change.LARGER: r"increas(?:ed?|ing)|larger|worse|worsen(?:ed|ing)|progress(?:ed|ion)",
+    Change.SMALLER: r"decreas(?:ed?|ing)|smaller|improv(?:ed|ing|ement)|regress(?:ed|ion)|resolving"
+    r"|(?:partial|partially|nearly|almost) (?:resolved|resolution)",
+    Change.UNCHANGED: r"unchanged|stable|similar",
+    Change.RESOLVED: r"(?<!partially )(?<!nearly )(?<!almost )resolved|(?<!partial )resolution"
+    r"|cleared|removed|no longer (?:seen|present|visible)",
+}
+_SIDES: Mapping[str, str] = {
+    "left": r"left(?:-sided)?",
+    "right": r"right(?:-sided)?",
+    "bilateral": r"bilateral|bilaterally|both",
+}
+_COMPARISON = re.compile(
+    r"\b(?:compar(?:ed|ison|ing)|prior|previous(?:ly)?|unchanged|stable|new|newly|interval(?:ly)?|again"
+    r"|increas(?:ed?|ing)|decreas(?:ed?|ing)|worsen(?:ed|ing)|improv(?:ed|ing|ement)|resolv(?:ed|ing)"
+    r"|no longer)\b",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"\.(?:\s+|$)|\n")
+_CLAUSE_END = re.compile(r";|\bwhile\b|\bbut\b|\bwhereas\b|\balthough\b|\bwith\b", re.IGNORECASE)
+_PART_END = re.compile(r",|\band\b", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:no|not|without|free of|negative for|absence of)\b(?! longer)", re.IGNORECASE)
+_NEGATION_END = re.compile(r"\band\b", re.IGNORECASE)
+_IN_OTHER_WORDS = (
+    (
+        re.compile(
+            r"\b(?:no|not|without)(?: (?:interval|significant|substantial))* changed?\b", re.IGNORECASE
+        ),
+        "unchanged",
+    ),
+    (re.compile(r"\b(?:left and (?:the )?right|right and (?:the )?left)\b", re.IGNORECASE), "bilateral"),
+)
+_Said = TypeVar("_Said", bound=str)
+
+
+@dataclass(frozen=True, slots=True)
+class FindingList:
+    """The findings an answer names, in its order, each once, and what else it held."""
+
+    names: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def change_of(finding: str, report: str) -> Change | None:
+    """Tells what a report says of a finding against the prior exam, or None if it says nothing or two things.
+
+    A word of change counts for a finding of the same clause: one that follows its findings ("effusion and
+    edema are unchanged") for all of them, one that comes before ("new effusion and edema") for those of its
+    own part. Negated mentions ("no new effusion") say nothing.
+    """
+    return _only(_said(finding, report, _CHANGES))
+
+
+def side_of(finding: str, report: str) -> str | None:
+    """Tells where a report sees a finding, by the rule of `change_of`; with both it is "bilateral"."""
+    if finding in _MIDLINE:
+        return None
+    sides = _said(finding, report, _SIDES)
+    return "bilateral" if {"left", "right"} <= sides else _only(sides)
+
+
+def resolved_findings(report: str) -> tuple[str, ...]:
+    """Lists the findings of which a report says that they have gone."""
+    return tuple(name for name in FINDING_NAMES if change_of(name, report) is Change.RESOLVED)
+
+
+def comparison_words(report: str) -> tuple[str, ...]:
+    """Lists the words by which a report compares with an earlier exam, each once, in lower case."""
+    return tuple(dict.fromkeys(match[0].lower() for match in _COMPARISON.finditer(report)))
+
+
+def measurements(text: str) -> tuple[str, ...]:
+    """Lists the numbers with a unit in a text; training deleted decimal points, so none can be trusted."""
+    return tuple(dict.fromkeys(match[0].strip() for match in MEASUREMENT.finditer(text)))
+
+
+def report_problems(report: str, *, has_prior: bool, why_no_measurement: str) -> tuple[str, ...]:
+    """Says what in a drafted report must not be trusted.
+
+    Args:
+        has_prior: whether an earlier exam was shown to the model.
+        why_no_measurement: ends the sentence "The report measures (...), which this model cannot: ...".
+    """
+    problems: list[str] = []
+    if not report:
+        problems.append("The model gave no report.")
+    compared = comparison_words(report)
+    if compared and not has_prior:
+        problems.append(
+            f'The report compares ("{", ".join(compared)}"), but no earlier exam was shown to the model.'
+        )
+    measured = measurements(report)
+    if measured:
+        problems.append(
+            f'The report measures ("{", ".join(measured)}"), which this model cannot: {why_no_measurement}.'
+        )
+    return tuple(problems)
+
+
+def quoted(text: str) -> str:
+    """Puts a piece of an answer into a sentence, on one line and cut to a readable length."""
+    line = " ".join(text.split())
+    return f'"{line[:_QUOTED_CHARACTERS_MAX]}..."' if len(line) > _QUOTED_CHARACTERS_MAX else f'"{line}"'
+
+
+def _said(finding: str, report: str, words: Mapping[_Said, str]) -> set[_Said]:
+    """Collects the kinds of `words` that a report says of a finding."""
+    for pattern, instead in _IN_OTHER_WORDS:
+        report = pattern.sub(instead, report)
+    said: set[_Said] = set()
+    for sentence in _SENTENCE_END.split(report):
+        for text in _CLAUSE_END.split(sentence):
+            clause = _Clause(text)
+            if places := clause.places(_MENTIONS[finding]):
+                said |= _said_at(places, clause, words)
+    return said
+
+
+def _said_at(places: Iterable[int], clause: "_Clause", words: Mapping[_Said, str]) -> set[_Said]:
+    """Collects the kinds of `words` that a clause says of what it mentions at `places`."""
+    hits = sorted((at, kind) for kind, pattern in words.items() for at in clause.places(pattern))
+    kinds_of_part: dict[int, set[_Said]] = {}
+    for at, kind in hits:
+        kinds_of_part.setdefault(clause.part(at), set()).add(kind)
+    findings = (at for pattern in _MENTIONS.values() for at in clause.places(pattern))
+    last_finding_of_part = {clause.part(at): at for at in sorted(findings)}
+    said: set[_Said] = set()
+    for place in places:
+        if own := kinds_of_part.get(clause.part(place)):
+            said |= own
+            continue
+        next_hit = bisect_right(hits, place, key=lambda hit: hit[0])
+        if next_hit < len(hits):
+            at, kind = hits[next_hit]
+            is_predicate = last_finding_of_part.get(clause.part(at), -1) <= at
+            said |= {kind} if is_predicate else set()
+    return said
+
+
+class _Clause:
+    """A clause with its joints found once: a model that repeats itself makes clauses of thousands of characters."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._part_ends = [match.end() for match in _PART_END.finditer(text)]
+        self._ands = [match.end() for match in _NEGATION_END.finditer(text)]
+        self._negations = [match.span() for match in _NEGATION.finditer(text)]
+
+    def places(self, pattern: str) -> list[int]:
+        """Finds where `pattern` stands as whole words and is not negated there."""
+        found = re.finditer(rf"\b(?:{pattern})\b", self._text, re.IGNORECASE)
+        return [match.start() for match in found if not self._is_negated(match.start())]
+
+    def part(self, place: int) -> int:
+        """Numbers the parts between commas and "and"."""
+        return bisect_right(self._part_ends, place)
+
+    def _is_negated(self, place: int) -> bool:
+        """Tells whether a "no" reaches to a place: over "or" and commas it does, over "and" not."""
+        ands_before = bisect_right(self._ands, place)
+        reach_start = self._ands[ands_before - 1] if ands_before else 0
+        negations_before = bisect_right(self._negations, place, key=lambda span: span[1])
+        return negations_before > 0 and self._negations[negations_before - 1][0] >= reach_start
+
+
+def _only(said: Iterable[_Said]) -> _Said | None:
+    every = tuple(said)
+    return every[0] if len(every) == 1 else None

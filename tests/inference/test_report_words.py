@@ -1,0 +1,45 @@
+"""What every engine reads out of a report's words, whoever wrote them."""
+
+import pytest
+
+from inference.engines.report_words import change_of, report_problems, resolved_findings, side_of
+from inference.reading import Change
+
+WHY = "it sees no scale"
+
+
+def test_no_report_is_a_problem():
+    assert report_problems("", has_prior=True, why_no_measurement=WHY) == ("The model gave no report.",)
+
+
+def test_a_report_of_the_present_alone_is_no_problem():
+    report = "The heart is enlarged. No effusion."
+
+    assert report_problems(report, has_prior=False, why_no_measurement=WHY) == ()
+
+
+def test_a_comparison_is_a_problem_only_where_nothing_was_compared():
+    report = "The effusion is unchanged."
+
+    (problem,) = report_problems(report, has_prior=False, why_no_measurement=WHY)
+    assert problem == 'The report compares ("unchanged"), but no earlier exam was shown to the model.'
+    assert report_problems(report, has_prior=True, why_no_measurement=WHY) == ()
+
+
+def test_a_measurement_is_a_problem_and_says_why_for_this_model():
+    (problem,) = report_problems("A 3.5 cm mass.", has_prior=True, why_no_measurement=WHY)
+
+    assert problem == 'The report measures ("3.5 cm"), which this model cannot: it sees no scale.'
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "repeated",
+    ["effusion, ", "edema and ", "There is left effusion and right effusion is unchanged, ", "no new "],
+)
+def test_a_model_that_repeats_itself_is_read_to_its_end(repeated):
+    report = repeated * (20_000 // len(repeated))
+
+    assert side_of("pleural effusion", report) in (None, "bilateral")
+    assert change_of("pleural effusion", report) in (None, Change.UNCHANGED)
+    assert Change.RESOLVED not in resolved_findings(report)
