@@ -147,6 +147,10 @@ def _reading_lines(reading: Reading) -> list[str]:
         f"  AI DRAFT - NOT VERIFIED{demo} ({reading.engine.model_name}, {reading.engine.weights_digest})"
     ]
     lines.append(f"  report: {reading.report}")
+    if reading.impression:
+        lines.append(f"  impression (the model's summary of its own draft): {reading.impression}")
+    if reading.differential:
+        lines.append(f"  considered by the model: {reading.differential}")
     for finding in reading.findings:
         words = [
             str(finding.status),

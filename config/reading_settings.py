@@ -93,6 +93,11 @@ class EngineSettings(Frozen):
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     """CPU threads of the model. 0: as torch chooses. Set it where the listener shares the machine."""
 
+    impression: bool = True
+    """Ask the model at last to sum up its own draft, as its impression: one more turn, and no second look
+    at the images. Only a model that knows this task is asked; the demo model does not. M4CXR learned it in
+    conversations about one image."""
+
     rendering: Literal["voi", "minmax", "equalised"] = "voi"
     """How stored pixels become the picture that the model sees: "voi" as a viewer shows it, "minmax" the
     full range, "equalised" with an equalised histogram. Which serves a model best has to be measured."""

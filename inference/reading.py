@@ -129,6 +129,9 @@ class Reading:
     Attributes:
         findings: in the model's order; boxes only on images that the case's current exam holds.
         report: the findings text of the draft, as generated.
+        impression: the model's own summary of `report`, drawn from its words and not from the images once more;
+            None if it was not asked for one or gave none.
+        differential: diagnoses that the model considers, in its words; None if it was not asked or gave none.
         turns: the chain of thought, in order, nothing left out.
         engine: who said it.
         problems: sentences on what could not be parsed or must not be trusted; shown to the radiologist.
@@ -145,3 +148,5 @@ class Reading:
     compared_with_prior: bool = False
     scores: tuple[Score, ...] = ()
     seconds: float = 0.0
+    impression: str | None = None
+    differential: str | None = None

@@ -33,7 +33,7 @@ from agent.outputs.codes import change_code, code, finding_code, side_code, site
 from agent.outputs.heading import finished
 from agent.outputs.marks import Mark, Marks, marks_of
 from agent.outputs.normalise import normalised
-from agent.outputs.report_sr import named, split_report
+from agent.outputs.report_sr import impression_of, named, split_report
 from agent.outputs.sr import (
     algorithm,
     concept,
@@ -157,11 +157,12 @@ def _evaluations(reading: Reading, marks: Marks) -> ContentItem:
         for finding in reading.findings
         if finding not in placed
     ]
-    findings, impression = split_report(reading.report)
+    findings, _ = split_report(reading.report)
     words = f"{banner(reading.engine)}.\n{findings or '(no text)'}\n{named(reading.findings)}"
     items.append(TextContentItem(codes.DCM.Finding, as_text(words), _CONTAINS))
-    if impression:
-        items.append(TextContentItem(codes.DCM.Impression, as_text(impression), _CONTAINS))
+    if impression := impression_of(reading):
+        words = f"{banner(reading.engine)}\n{impression}"
+        items.append(TextContentItem(codes.DCM.Impression, as_text(words), _CONTAINS))
     container = ContainerContentItem(
         concept(code("heading", "qualitative evaluations")), relationship_type=_CONTAINS
     )

@@ -27,6 +27,12 @@ NOTHING_WAS_MEASURED = (
 )
 """Holds for every engine."""
 
+OWN_SUMMARY = "The model's summary of its own draft, not an independent judgement:"
+"""Stands before every impression that a model was asked for."""
+
+CONSIDERED = "Considered by the model; nobody has weighed it against the patient's history:"
+"""Stands before every differential diagnosis."""
+
 _DEMO = "SYNTHETIC DEMO MODEL"
 _CHANGES = {
     Change.NEW: "new",

@@ -9,7 +9,13 @@ from tokenizers import Tokenizer, decoders, models, normalizers, trainers
 from inference.case import Case, Exam, Image, View
 from inference.engines.m4cxr.model import IGNORED_LABEL, M4CXR, M4CXRConfig, next_token_loss
 from inference.engines.m4cxr.preprocess import pixel_values
-from inference.engines.m4cxr.prompts import SYSTEM_SENTENCE, grounding_question, render, report_plans
+from inference.engines.m4cxr.prompts import (
+    SUMMARY_QUESTION,
+    SYSTEM_SENTENCE,
+    grounding_question,
+    render,
+    report_plans,
+)
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.report_words import FINDING_NAMES
 
@@ -37,8 +43,9 @@ SMALL = M4CXRConfig(
 
 LISTED = "pleural effusion."
 DESCRIBED = "There is a new 35 cm left pleural effusion. The edema has resolved."
+SUMMED = "New left effusion."
 PLACED = "Yes. [10,50,40,90]."
-"""What the taught model answers to the three questions."""
+"""What the taught model answers to the four questions."""
 
 
 def an_image(key: str = "image", rows: int = 60, columns: int = 40, view: View = View.PA) -> Image:
@@ -59,7 +66,16 @@ def a_prior(
 
 def write_vocabulary(folder: Path, size: int) -> None:
     """Writes a tokenizer.json of the "prepend ▁, replace spaces" style, trained on the prompts themselves."""
-    texts = [SYSTEM_SENTENCE, *FINDING_NAMES, LISTED, DESCRIBED, PLACED, "0123456789[]<>/,.:?*"]
+    texts = [
+        SYSTEM_SENTENCE,
+        *FINDING_NAMES,
+        LISTED,
+        DESCRIBED,
+        SUMMED,
+        SUMMARY_QUESTION,
+        PLACED,
+        "0123456789[]<>/,.:?*",
+    ]
     for plan in report_plans(a_case((an_image(), an_image()), (a_prior(),))):
         texts += [plan.findings_question, plan.report_question]
     texts.append(grounding_question("edema"))
@@ -83,7 +99,8 @@ def teach(folder: Path) -> M4CXR:
     lessons = []
     for case in (a_case(), a_case(priors=(a_prior(),))):
         plan = report_plans(case)[0]
-        lessons.append(([plan.findings_question, plan.report_question], [LISTED, DESCRIBED], plan.images))
+        questions = [plan.findings_question, plan.report_question, SUMMARY_QUESTION]
+        lessons.append((questions, [LISTED, DESCRIBED, SUMMED], plan.images))
     lessons.append(([grounding_question("pleural effusion")], [PLACED], (an_image(),)))
     rows = [vocabulary.ids(render(questions, answers)) for questions, answers, _ in lessons]
     length = max(map(len, rows))

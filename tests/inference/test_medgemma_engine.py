@@ -10,7 +10,14 @@ from inference.engine import open_engine
 from inference.engines.medgemma import open_medgemma
 from inference.engines.medgemma.prompts import FREE_PROMPTING
 from inference.reading import Change, Finding, Status
-from tests.inference.medgemma_small import DESCRIBED, LISTED, edit_json, teach_medgemma, write_medgemma
+from tests.inference.medgemma_small import (
+    DESCRIBED,
+    LISTED,
+    SUMMED,
+    edit_json,
+    teach_medgemma,
+    write_medgemma,
+)
 from tests.inference.small import a_case, a_prior, an_image
 
 
@@ -46,16 +53,18 @@ def test_findings_have_change_and_side_and_no_place(compared):
 
 
 def test_the_chain_of_thought_is_kept_word_for_word(compared):
-    listed, described = compared.turns
+    listed, described, summed = compared.turns
 
-    assert [turn.answer for turn in compared.turns] == [LISTED, DESCRIBED]
-    assert [turn.purpose for turn in compared.turns] == ["findings", "report"]
+    assert [turn.answer for turn in compared.turns] == [LISTED, DESCRIBED, SUMMED]
+    assert [turn.purpose for turn in compared.turns] == ["findings", "report", "impression"]
     assert listed.image_keys == described.image_keys == ("prior 0", "image")
     assert listed.question.startswith("You are an expert radiologist.\n\nThese are chest X-rays")
     assert listed.question.count("<image>") == 2
     assert described.question.startswith("Given these findings, write the findings section")
     assert described.prompt_tokens > listed.prompt_tokens + listed.answer_tokens
     assert compared.report == DESCRIBED
+    assert compared.impression == SUMMED
+    assert summed.question.startswith("Write the impression section")
     assert compared.seconds >= listed.seconds + described.seconds
 
 
@@ -103,7 +112,7 @@ def test_a_model_that_talks_nonsense_gives_a_reading_with_problems(random_folder
     reading = engine.read(Case(Exam(images), priors, indication="<bos>Cough<eos>"))
 
     assert engine.identity.model_name == "MedGemma"
-    assert len(reading.turns) == 2
+    assert len(reading.turns) == 3
     assert reading.report == reading.turns[1].answer.strip()
     assert reading.findings == ()
     assert any("holds what is no finding" in problem for problem in reading.problems)

@@ -149,5 +149,10 @@ def a_full_reading(header: Dataset, **about: Any) -> Reading:
         Finding("lung lesion", Status.UNCERTAIN, Change.NEW, "left", (border,)),
         problems=("The answer to question 2 could not be parsed: “???”.",),
         scores=(Score("pleural effusion", 0.923), Score("pneumothorax", 0.011)),
-        **{"compared_with_prior": True, **about},
+        **{
+            "compared_with_prior": True,
+            "impression": "Right pleural effusion, larger.",
+            "differential": "Heart failure; pneumonia.",
+            **about,
+        },
     )

@@ -20,6 +20,7 @@ def open_cxr_llava(
     adapter_folder: str | Path | None = None,
     answer_tokens_max: int = 512,
     threads: int | None = None,
+    impression: bool = True,
 ) -> "CXRLLaVAEngine":
     """Loads a CXR-LLaVA and makes it ready to read.
 
@@ -31,6 +32,7 @@ def open_cxr_llava(
         adapter_folder: None; this engine takes no adapters.
         answer_tokens_max: longest answer to one question, in tokens.
         threads: of torch on the CPU, for the whole process; None leaves them as they are.
+        impression: either; these weights were not trained to sum up a report and are not asked to.
 
     Raises:
         ValueError: if a setting is not understood or the files do not make a CXR-LLaVA; the message says why.

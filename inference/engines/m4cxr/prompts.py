@@ -24,6 +24,9 @@ SYSTEM_SENTENCE = (
 GROUNDING_ANSWERS = ("Yes.", "Not present.")
 """How the answer to a grounding question begins, if the finding is there and if it is not."""
 
+SUMMARY_QUESTION = "Summarize the description concisely."
+"""Follows a report. Trained in conversations about one image; its answer is the nearest to an impression."""
+
 _BROKEN_NUMBER = re.compile(r"[ ]?(?<![\w.])\d+(?:[./,]\d+)+")
 """A number that cleaning would run together: 3.5 to 35, 2/14 to 214."""
 

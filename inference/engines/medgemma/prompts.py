@@ -49,6 +49,10 @@ _DESCRIBE = (
     "Given these findings, write the findings section of the radiology report of the current exam, in plain "
     "sentences without headings, lists or measurements."
 )
+SUMMARY_QUESTION = (
+    "Write the impression section of this report: one to three plain sentences on what matters most in it. "
+    "Add nothing that the findings section does not say, and no measurements."
+)
 _VIEWS = {
     View.PA: "PA view",
     View.AP: "AP view",
