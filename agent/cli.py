@@ -112,6 +112,44 @@ def show(study: str, config: Config = None) -> None:
 
 
 @app.command()
+def ask(
+    study: str,
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="phrase, finding, findings, abnormal, region, organ, question, difference, view, plain, summary or "
+            "differential; which of them a model knows, it says."
+        ),
+    ],
+    text: Annotated[
+        str, typer.Argument(help="The phrase, finding, region, organ or question; findings with commas.")
+    ] = "",
+    config: Config = None,
+    as_json: AsJson = False,
+    image: Annotated[
+        str | None, typer.Option(help="SOP Instance UID of the image; without it, the first frontal one.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="File for the image with the answer's boxes, such as answer.png.")
+    ] = None,
+) -> None:
+    """Ask the model one thing about a study that was read. Opens the model in this process (its memory, again)."""
+    from agent import asking
+    from agent.errors import GiveUp
+
+    try:
+        question = asking.question_of(task, text, image)
+        answer = asking.ask(_settings(config), study, question, picture)
+    except GiveUp as error:
+        typer.echo(error.reason, err=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(asking.as_json(answer), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(asking.as_text(answer))
+
+
+@app.command()
 def again(study: str, config: Config = None) -> None:
     """Read a study once more, as the next revision."""
     from agent import service

@@ -8,14 +8,18 @@ from hypothesis import strategies as st
 
 from inference.case import Exam
 from inference.engines.m4cxr.prompts import (
+    QUESTIONS,
     STRUCTURE,
+    USUAL_DIFFERENCE,
     clean_report,
     clean_text,
     grounding_question,
     render,
     report_plans,
+    task_question,
 )
 from inference.engines.report_words import FINDING_NAMES, MEASUREMENT
+from inference.question import Task
 from tests.inference.small import a_case, a_prior, an_image
 from tests.real_data import real_data
 
@@ -56,6 +60,32 @@ def test_the_place_of_a_finding_is_asked_as_in_training(conversations):
     rendered = render([grounding_question("pleural effusion")], [])
 
     assert rendered == vector["turns"][0]["rendered_prompt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "text"),
+    [
+        ("phrase_grounding", Task.PHRASE, "small left pleural effusion"),
+        ("finding_grounding_negative", Task.FINDING, "pneumothorax"),
+        ("multi_finding_grounding", Task.FINDINGS, "consolidation, atelectasis, pneumothorax"),
+        ("abnormality_detection", Task.ABNORMAL, ""),
+        ("organ_grounding", Task.ORGAN, "lung"),
+        ("anatomical_grounding", Task.REGION, "right lung"),
+        ("vqa", Task.QUESTION, "is there any pleural effusion?"),
+        ("difference_vqa", Task.DIFFERENCE, USUAL_DIFFERENCE),
+        ("radialog_view_then_report_then_summary", Task.VIEW, ""),
+    ],
+)
+def test_a_task_is_asked_word_for_word_as_in_training(conversations, name, task, text):
+    vector = the_conversation(conversations, name)
+
+    assert render([task_question(task, text)], []) == vector["turns"][0]["rendered_prompt"]
+
+
+def test_every_task_but_those_that_follow_a_report_has_a_vector_of_training():
+    follow = {Task.PLAIN, Task.SUMMARY}
+
+    assert set(QUESTIONS) - follow == set(Task) - follow - {Task.DIFFERENTIAL}
 
 
 def test_the_findings_are_those_of_chexbert_in_lower_case(conversations):

@@ -9,6 +9,7 @@ from inference.case import Case, Exam
 from inference.engine import open_engine
 from inference.engines.medgemma import open_medgemma
 from inference.engines.medgemma.prompts import FREE_PROMPTING
+from inference.question import CannotAsk, Question, Task
 from inference.reading import Change, Finding, Status
 from tests.inference.medgemma_small import (
     DESCRIBED,
@@ -93,6 +94,32 @@ def test_the_same_case_gives_the_same_reading_but_for_seconds(taught, compared):
     assert again.findings == compared.findings
     assert [turn.answer for turn in again.turns] == [turn.answer for turn in compared.turns]
     assert again.problems == compared.problems
+
+
+def test_a_question_of_ones_own_is_put_about_one_image(taught):
+    answer = taught.ask(a_case(), Question(Task.QUESTION, " Is there <bos> edema? "))
+
+    (turn,) = answer.turns
+    assert turn.question.endswith("Chest X-ray, PA view:<image>Is there edema?")
+    assert (answer.text, answer.engine) == (turn.answer.strip(), taught.identity)
+
+
+def test_easy_language_and_summary_go_on_from_the_draft(taught, compared):
+    plain, summary = (
+        taught.ask(a_case(priors=(a_prior(),)), Question(task)) for task in (Task.PLAIN, Task.SUMMARY)
+    )
+
+    assert summary.text == compared.impression
+    assert [turn.purpose for turn in plain.turns] == ["findings", "report", "plain"]
+    assert [turn.answer for turn in plain.turns[:2]] == [LISTED, DESCRIBED]
+    assert FREE_PROMPTING in plain.problems
+
+
+def test_places_are_refused_since_no_format_for_them_is_published(taught):
+    with pytest.raises(
+        CannotAsk, match=r'not trained for the task "region"; it knows: plain, question, summary'
+    ):
+        taught.ask(a_case(), Question(Task.REGION, "left lung"))
 
 
 def test_the_weights_say_who_they_are(taught, taught_folder):

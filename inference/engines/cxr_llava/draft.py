@@ -12,13 +12,14 @@ from inference.engines.cxr_llava.tokens import Vocabulary
 from inference.engines.follow_up import FollowUp
 from inference.engines.report_words import report_problems, side_of
 from inference.engines.talk import Talk
+from inference.question import CannotAsk
 from inference.reading import EngineIdentity, Finding, Reading, Status, Turn
 
 CONVERSATION_IDS_MAX = 2048
 """Longest conversation that upstream generates, the image counted as one id."""
 
 
-_WHY_NO_MEASUREMENT = "it is not told how large a pixel is"
+WHY_NO_MEASUREMENT = "it is not told how large a pixel is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
     """
     began = perf_counter()
     choice = prompts.choose_image(case)
-    talk = _look(respondent.model, choice.image)
+    talk = look(respondent.model, choice.image)
     questions = [prompts.first_question(prompts.REPORT_QUESTION)]
     described = ask(respondent, talk, choice.image, "report", questions, [])
     differential = _ask_for_differential(respondent, talk, choice.image, described.answer)
@@ -60,23 +61,13 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
         problems=(
             *choice.problems,
             *described.problems,
-            *report_problems(described.answer, has_prior=False, why_no_measurement=_WHY_NO_MEASUREMENT),
+            *report_problems(described.answer, has_prior=False, why_no_measurement=WHY_NO_MEASUREMENT),
             *contradictions,
             *differential.problems,
         ),
         seconds=perf_counter() - began,
         differential=differential.text,
     )
-
-
-def answer_question(respondent: Respondent, image: Image, question: str) -> Turn:
-    """Puts a person's own question about one image, in a conversation of its own.
-
-    Raises:
-        ValueError: if the question is empty, or does not fit into the model's context.
-    """
-    asked = prompts.first_question(prompts.free_question(question))
-    return ask(respondent, _look(respondent.model, image), image, "question", [asked], []).turn
 
 
 def ask(
@@ -90,13 +81,13 @@ def ask(
     """Puts the last of `questions` to the model, after the earlier ones and their answers.
 
     Raises:
-        ValueError: if they leave no room for an answer.
+        CannotAsk: if they leave no room for an answer.
     """
     vocabulary = respondent.vocabulary
     ids = vocabulary.ids(prompts.render(questions, answers))
     room = answer_room(respondent, ids)
     if room < 1:
-        raise ValueError(
+        raise CannotAsk(
             f"the question for {purpose} takes {len(ids)} tokens, image included, "
             "and leaves no room for an answer"
         )
@@ -142,7 +133,7 @@ def _ask_for_differential(respondent: Respondent, talk: Talk, image: Image, repo
     return FollowUp(asked.answer or None, (asked.turn,), asked.problems)
 
 
-def _look(model: CXRLLaVA, image: Image) -> Talk:
+def look(model: CXRLLaVA, image: Image) -> Talk:
     """Begins a conversation about an image."""
     pixels = pixel_values(image.pixels, model.config).to(model.mm_projector.weight.device)
     return Talk(model, model.image_rows(pixels))

@@ -9,13 +9,11 @@ from inference.case import Case
 from inference.engines.capability import trained_tasks
 from inference.engines.m4cxr.draft import Respondent, read_case
 from inference.engines.m4cxr.loading import load_model
+from inference.engines.m4cxr.tasks import TASKS, answer
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.opening import free_memory, model_card, place_of
-from inference.question import Task
+from inference.question import Answer, Question, Task, check_question
 from inference.reading import EngineIdentity, Reading
-
-TASKS = frozenset({Task.SUMMARY})
-"""What the published weights were trained for beside the draft."""
 
 DEMO_WEIGHTS = Path(__file__).parents[2] / "phantom" / "weights"
 """A small model of this very architecture, trained on synthetic images only."""
@@ -78,12 +76,28 @@ class M4CXREngine:
             ValueError: if the case has no image.
             RuntimeError: if the engine is closed.
         """
-        if self._respondent is None:
-            raise RuntimeError("the engine is closed")
+        respondent = self._open_respondent()
         with torch.inference_mode():
-            return read_case(self._respondent, self.identity, case, asks_impression=self._asks_impression)
+            return read_case(respondent, self.identity, case, asks_impression=self._asks_impression)
+
+    def ask(self, case: Case, question: Question) -> Answer:
+        """Answers one question about a case, in a conversation of its own.
+
+        Raises:
+            CannotAsk: if the weights were not trained for it, or the case has no images for it.
+            RuntimeError: if the engine is closed.
+        """
+        respondent = self._open_respondent()
+        check_question(question, self.tasks, self.identity.model_name)
+        with torch.inference_mode():
+            return answer(respondent, self.identity, case, question)
 
     def close(self) -> None:
         """Gives the memory back."""
         self._respondent = None
         free_memory()
+
+    def _open_respondent(self) -> Respondent:
+        if self._respondent is None:
+            raise RuntimeError("the engine is closed")
+        return self._respondent

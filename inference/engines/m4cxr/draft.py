@@ -24,6 +24,7 @@ from inference.engines.report_words import (
 )
 from inference.engines.talk import Talk
 from inference.geometry import from_model_box
+from inference.question import Task
 from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status, Turn
 
 CONVERSATION_TOKENS_MAX = 4096
@@ -33,7 +34,7 @@ _ANSWERS_TOKENS = 256
 """Kept free for both answers when a form is chosen: all thirteen findings take 60, a long description 190."""
 
 
-_WHY_NO_MEASUREMENT = "its training texts had lost their decimal points"
+WHY_NO_MEASUREMENT = "its training texts had lost their decimal points"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,10 @@ def read_case(
         ValueError: if the case has no image, or not even one image fits into the model's context.
     """
     began = perf_counter()
-    plan = _choose_plan(respondent, prompts.report_plans(case))
+    plan = choose_plan(respondent, prompts.report_plans(case))
     frontals = [image for image in case.current.images if image.view.is_frontal]
     frontals = frontals[: prompts.IMAGES_OF_ONE_STUDY_MAX]
-    rows = _look(respondent.model, [*plan.images, *frontals])
+    rows = look(respondent.model, [*plan.images, *frontals])
 
     talk = Talk(respondent.model, torch.stack([rows[image] for image in plan.images]))
     listed = ask(respondent, talk, plan.images, "findings", [plan.findings_question], [])
@@ -116,7 +117,7 @@ def read_case(
             *named.problems,
             *described.problems,
             *report_problems(
-                described.answer, has_prior=plan.has_prior, why_no_measurement=_WHY_NO_MEASUREMENT
+                described.answer, has_prior=plan.has_prior, why_no_measurement=WHY_NO_MEASUREMENT
             ),
             *summed.problems,
             *contradictions,
@@ -152,7 +153,7 @@ def _sum_up(respondent: Respondent, talk: Talk, plan: ReportPlan, answers: tuple
     _, report = answers
     if not report:
         return FollowUp()
-    questions = [plan.findings_question, plan.report_question, prompts.SUMMARY_QUESTION]
+    questions = [plan.findings_question, plan.report_question, prompts.QUESTIONS[Task.SUMMARY]]
     length = len(respondent.vocabulary.ids(prompts.render(questions, answers)))
     if length >= respondent.model.config.positions_max:
         return FollowUp(problems=("The report is so long that the model could not be asked to sum it up.",))
@@ -160,7 +161,7 @@ def _sum_up(respondent: Respondent, talk: Talk, plan: ReportPlan, answers: tuple
     problems = report_problems(
         asked.answer,
         has_prior=plan.has_prior,
-        why_no_measurement=_WHY_NO_MEASUREMENT,
+        why_no_measurement=WHY_NO_MEASUREMENT,
         what="impression",
     )
     return FollowUp(
@@ -214,7 +215,7 @@ def findings_of(
     return tuple(findings), tuple(problems)
 
 
-def _choose_plan(respondent: Respondent, plans: Sequence[ReportPlan]) -> ReportPlan:
+def choose_plan(respondent: Respondent, plans: Sequence[ReportPlan]) -> ReportPlan:
     """Takes the fullest form that fits into the model's context."""
     positions_max = min(respondent.model.config.positions_max, CONVERSATION_TOKENS_MAX)
     for plan in plans:
@@ -228,7 +229,7 @@ def _choose_plan(respondent: Respondent, plans: Sequence[ReportPlan]) -> ReportP
     )
 
 
-def _look(model: M4CXR, images: Iterable[Image]) -> dict[Image, Tensor]:
+def look(model: M4CXR, images: Iterable[Image]) -> dict[Image, Tensor]:
     """Gives what stands for each image in the text, (Q, H); every image is looked at once."""
     side_px = model.config.image_size_px
     device = model.abstractor.pos_emb.device

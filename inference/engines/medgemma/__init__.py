@@ -9,12 +9,10 @@ from inference.case import Case
 from inference.engines.capability import trained_tasks
 from inference.engines.medgemma.draft import Respondent, read_case
 from inference.engines.medgemma.loading import load_model
+from inference.engines.medgemma.tasks import TASKS, answer
 from inference.engines.opening import free_memory, model_card, place_of
-from inference.question import Task
+from inference.question import Answer, Question, Task, check_question
 from inference.reading import EngineIdentity, Reading
-
-TASKS = frozenset({Task.SUMMARY})
-"""What is asked beside the draft. It was trained to follow instructions; the wording is ours."""
 
 
 def open_medgemma(
@@ -76,12 +74,28 @@ class MedGemmaEngine:
             ValueError: if the case has no image, or its questions do not fit into the model's context.
             RuntimeError: if the engine is closed.
         """
-        if self._respondent is None:
-            raise RuntimeError("the engine is closed")
+        respondent = self._open_respondent()
         with torch.inference_mode():
-            return read_case(self._respondent, self.identity, case, asks_impression=self._asks_impression)
+            return read_case(respondent, self.identity, case, asks_impression=self._asks_impression)
+
+    def ask(self, case: Case, question: Question) -> Answer:
+        """Answers one question about a case.
+
+        Raises:
+            CannotAsk: if the task is none of its own, or the question does not fit the case or the model.
+            RuntimeError: if the engine is closed.
+        """
+        respondent = self._open_respondent()
+        check_question(question, self.tasks, self.identity.model_name)
+        with torch.inference_mode():
+            return answer(respondent, self.identity, case, question)
 
     def close(self) -> None:
         """Gives the memory back."""
         self._respondent = None
         free_memory()
+
+    def _open_respondent(self) -> Respondent:
+        if self._respondent is None:
+            raise RuntimeError("the engine is closed")
+        return self._respondent

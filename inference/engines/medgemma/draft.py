@@ -13,9 +13,10 @@ from inference.engines.medgemma import parse, prompts
 from inference.engines.medgemma.model import MedGemma, Talk
 from inference.engines.medgemma.prompts import ReportPlan
 from inference.engines.report_words import report_problems, summary_problems
+from inference.question import CannotAsk
 from inference.reading import EngineIdentity, Reading, Turn
 
-_WHY_NO_MEASUREMENT = "it was shown each image at another size and without its pixel spacing"
+WHY_NO_MEASUREMENT = "it was shown each image at another size and without its pixel spacing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def read_case(
             *named.problems,
             *described.problems,
             *report_problems(
-                described.answer, has_prior=plan.has_prior, why_no_measurement=_WHY_NO_MEASUREMENT
+                described.answer, has_prior=plan.has_prior, why_no_measurement=WHY_NO_MEASUREMENT
             ),
             *summed.problems,
             *contradictions,
@@ -91,14 +92,14 @@ def ask(
     """Puts the last of `questions` to the model, after the earlier ones and their answers.
 
     Raises:
-        ValueError: if the conversation leaves no room for an answer in the model's context.
+        CannotAsk: if the conversation leaves no room for an answer in the model's context.
     """
     model = respondent.model
     rendered = model.render(questions, answers)
     ids = model.ids(rendered)
     room = model.positions_max - len(ids)
     if room < 1:
-        raise ValueError(
+        raise CannotAsk(
             f"the conversation up to the question for {purpose} takes {len(ids)} tokens; "
             f"the model has places for {model.positions_max}"
         )
@@ -132,7 +133,7 @@ def _sum_up(respondent: Respondent, talk: Talk, plan: ReportPlan, answers: tuple
     problems = report_problems(
         asked.answer,
         has_prior=plan.has_prior,
-        why_no_measurement=_WHY_NO_MEASUREMENT,
+        why_no_measurement=WHY_NO_MEASUREMENT,
         what="impression",
     )
     return FollowUp(

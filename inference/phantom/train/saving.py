@@ -14,7 +14,7 @@ from inference.engines.m4cxr.prompts import SYSTEM_SENTENCE
 
 MODEL_NAME = "preread synthetic demo model"
 
-TASKS: list[str] = []
+TASKS = ["finding"]
 """What it can be asked beside the draft, as model_card.json says it."""
 
 _CHECKED_TEXTS = (SYSTEM_SENTENCE, " radiology image: ", " ", "Yes. [0,63,25,90], [57,66,90,98].")
