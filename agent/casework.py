@@ -19,6 +19,7 @@ from agent.outputs import Device, Narrative, Predecessor, Sources, Stamp, build,
 from agent.outputs.capture import draw, layout_of
 from agent.outputs.marks import marks_of
 from config.settings import Settings
+from inference.calibration import Calibration
 from inference.case import Case, Exam, Image, View
 from inference.question import Answer
 from inference.reading import Finding, Reading, Status
@@ -85,6 +86,14 @@ def drawn_answer(answer: Answer, manifest: Manifest, files: Files) -> NDArray[np
     marks = marks_of(Sources((header,)), reading).on(header)
     foot = f"{answer.engine.model_name} {answer.engine.version}, task {answer.task}"
     return draw(image, layout_of(header), marks, answer.engine, foot)
+
+
+def calibrations_of(settings: Settings) -> tuple[Calibration, ...]:
+    """What `reading.toml` says of scores, as the pure rules take it."""
+    return tuple(
+        Calibration(one.finding, one.slope, one.intercept, one.fitted_on, one.weights_digest)
+        for one in settings.reading.calibrations
+    )
 
 
 def results_of(

@@ -164,6 +164,25 @@ def again(study: str, config: Config = None) -> None:
 
 
 @app.command()
+def calibrate(
+    scores: Annotated[
+        Path, typer.Argument(help="CSV with the columns finding, score (0..1), truth (0 or 1).")
+    ],
+    fitted_on: Annotated[str, typer.Option(help="On which cases, in words: they stand in every draft.")],
+    weights: Annotated[str, typer.Option(help='Digest of the weights that gave the scores, "sha256:...".')],
+) -> None:
+    """Fit the model's scores to truth: prints [[calibration]] tables for reading.toml, and what they are worth."""
+    from agent import calibrating
+    from agent.errors import GiveUp
+
+    try:
+        typer.echo(calibrating.calibration_toml(scores, fitted_on, weights))
+    except GiveUp as error:
+        typer.echo(error.reason, err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
 def send(
     folder: Path,
     host: Annotated[str, typer.Option()] = "127.0.0.1",

@@ -70,15 +70,20 @@ class Finding:
 class Score:
     """How far a model's own logits lean to "yes" when it is asked for one finding.
 
-    No probability: nobody has held it against truth, and 0.9 of one model is not 0.9 of another.
+    No probability: 0.9 of one model is not 0.9 of another. Only where a site has held the scores of these very
+    weights against truth is there a calibrated one beside it.
 
     Attributes:
         name: of the finding, as in Finding.
         value: 0..1, uncalibrated.
+        calibrated: 0..1, the share of such cases that have the finding, as fitted; None if nobody has fitted it.
+        calibrated_on: on which cases it was fitted, in the words of who did; "" if nobody has.
     """
 
     name: str
     value: float
+    calibrated: float | None = None
+    calibrated_on: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,16 +13,18 @@ from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.demo.pacs import MiniPacs
+from inference.case import Case
+from inference.reading import Reading, Score
 from tests.agent.test_steps import Line
 from tests.builders import a_radiograph
+from tests.scripted_engine import ScriptedEngine, an_effusion
 
 SCRIPTED = '[engine]\nname = "tests.scripted_engine:open_scripted"\n'
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> tuple[str, Path]:
+def a_read_study(tmp_path: Path, script: Callable[[Case], Reading] = an_effusion) -> tuple[str, Path]:
     """A study that was read, and the config folder of its store."""
-    line = Line(tmp_path, MiniPacs("TESTPACS", tmp_path / "pacs"))
+    line = Line(tmp_path, MiniPacs("TESTPACS", tmp_path / "pacs"), engine=ScriptedEngine(script))
     uid = line.arrive(a_radiograph(rows=300, columns=280))
     line.wait(61)
     line.run()
@@ -29,6 +33,11 @@ def study(tmp_path: Path) -> tuple[str, Path]:
     config.mkdir()
     (config / "agent.toml").write_text(f'[storage]\nfolder = "{tmp_path}"\n')
     return uid, config
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> tuple[str, Path]:
+    return a_read_study(tmp_path)
 
 
 def run(study: tuple[str, Path], *arguments: str | Path, reading: str = SCRIPTED) -> tuple[int, str]:
@@ -106,6 +115,32 @@ def test_a_model_that_cannot_be_opened_is_one_sentence(study: tuple[str, Path]):
     assert code == 1
     assert "nowhere" in said
     assert "then: preread check" in said
+
+
+def test_show_tells_impression_differential_and_what_scores_are_worth(tmp_path: Path):
+    def script(case: Case) -> Reading:
+        scores = (Score("edema", 0.92, 0.61, "9 cases"), Score("fracture", 0.1))
+        return replace(an_effusion(case), impression="Effusion.", differential="Failure.", scores=scores)
+
+    uid, config = a_read_study(tmp_path, script)
+
+    said = CliRunner().invoke(app, ["show", uid, "--config", str(config)]).output
+
+    assert "impression (the model's summary of its own draft): Effusion." in said
+    assert "considered by the model: Failure." in said
+    assert "scores (uncalibrated): edema 92 %, fracture 10 %" in said
+    assert "calibrated edema: 61 %, fitted on 9 cases" in said
+
+
+def test_check_names_a_calibration_of_other_weights(study: tuple[str, Path]):
+    _, config = study
+    table = '[[calibration]]\nfinding = "edema"\nslope = 1\nintercept = 0\nfitted_on = "x"\n'
+    (config / "reading.toml").write_text(f'{SCRIPTED}{table}weights_digest = "sha256:{"9" * 64}"\n')
+
+    result = CliRunner().invoke(app, ["check", "--config", str(config)])
+
+    assert result.exit_code == 1
+    assert "PROBLEM calibration of edema: fitted to other weights" in result.output
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ turns = st.builds(
     prompt_tokens=st.integers(0, 9999),
     answer_tokens=st.integers(0, 9999),
 )
+scores = st.builds(Score, texts, st.floats(0, 1), st.none() | st.floats(0, 1), texts)
 readings = st.builds(
     Reading,
     findings=st.lists(findings, max_size=3).map(tuple),
@@ -79,7 +80,7 @@ readings = st.builds(
     engine=st.builds(EngineIdentity, texts, texts, texts, texts, st.booleans()),
     problems=st.lists(texts, max_size=2).map(tuple),
     compared_with_prior=st.booleans(),
-    scores=st.lists(st.builds(Score, texts, st.floats(0, 1)), max_size=3).map(tuple),
+    scores=st.lists(scores, max_size=3).map(tuple),
     seconds=numbers,
     impression=st.none() | texts,
     differential=st.none() | texts,

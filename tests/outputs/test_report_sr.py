@@ -253,6 +253,16 @@ def test_the_scores_of_all_findings_stand_in_one_line_that_says_what_they_are_no
     assert "rules nothing out" in line
 
 
+def test_a_calibrated_score_stands_beside_the_raw_one_with_what_it_was_fitted_on():
+    scores = (Score("edema", 0.034), Score("pleural effusion", 0.92, 0.61, "400 studies"))
+    document = the_one("report_sr", a_source(), a_reading(scores=scores))
+
+    (line,) = (text for concept, text in reasons(document) if concept == "Model scores")
+    assert "pleural effusion 92 % (calibrated 61 %); edema 3 %." in line
+    assert "what is calibrated was fitted on 400 studies" in line
+    assert "nobody has calibrated them" not in line
+
+
 def test_a_model_without_scores_gets_no_such_line():
     document = the_one("report_sr", a_source(), a_reading())
 
