@@ -37,7 +37,8 @@ def case_of(manifest: Manifest, files: Files, rendering: Rendering) -> tuple[Cas
     """Loads every image of the manifest and renders it for the model.
 
     Returns:
-        The case, and a sentence for each prior that had to stay out because one of its images cannot be shown.
+        The case, a sentence for each prior that had to stay out because one of its images cannot be shown, and one
+        for each report of which the model is given another part than the findings: models learned from findings.
 
     Raises:
         GiveUp: if an image of the current study cannot be shown.
@@ -53,7 +54,17 @@ def case_of(manifest: Manifest, files: Files, rendering: Rendering) -> tuple[Cas
         else:
             report = prior.report.text if prior.report is not None else None
             priors.append(Exam(images, report, prior.days_before))
+            problems += _other_part(prior)
     return Case(current, tuple(priors), manifest.indication), tuple(problems)
+
+
+def _other_part(prior: ManifestExam) -> tuple[str, ...]:
+    if prior.report is None or prior.report.section == "findings":
+        return ()
+    part = "all of it" if prior.report.section == "whole" else f"its {prior.report.section}"
+    return (
+        f"The report of the earlier exam {prior.study_instance_uid} has no findings section; {part} was taken.",
+    )
 
 
 def _images(exam: ManifestExam, files: Files, rendering: Rendering) -> list[Image]:

@@ -168,6 +168,23 @@ def test_the_model_sees_the_earlier_exam_with_its_report(line: Line):
     assert case.priors[0].days_before == 20
 
 
+def test_an_earlier_report_without_findings_is_shown_and_the_draft_says_which_part(line: Line):
+    earlier = line.arrive(
+        a_radiograph(days_ago=20), a_report_sr(days_ago=20, findings="", impression="Effusion.")
+    )
+    line.wait(60)
+    line.run()
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+
+    line.run()
+
+    assert line.engine.cases[-1].priors[0].report == "Effusion."
+    assert manifests.load_reading(line.job(study).reading_json or "").problems == (
+        f"The report of the earlier exam {earlier} has no findings section; its impression was taken.",
+    )
+
+
 def a_calibration(weights_digest: str) -> CalibrationSettings:
     return CalibrationSettings(
         finding="edema", slope=1.0, intercept=0.0, fitted_on="9 cases", weights_digest=weights_digest

@@ -1,6 +1,7 @@
 """A case is asked in the words of training, and what cannot be shown is said."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -120,6 +121,32 @@ def test_of_several_priors_the_latest_with_images_and_report_is_shown():
 
     assert "prior radiology report: Newer." in plan.findings_question
     assert plan.problems == ("Of 3 prior exams the model was shown one, 30 days before; it takes no more.",)
+
+
+def test_ten_images_of_two_exams_are_shown():
+    plan = report_plans(a_case(current(5), (a_prior(image_count=5),)))[0]
+
+    assert plan.has_prior
+    assert len(plan.images) == 10
+    assert plan.problems == ()
+
+
+def test_of_a_prior_the_prompt_holds_its_images_and_its_report_and_nothing_else():
+    one, other = (a_prior("Mild edema.", days_before=days) for days in (30, 900))
+    plans = [
+        report_plans(replace(a_case(current(1), (prior,)), indication=indication))[0]
+        for prior, indication in ((one, None), (other, "Dyspnoea since Tuesday."))
+    ]
+
+    assert plans[0].findings_question == plans[1].findings_question
+    assert plans[0].report_question == plans[1].report_question
+
+
+@pytest.mark.parametrize(("report", "is_shown"), [("Mild", True), ("Ill", False), ("...", False)])
+def test_a_prior_is_shown_from_five_cleaned_characters_on(report, is_shown):
+    plan = report_plans(a_case(current(1), (a_prior(report),)))[0]
+
+    assert plan.has_prior is is_shown
 
 
 def test_more_than_ten_images_fall_back_to_the_current_exam():
