@@ -1,20 +1,24 @@
-"""`preread calibrate`: scores and truths from a table become the [[calibration]] tables of reading.toml."""
+"""`preread scores` and `preread calibrate`: scores and truths become the [[calibration]] tables of reading.toml."""
 
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
 from agent.errors import GiveUp
+from agent.manifest import load_reading
+from agent.service import open_store
 from config.effective import toml_of
-from config.settings import CalibrationSettings
+from config.settings import CalibrationSettings, Settings
 from config.wording import expectation
 from inference.calibration import CASES_OF_EACH_MIN, Fitted, fitted
 
 COLUMNS = ("finding", "score", "truth")
+DIGEST_COLUMN = "weights_digest"
 _TRUTHS = {"0": False, "1": True}
 
 
@@ -32,11 +36,37 @@ class Row:
     truth: bool
 
 
+def scores_csv(settings: Settings, jobs_max: int) -> str:
+    """Writes the scores of the studies read last, each by its newest draft, with an empty column for the truth.
+
+    Args:
+        jobs_max: jobs looked at, the newest first.
+    """
+    store = open_store(settings)
+    try:
+        jobs = store.jobs.latest(jobs_max)
+    finally:
+        store.database.close()
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("study", DIGEST_COLUMN, *COLUMNS))
+    seen: set[str] = set()
+    for job in jobs:
+        if job.reading_json is None or job.study_instance_uid in seen:
+            continue
+        seen.add(job.study_instance_uid)
+        reading = load_reading(job.reading_json)
+        head = (job.study_instance_uid, reading.engine.weights_digest)
+        writer.writerows((*head, score.name, repr(score.value), "") for score in reading.scores)
+    return text.getvalue()
+
+
 def calibration_toml(table: Path, fitted_on: str, weights_digest: str) -> str:
     """Fits a calibration for each finding of a table.
 
     Args:
-        table: CSV with the columns finding, score (0 to 1) and truth (0 or 1); others are not looked at.
+        table: CSV with the columns finding, score (0 to 1) and truth (0 or 1, or empty where nobody knows it); a
+            line whose column weights_digest, if there is one, names other weights is not counted.
         fitted_on: on which cases, in words.
 
     Returns:
@@ -48,11 +78,13 @@ def calibration_toml(table: Path, fitted_on: str, weights_digest: str) -> str:
     """
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(_rows(csv.DictReader(lines), table))
+            rows = list(_rows(csv.DictReader(lines), table, weights_digest))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise GiveUp(f"{table} cannot be read: {error}") from error
     if not rows:
-        raise GiveUp(f"{table} holds no case; write one line for each finding of each case")
+        raise GiveUp(
+            f"{table} holds no case of these weights with a truth; one line for each finding is needed"
+        )
     findings = sorted({row.finding for row in rows})
     return "\n\n".join(
         _section(name, [row for row in rows if row.finding == name], fitted_on, weights_digest)
@@ -60,7 +92,7 @@ def calibration_toml(table: Path, fitted_on: str, weights_digest: str) -> str:
     )
 
 
-def _rows(reader: "csv.DictReader[str]", table: Path) -> Iterator[Row]:
+def _rows(reader: "csv.DictReader[str]", table: Path, weights_digest: str) -> Iterator[Row]:
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise GiveUp(
@@ -69,6 +101,8 @@ def _rows(reader: "csv.DictReader[str]", table: Path) -> Iterator[Row]:
     for line in reader:
         finding, score, truth = ((line[column] or "").strip() for column in COLUMNS)
         place = f"{table}, line {reader.line_num}"
+        if not truth or line.get(DIGEST_COLUMN, weights_digest) != weights_digest:
+            continue
         if not finding:
             raise GiveUp(f"{place}: no finding is named")
         if truth not in _TRUTHS:

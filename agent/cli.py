@@ -164,9 +164,20 @@ def again(study: str, config: Config = None) -> None:
 
 
 @app.command()
+def scores(
+    config: Config = None,
+    limit: Annotated[int, typer.Option(min=1, help="Jobs to look at, the newest first.")] = 1000,
+) -> None:
+    """The model's scores of the studies read last, as CSV with an empty column for the truth: see calibrate."""
+    from agent import calibrating
+
+    typer.echo(calibrating.scores_csv(_settings(config), limit), nl=False)
+
+
+@app.command()
 def calibrate(
-    scores: Annotated[
-        Path, typer.Argument(help="CSV with the columns finding, score (0..1), truth (0 or 1).")
+    table: Annotated[
+        Path, typer.Argument(help="CSV as `preread scores` writes it, truth filled in: 0 or 1.")
     ],
     fitted_on: Annotated[str, typer.Option(help="On which cases, in words: they stand in every draft.")],
     weights: Annotated[str, typer.Option(help='Digest of the weights that gave the scores, "sha256:...".')],
@@ -176,7 +187,7 @@ def calibrate(
     from agent.errors import GiveUp
 
     try:
-        typer.echo(calibrating.calibration_toml(scores, fitted_on, weights))
+        typer.echo(calibrating.calibration_toml(table, fitted_on, weights))
     except GiveUp as error:
         typer.echo(error.reason, err=True)
         raise typer.Exit(1) from None

@@ -17,7 +17,7 @@ from inference.case import Case
 from inference.reading import Reading, Score
 from tests.agent.test_steps import Line
 from tests.builders import a_radiograph
-from tests.scripted_engine import ScriptedEngine, an_effusion
+from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
 
 SCRIPTED = '[engine]\nname = "tests.scripted_engine:open_scripted"\n'
 
@@ -130,6 +130,19 @@ def test_show_tells_impression_differential_and_what_scores_are_worth(tmp_path: 
     assert "considered by the model: Failure." in said
     assert "scores (uncalibrated): edema 92 %, fracture 10 %" in said
     assert "calibrated edema: 61 %, fitted on 9 cases" in said
+
+
+def test_scores_of_a_study_come_as_a_table_for_its_truth(tmp_path: Path):
+    scores = (Score("edema", 0.125), Score("fracture", 0.5))
+    uid, config = a_read_study(tmp_path, lambda case: replace(an_effusion(case), scores=scores))
+
+    said = CliRunner().invoke(app, ["scores", "--config", str(config)]).output
+
+    assert said.splitlines() == [
+        "study,weights_digest,finding,score,truth",
+        f"{uid},{IDENTITY.weights_digest},edema,0.125,",
+        f"{uid},{IDENTITY.weights_digest},fracture,0.5,",
+    ]
 
 
 def test_check_names_a_calibration_of_other_weights(study: tuple[str, Path]):

@@ -81,7 +81,6 @@ def test_a_finding_that_cannot_be_calibrated_is_a_comment_that_says_why(
         ("1,edema,nan,1", 'line 2: score is "nan", expected a number from 0 to 1'),
         ("1,edema,0.5,yes", 'line 2: truth is "yes", expected 0 or 1'),
         ("1,,0.5,1", "line 2: no finding is named"),
-        ("1,edema", 'line 2: truth is "", expected 0 or 1'),
     ],
 )
 def test_a_line_that_is_not_understood_is_one_sentence(tmp_path: Path, line: str, sentence: str):
@@ -89,6 +88,18 @@ def test_a_line_that_is_not_understood_is_one_sentence(tmp_path: Path, line: str
 
     assert code == 1
     assert sentence in said
+
+
+def test_cases_of_other_weights_or_without_a_truth_are_not_counted(tmp_path: Path):
+    lines = [
+        *(f"{DIGEST},{line.partition(',')[2]}" for line in boasting("edema")),
+        *[f"sha256:{'0' * 64},edema,0.97,0"] * 500,
+        *[f"{DIGEST},edema,0.97,"] * 500,
+    ]
+
+    _, said = run(a_table(tmp_path, *lines, header="weights_digest,finding,score,truth"))
+
+    assert said == run(a_table(tmp_path, *boasting("edema")))[1]
 
 
 def test_a_table_without_the_columns_or_without_cases_is_one_sentence(tmp_path: Path):
