@@ -334,6 +334,7 @@ def open_configured_engine(settings: Settings) -> "Engine":
         adapter_folder=chosen.adapter_folder,
         answer_tokens_max=chosen.answer_tokens_max,
         threads=chosen.threads or None,
+        impression=chosen.impression,
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inference.case import Case, Image
+from inference.engines.follow_up import FollowUp
 from inference.engines.m4cxr import parse, prompts
 from inference.engines.m4cxr.model import M4CXR
 from inference.engines.m4cxr.preprocess import pixel_values
@@ -19,9 +20,11 @@ from inference.engines.report_words import (
     report_problems,
     resolved_findings,
     side_of,
+    summary_problems,
 )
 from inference.engines.talk import Talk
 from inference.geometry import from_model_box
+from inference.question import Task
 from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status, Turn
 
 CONVERSATION_TOKENS_MAX = 4096
@@ -31,7 +34,7 @@ _ANSWERS_TOKENS = 256
 """Kept free for both answers when a form is chosen: all thirteen findings take 60, a long description 190."""
 
 
-_WHY_NO_MEASUREMENT = "its training texts had lost their decimal points"
+WHY_NO_MEASUREMENT = "its training texts had lost their decimal points"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +74,30 @@ class Grounded:
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> Reading:
+def read_case(
+    respondent: Respondent, identity: EngineIdentity, case: Case, *, asks_impression: bool = False
+) -> Reading:
     """Asks a model everything about a case.
+
+    Args:
+        asks_impression: whether it is asked to sum up its report.
 
     Raises:
         ValueError: if the case has no image, or not even one image fits into the model's context.
     """
     began = perf_counter()
-    plan = _choose_plan(respondent, prompts.report_plans(case))
+    plan = choose_plan(respondent, prompts.report_plans(case))
     frontals = [image for image in case.current.images if image.view.is_frontal]
     frontals = frontals[: prompts.IMAGES_OF_ONE_STUDY_MAX]
-    rows = _look(respondent.model, [*plan.images, *frontals])
+    rows = look(respondent.model, [*plan.images, *frontals])
 
     talk = Talk(respondent.model, torch.stack([rows[image] for image in plan.images]))
     listed = ask(respondent, talk, plan.images, "findings", [plan.findings_question], [])
     questions = [plan.findings_question, plan.report_question]
     described = ask(respondent, talk, plan.images, "report", questions, [listed.answer])
+    summed = FollowUp()
+    if asks_impression:
+        summed = _sum_up(respondent, talk, plan, (listed.answer, described.answer))
     named = parse.parse_findings(listed.answer)
     # One film alone begins as its grounding questions do: what was computed of it goes on.
     talks = {plan.images[0]: talk} if len(plan.images) == 1 else {}
@@ -98,7 +109,7 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
     return Reading(
         findings=findings,
         report=described.answer,
-        turns=(listed.turn, described.turn, *grounded.turns),
+        turns=(listed.turn, described.turn, *summed.turns, *grounded.turns),
         engine=identity,
         problems=(
             *plan.problems,
@@ -106,14 +117,16 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
             *named.problems,
             *described.problems,
             *report_problems(
-                described.answer, has_prior=plan.has_prior, why_no_measurement=_WHY_NO_MEASUREMENT
+                described.answer, has_prior=plan.has_prior, why_no_measurement=WHY_NO_MEASUREMENT
             ),
+            *summed.problems,
             *contradictions,
             *grounded.problems,
         ),
         compared_with_prior=plan.has_prior,
         scores=tuple(Score(name, value) for name, value in grounded.scores.items()),
         seconds=perf_counter() - began,
+        impression=summed.text,
     )
 
 
@@ -133,6 +146,29 @@ def ask(
     new_ids = talk.answer(ids, max(1, min(respondent.answer_tokens_max, room)))
     seconds = perf_counter() - began
     return _asked(vocabulary, purpose, images, questions[-1], len(ids), new_ids, seconds)
+
+
+def _sum_up(respondent: Respondent, talk: Talk, plan: ReportPlan, answers: tuple[str, str]) -> FollowUp:
+    """Goes on with the report's conversation and asks for its summary, if there is a report and room."""
+    _, report = answers
+    if not report:
+        return FollowUp()
+    questions = [plan.findings_question, plan.report_question, prompts.QUESTIONS[Task.SUMMARY]]
+    length = len(respondent.vocabulary.ids(prompts.render(questions, answers)))
+    if length >= respondent.model.config.positions_max:
+        return FollowUp(problems=("The report is so long that the model could not be asked to sum it up.",))
+    asked = ask(respondent, talk, plan.images, "impression", questions, answers)
+    problems = report_problems(
+        asked.answer,
+        has_prior=plan.has_prior,
+        why_no_measurement=WHY_NO_MEASUREMENT,
+        what="impression",
+    )
+    return FollowUp(
+        asked.answer or None,
+        (asked.turn,),
+        (*asked.problems, *problems, *summary_problems(asked.answer, report)),
+    )
 
 
 def _asked(
@@ -179,7 +215,7 @@ def findings_of(
     return tuple(findings), tuple(problems)
 
 
-def _choose_plan(respondent: Respondent, plans: Sequence[ReportPlan]) -> ReportPlan:
+def choose_plan(respondent: Respondent, plans: Sequence[ReportPlan]) -> ReportPlan:
     """Takes the fullest form that fits into the model's context."""
     positions_max = min(respondent.model.config.positions_max, CONVERSATION_TOKENS_MAX)
     for plan in plans:
@@ -193,7 +229,7 @@ def _choose_plan(respondent: Respondent, plans: Sequence[ReportPlan]) -> ReportP
     )
 
 
-def _look(model: M4CXR, images: Iterable[Image]) -> dict[Image, Tensor]:
+def look(model: M4CXR, images: Iterable[Image]) -> dict[Image, Tensor]:
     """Gives what stands for each image in the text, (Q, H); every image is looked at once."""
     side_px = model.config.image_size_px
     device = model.abstractor.pos_emb.device
