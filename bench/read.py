@@ -3,12 +3,12 @@
 The plain way is the published script's: every turn encodes all images and reads the whole conversation again, and
 the places and the yes/no questions are asked one after the other. Both ways must say the same tokens.
 
-    python -m bench.read [--cases 12]
+    python -m bench.read [--rounds 2]
     python -m bench.read --shape 7b --device cuda      random weights of the published shape, in bfloat16
 """
 
 import argparse
-import resource
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from bench.listener import peak_rss_mb
 from inference.case import Case, Image
 from inference.engines.decoding import greedy, until_end
 from inference.engines.m4cxr import DEMO_WEIGHTS, M4CXREngine
@@ -57,6 +58,9 @@ SMALL = M4CXRConfig(
 
 SEED = HELD_OUT_SEED_MIN + 9000
 KINDS = ("single image", "several images", "two studies")
+BATCHES = (1, 4, 16)
+ROUND = max(BATCHES)
+"""Cases that are read in one way before it is another way's turn."""
 
 Said = tuple[tuple[str, tuple[int, ...]], ...]
 """Of each turn its purpose and the ids of its answer."""
@@ -171,13 +175,20 @@ def ways_of(subject: Subject) -> dict[str, Way]:
             said.append((turn.purpose, ids))
         return tuple(said)
 
-    return {
-        "plain": lambda cases: [read_plainly(subject.respondent, one) for one in cases],
-        "ours": lambda cases: [said_in(subject.engine.read(one)) for one in cases],
-    }
+    def ours(batch: int) -> Way:
+        return lambda cases: [
+            said_in(reading)
+            for start in range(0, len(cases), batch)
+            for reading in subject.engine.read_many(cases[start : start + batch])
+        ]
+
+    ways: dict[str, Way] = {"plain": lambda cases: [read_plainly(subject.respondent, one) for one in cases]}
+    return ways | {f"ours, {batch} at once": ours(batch) for batch in BATCHES}
 
 
-def measure(ways: dict[str, Way], rounds: Sequence[Sequence[Case]]) -> tuple[dict[str, Tally], int]:
+def measure(
+    ways: dict[str, Way], rounds: Sequence[Sequence[Case]], device: str
+) -> tuple[dict[str, Tally], int]:
     """Reads the cases of each round in each way, another one first each time.
 
     Returns:
@@ -190,7 +201,7 @@ def measure(ways: dict[str, Way], rounds: Sequence[Sequence[Case]]) -> tuple[dic
         for number, cases in enumerate(rounds):
             said = {}
             for name in (*names[number % len(names) :], *names[: number % len(names)]):
-                said[name], seconds = timed(lambda way=ways[name], cases=cases: way(cases))
+                said[name], seconds = timed(lambda way=ways[name], cases=cases: way(cases), device)
                 tally = tallies[name]
                 tally.cases += len(cases)
                 tally.tokens += sum(len(ids) for one in said[name] for _, ids in one)
@@ -199,13 +210,18 @@ def measure(ways: dict[str, Way], rounds: Sequence[Sequence[Case]]) -> tuple[dic
     return tallies, differing
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """Gives what `work` gives, and the seconds it took, the GPU's work included."""
-    began = time.perf_counter()
+def timed(work: Callable[[], Any], device: str) -> tuple[Any, float]:
+    """Gives what `work` gives, and the seconds it took.
+
+    On a CPU those of the processor, on one thread: what others do on the machine does not count. On a GPU those of
+    the clock.
+    """
+    clock = time.perf_counter if device.startswith("cuda") else time.process_time
+    began = clock()
     result = work()
-    if torch.cuda.is_available():
+    if device.startswith("cuda"):
         torch.cuda.synchronize()
-    return result, time.perf_counter() - began
+    return result, clock() - began
 
 
 def peak_mb(asked: argparse.Namespace, way: str) -> float:
@@ -213,24 +229,28 @@ def peak_mb(asked: argparse.Namespace, way: str) -> float:
 
     On a CPU all of the process, libraries included; on a GPU what torch took of the card.
     """
-    # Spawned: a forked child would begin with this process's peak.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         return executor.submit(_own_peak_mb, asked, way).result()
 
 
 def _own_peak_mb(asked: argparse.Namespace, way: str) -> float:
     subject = _subject(asked)
-    measure({way: ways_of(subject)[way]}, [list(islice(drawn_cases("two studies", asked.side_px), 4))])
+    measure(
+        {way: ways_of(subject)[way]},
+        [list(islice(drawn_cases("two studies", asked.side_px), ROUND))],
+        asked.device,
+    )
     if asked.device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    # Not getrusage: its figure outlives exec, so a child begins with its parent's.
+    return peak_rss_mb(os.getpid())
 
 
 def bytes_a_second(device: str) -> float:
     """Measures how fast memory is read and written, by copying 256 MB within it."""
     source = torch.ones(1 << 26, dtype=torch.float32, device=device)
     target = torch.empty_like(source)
-    seconds = [timed(lambda: target.copy_(source))[1] for _ in range(10)]
+    seconds = [timed(lambda: target.copy_(source), device)[1] for _ in range(10)]
     return 2 * source.nbytes / median(seconds)
 
 
@@ -248,7 +268,9 @@ def decode_tokens_a_second(model: M4CXR, prompt_tokens: int = 512, tokens: int =
         model.logits(model.embed(ids, None), cache=cache, logits_to_keep=1)
         last = model.embed(ids[:, -1:], None)
         # An id that no answer has: all `tokens` are spoken.
-        _, seconds = timed(lambda: greedy(model, last, cache=cache, tokens_max=tokens, end_id=-1))
+        _, seconds = timed(
+            lambda: greedy(model, last, cache=cache, tokens_max=tokens, end_id=-1), str(device)
+        )
     # Of the embeddings each token reads one row only.
     embeddings = model.language_model.model.embed_tokens.weight.nbytes
     read_bytes = sum(weight.nbytes for weight in model.language_model.parameters()) - embeddings
@@ -266,9 +288,10 @@ def lines(asked: argparse.Namespace) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     differing = 0
     for kind in KINDS:
-        cases = list(islice(drawn_cases(kind, asked.side_px), asked.cases + 1))
-        measure(ways, [cases[:1]])  # the first of each kind warms up
-        tallies, otherwise = measure(ways, [[one] for one in cases[1:]])
+        cases = list(islice(drawn_cases(kind, asked.side_px), asked.rounds * ROUND))
+        measure(ways, [cases[:1]], asked.device)  # to warm up
+        rounds = [cases[start : start + ROUND] for start in range(0, len(cases), ROUND)]
+        tallies, otherwise = measure(ways, rounds, asked.device)
         differing += otherwise
         for name, tally in tallies.items():
             seconds = tally.seconds / tally.cases
@@ -277,22 +300,22 @@ def lines(asked: argparse.Namespace) -> Iterator[str]:
                 f"| {kind} | {name} | {seconds:.3f} | {3600 / seconds:.0f} "
                 f"| {tally.tokens / tally.seconds:.0f} | {faster:.1f} |"
             )
-    yield f"\n{differing} of {len(KINDS) * asked.cases} cases were not said alike.\n"
+    yield f"\n{differing} of {len(KINDS) * asked.rounds * ROUND} cases were not said alike.\n"
     spoken, floor = decode_tokens_a_second(subject.respondent.model)
     yield (
         f"Decoding: {spoken:.0f} tokens/s; reading the weights at the memory's speed allows {floor:.0f} "
         f"({spoken / floor:.0%})."
     )
+    names = list(ways)
     del subject, ways
-    for name in ("plain", "ours"):
+    for name in names:
         yield f"Peak memory, {name}: {peak_mb(asked, name):.0f} MB."
     if differing and asked.shape != "7b":
         raise SystemExit("the ways differ: that is a bug")
 
 
 def _subject(asked: argparse.Namespace) -> Subject:
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
+    torch.set_num_threads(1)
     return open_subject(asked.shape, asked.device, asked.answer_tokens_max)
 
 
@@ -301,10 +324,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--shape", choices=("demo", "small", "7b"), default="demo")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--cases", type=int, default=12, help="of each kind")
+    parser.add_argument("--rounds", type=int, default=2, help=f"of {ROUND} cases of each kind")
     parser.add_argument("--side-px", type=int, default=512, help="rows and columns of the films drawn")
     parser.add_argument("--answer-tokens-max", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU; 0: as torch chooses")
     for line in lines(parser.parse_args(arguments)):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

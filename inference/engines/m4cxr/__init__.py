@@ -1,5 +1,6 @@
 """The engine for M4CXR: opens the weights, checks them, and reads cases with them."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from inference.engines.m4cxr.draft import Respondent, read_case
 from inference.engines.m4cxr.loading import load_model
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.opening import free_memory, model_card, place_of
+from inference.engines.talk import together
 from inference.reading import EngineIdentity, Reading
 
 DEMO_WEIGHTS = Path(__file__).parents[2] / "phantom" / "weights"
@@ -53,7 +55,7 @@ def open_m4cxr(
 
 
 class M4CXREngine:
-    """An M4CXR that is loaded and ready; one case at a time."""
+    """An M4CXR that is loaded and ready."""
 
     def __init__(self, identity: EngineIdentity, respondent: Respondent) -> None:
         self.identity = identity
@@ -66,10 +68,21 @@ class M4CXREngine:
             ValueError: if the case has no image.
             RuntimeError: if the engine is closed.
         """
-        if self._respondent is None:
+        return self.read_many([case])[0]
+
+    def read_many(self, cases: Sequence[Case]) -> list[Reading]:
+        """Reads several cases at once; each gets the reading that it would get alone, but for `seconds`.
+
+        Raises:
+            ValueError: if one of them has no image; then nothing is said of the others either.
+            RuntimeError: if the engine is closed.
+        """
+        respondent = self._respondent
+        if respondent is None:
             raise RuntimeError("the engine is closed")
         with torch.inference_mode():
-            return read_case(self._respondent, self.identity, case)
+            conversations = [read_case(respondent, self.identity, case) for case in cases]
+            return together(respondent.model, conversations)
 
     def close(self) -> None:
         """Gives the memory back."""
