@@ -18,6 +18,7 @@ from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ from inference.engines.m4cxr.preprocess import pixel_values
 from inference.engines.m4cxr.prompts import grounding_question, render, report_plans
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.report_words import FINDING_NAMES
+from inference.engines.vision_rows import VisionRows
 from inference.phantom.cases import HELD_OUT_SEED_MIN, case
 from inference.phantom.train.evaluate import drawn_case
 from inference.reading import EngineIdentity, Reading
@@ -277,6 +279,19 @@ def decode_tokens_a_second(model: M4CXR, prompt_tokens: int = 512, tokens: int =
     return tokens / seconds, bytes_a_second(str(device)) / read_bytes
 
 
+def look_seconds(subject: Subject, image: Image, folder: Path) -> tuple[float, float]:
+    """Measures what a look at an image takes, preprocessing aside, and what it takes to fetch what was kept of it."""
+    model = subject.respondent.model
+    device = str(model.abstractor.pos_emb.device)
+    pixels = pixel_values([image.pixels], model.config.image_size_px).to(device)
+    kept = VisionRows(folder / "vision", "bench", 1_000_000_000)
+    with torch.inference_mode():
+        seen = kept.of(pixels, lambda pixels: model.image_rows(pixels)[0])
+        looks = [timed(lambda: model.image_rows(pixels), device)[1] for _ in range(10)]
+        fetches = [timed(lambda: kept.of(pixels, lambda _: seen), device)[1] for _ in range(10)]
+    return median(looks), median(fetches)
+
+
 # --- the tables -----------------------------------------------------------------------------------
 
 
@@ -301,6 +316,9 @@ def lines(asked: argparse.Namespace) -> Iterator[str]:
                 f"| {tally.tokens / tally.seconds:.0f} | {faster:.1f} |"
             )
     yield f"\n{differing} of {len(KINDS) * asked.rounds * ROUND} cases were not said alike.\n"
+    with TemporaryDirectory() as folder:
+        look, fetch = look_seconds(subject, cases[0].current.images[0], Path(folder))
+    yield f"Looking at an image: {look * 1e3:.1f} ms; fetching what was seen: {fetch * 1e3:.1f} ms."
     spoken, floor = decode_tokens_a_second(subject.respondent.model)
     yield (
         f"Decoding: {spoken:.0f} tokens/s; reading the weights at the memory's speed allows {floor:.0f} "

@@ -93,6 +93,11 @@ class EngineSettings(Frozen):
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     """CPU threads of the model. 0: as torch chooses. Set it where the listener shares the machine."""
 
+    vision_cache_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 2000
+    """What the model saw of each image is kept in the folder of [storage], up to this size, so that a study is not
+    looked at again when it comes back as a prior; what was not used for longest goes first. It is derived
+    from patients' images: guard it as them. 0: nothing is kept."""
+
     rendering: Literal["voi", "minmax", "equalised"] = "voi"
     """How stored pixels become the picture that the model sees: "voi" as a viewer shows it, "minmax" the
     full range, "equalised" with an equalised histogram. Which serves a model best has to be measured."""

@@ -1,5 +1,6 @@
 """Builds small models, vocabularies and cases for the tests of M4CXR."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from inference.engines.m4cxr.preprocess import pixel_values
 from inference.engines.m4cxr.prompts import SYSTEM_SENTENCE, grounding_question, render, report_plans
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.report_words import FINDING_NAMES
+from inference.reading import Reading
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 TINY = VECTORS / "m4cxr-tiny"
@@ -55,6 +57,11 @@ def a_prior(
 ) -> Exam:
     images = tuple(an_image(f"prior {number}") for number in range(image_count))
     return Exam(images=images, report=report, days_before=days_before)
+
+
+def said_of(reading: Reading) -> Reading:
+    """A reading without the seconds that it took."""
+    return replace(reading, seconds=0.0, turns=tuple(replace(turn, seconds=0.0) for turn in reading.turns))
 
 
 def write_vocabulary(folder: Path, size: int) -> None:

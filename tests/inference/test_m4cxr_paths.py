@@ -1,6 +1,5 @@
 """What is shared between questions and cases changes no token of any answer: the demo model says the same plainly."""
 
-from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -22,6 +21,7 @@ from inference.engines.talk import Talk
 from inference.phantom.cases import HELD_OUT_SEED_MIN, case
 from inference.phantom.train.evaluate import drawn_case
 from inference.reading import Reading, Status
+from tests.inference.small import said_of
 
 SEEDS = range(HELD_OUT_SEED_MIN + 6000, HELD_OUT_SEED_MIN + 6006)
 
@@ -71,11 +71,6 @@ def test_every_turn_of_a_reading_says_what_the_plain_way_says(respondent, engine
                 respondent, turn.question, [t.answer for t in before], [t.question for t in before], shown
             )
             assert turn.answer == said
-
-
-def said_of(reading: Reading) -> Reading:
-    """A reading without the seconds that it took."""
-    return replace(reading, seconds=0.0, turns=tuple(replace(turn, seconds=0.0) for turn in reading.turns))
 
 
 @cache

@@ -10,6 +10,7 @@ from inference.engines.cxr_llava.draft import Respondent, answer_question, read_
 from inference.engines.cxr_llava.loading import load_model
 from inference.engines.cxr_llava.tokens import open_vocabulary
 from inference.engines.opening import free_memory, model_card, place_of
+from inference.engines.vision_rows import VisionRows
 from inference.reading import EngineIdentity, Reading, Turn
 
 
@@ -20,6 +21,8 @@ def open_cxr_llava(
     adapter_folder: str | Path | None = None,
     answer_tokens_max: int = 512,
     threads: int | None = None,
+    vision_folder: str | Path = "",
+    vision_cache_mb: int = 0,
 ) -> "CXRLLaVAEngine":
     """Loads a CXR-LLaVA and makes it ready to read.
 
@@ -31,6 +34,7 @@ def open_cxr_llava(
         adapter_folder: None; this engine takes no adapters.
         answer_tokens_max: longest answer to one question, in tokens.
         threads: of torch on the CPU, for the whole process; None leaves them as they are.
+        vision_folder: where it is kept what the model saw of images, at most `vision_cache_mb`; 0 keeps nothing.
 
     Raises:
         ValueError: if a setting is not understood or the files do not make a CXR-LLaVA; the message says why.
@@ -47,7 +51,9 @@ def open_cxr_llava(
     name, is_demo = model_card(folder, "CXR-LLaVA")
     identity = EngineIdentity("cxr_llava", version("preread"), name, loaded.digest, is_demo)
     vocabulary = open_vocabulary(folder, loaded.model.config)
-    return CXRLLaVAEngine(identity, Respondent(loaded.model, vocabulary, answer_tokens_max))
+    computed_by = f"{loaded.digest} {place.dtype} {place.device}"
+    vision_rows = VisionRows(Path(vision_folder), computed_by, vision_cache_mb * 1_000_000)
+    return CXRLLaVAEngine(identity, Respondent(loaded.model, vocabulary, answer_tokens_max, vision_rows))
 
 
 class CXRLLaVAEngine:

@@ -11,6 +11,7 @@ from inference.engines.cxr_llava.preprocess import pixel_values
 from inference.engines.cxr_llava.tokens import Vocabulary
 from inference.engines.report_words import report_problems, side_of
 from inference.engines.talk import Talk
+from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.reading import EngineIdentity, Finding, Reading, Status, Turn
 
 CONVERSATION_IDS_MAX = 2048
@@ -22,11 +23,12 @@ _WHY_NO_MEASUREMENT = "it is not told how large a pixel is"
 
 @dataclass(frozen=True, slots=True)
 class Respondent:
-    """A model with its vocabulary and the longest answer it may give, in tokens."""
+    """A model with its vocabulary, the longest answer it may give, in tokens, and what it saw of images before."""
 
     model: CXRLLaVA
     vocabulary: Vocabulary
     answer_tokens_max: int
+    vision_rows: VisionRows = KEEPS_NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
     """
     began = perf_counter()
     choice = prompts.choose_image(case)
-    talk = _look(respondent.model, choice.image)
+    talk = _look(respondent, choice.image)
     report_question = prompts.first_question(prompts.REPORT_QUESTION)
     described = ask(respondent, talk, choice.image, "report", [report_question], [])
     follow_up_turns, follow_up_problems = _ask_for_differential(
@@ -76,7 +78,7 @@ def answer_question(respondent: Respondent, image: Image, question: str) -> Turn
         ValueError: if the question is empty, or does not fit into the model's context.
     """
     asked = prompts.first_question(prompts.free_question(question))
-    return ask(respondent, _look(respondent.model, image), image, "question", [asked], []).turn
+    return ask(respondent, _look(respondent, image), image, "question", [asked], []).turn
 
 
 def ask(
@@ -142,7 +144,8 @@ def _ask_for_differential(
     return (asked.turn,), asked.problems
 
 
-def _look(model: CXRLLaVA, image: Image) -> Talk:
+def _look(respondent: Respondent, image: Image) -> Talk:
     """Begins a conversation about an image."""
-    pixels = pixel_values(image.pixels, model.config).to(model.mm_projector.weight.device)
-    return Talk(model, model.image_rows(pixels))
+    model = respondent.model
+    pixels = pixel_values(image.pixels, model.config).to(model.mm_projector.weight.device)  # (1, 1, S, S)
+    return Talk(model, respondent.vision_rows.of(pixels, model.image_rows))

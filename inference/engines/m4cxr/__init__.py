@@ -12,6 +12,7 @@ from inference.engines.m4cxr.loading import load_model
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.opening import free_memory, model_card, place_of
 from inference.engines.talk import together
+from inference.engines.vision_rows import VisionRows
 from inference.reading import EngineIdentity, Reading
 
 DEMO_WEIGHTS = Path(__file__).parents[2] / "phantom" / "weights"
@@ -25,6 +26,8 @@ def open_m4cxr(
     adapter_folder: str | Path | None = None,
     answer_tokens_max: int = 500,
     threads: int | None = None,
+    vision_folder: str | Path = "",
+    vision_cache_mb: int = 0,
 ) -> "M4CXREngine":
     """Loads an M4CXR and makes it ready to read.
 
@@ -36,6 +39,7 @@ def open_m4cxr(
         adapter_folder: an adapter as peft writes it, merged into the weights, or None.
         answer_tokens_max: longest answer to one question, in tokens.
         threads: of torch on the CPU, for the whole process; None leaves them as they are.
+        vision_folder: where it is kept what the model saw of images, at most `vision_cache_mb`; 0 keeps nothing.
 
     Raises:
         ValueError: if a setting is not understood or the files do not make an M4CXR; the message says why.
@@ -51,7 +55,9 @@ def open_m4cxr(
     name, is_demo = model_card(folder, "M4CXR")
     identity = EngineIdentity("m4cxr", version("preread"), name, loaded.digest, is_demo)
     vocabulary = open_vocabulary(folder, loaded.model.config)
-    return M4CXREngine(identity, Respondent(loaded.model, vocabulary, answer_tokens_max))
+    computed_by = f"{loaded.digest} {place.dtype} {place.device}"
+    vision_rows = VisionRows(Path(vision_folder), computed_by, vision_cache_mb * 1_000_000)
+    return M4CXREngine(identity, Respondent(loaded.model, vocabulary, answer_tokens_max, vision_rows))
 
 
 class M4CXREngine:

@@ -21,6 +21,7 @@ from inference.engines.report_words import (
     side_of,
 )
 from inference.engines.talk import Conversation, Heard, Spoken, Talk
+from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.geometry import from_model_box
 from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status, Turn
 
@@ -39,12 +40,14 @@ class Respondent:
     """A model with its vocabulary and the longest answer it may give, in tokens.
 
     Attributes:
+        vision_rows: what it saw of images before.
         yes_no_ids: the first tokens of "Yes." and "Not present.", whose logits make a score; None if they are one.
     """
 
     model: M4CXR
     vocabulary: Vocabulary
     answer_tokens_max: int
+    vision_rows: VisionRows = KEEPS_NOTHING
     yes_no_ids: tuple[int, int] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -112,7 +115,7 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> C
     plan = _choose_plan(respondent, prompts.report_plans(case))
     frontals = [image for image in case.current.images if image.view.is_frontal]
     frontals = frontals[: prompts.IMAGES_OF_ONE_STUDY_MAX]
-    rows = _look(respondent.model, [*plan.images, *frontals])
+    rows = _look(respondent, [*plan.images, *frontals])
 
     talk = Talk(respondent.model, torch.stack([rows[image] for image in plan.images]))
     question, heard = _put(respondent, talk, plan.images, "findings", [plan.findings_question], [])
@@ -239,14 +242,15 @@ def _choose_plan(respondent: Respondent, plans: Sequence[ReportPlan]) -> ReportP
     )
 
 
-def _look(model: M4CXR, images: Iterable[Image]) -> dict[Image, Tensor]:
+def _look(respondent: Respondent, images: Iterable[Image]) -> dict[Image, Tensor]:
     """Gives what stands for each image in the text, (Q, H); every image is looked at once."""
-    side_px = model.config.image_size_px
+    model = respondent.model
     device = model.abstractor.pos_emb.device
-    return {
-        image: model.image_rows(pixel_values([image.pixels], side_px).to(device))[0]
-        for image in dict.fromkeys(images)
-    }
+    rows = {}
+    for image in dict.fromkeys(images):
+        pixels = pixel_values([image.pixels], model.config.image_size_px).to(device)  # (1, 3, S, S)
+        rows[image] = respondent.vision_rows.of(pixels, lambda pixels: model.image_rows(pixels)[0])
+    return rows
 
 
 def _put_places(

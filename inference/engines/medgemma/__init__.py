@@ -9,6 +9,7 @@ from inference.case import Case
 from inference.engines.medgemma.draft import Respondent, read_case
 from inference.engines.medgemma.loading import load_model
 from inference.engines.opening import free_memory, model_card, place_of
+from inference.engines.vision_rows import VisionRows
 from inference.reading import EngineIdentity, Reading
 
 
@@ -19,6 +20,8 @@ def open_medgemma(
     adapter_folder: str | Path | None = None,
     answer_tokens_max: int = 500,
     threads: int | None = None,
+    vision_folder: str | Path = "",
+    vision_cache_mb: int = 0,
 ) -> "MedGemmaEngine":
     """Loads a MedGemma and makes it ready to read.
 
@@ -31,6 +34,7 @@ def open_medgemma(
         adapter_folder: None; adapters are not supported.
         answer_tokens_max: longest answer to one question, in tokens.
         threads: of torch on the CPU, for the whole process; None leaves them as they are.
+        vision_folder: where it is kept what the model saw of images, at most `vision_cache_mb`; 0 keeps nothing.
 
     Raises:
         ValueError: if a setting is not understood or the files do not make a MedGemma; the message says why.
@@ -45,7 +49,9 @@ def open_medgemma(
     loaded = load_model(folder, device=place.device, dtype=place.dtype)
     name, is_demo = model_card(folder, "MedGemma")
     identity = EngineIdentity("medgemma", version("preread"), name, loaded.digest, is_demo)
-    return MedGemmaEngine(identity, Respondent(loaded.model, answer_tokens_max))
+    computed_by = f"{loaded.digest} {place.dtype} {place.device}"
+    vision_rows = VisionRows(Path(vision_folder), computed_by, vision_cache_mb * 1_000_000)
+    return MedGemmaEngine(identity, Respondent(loaded.model, answer_tokens_max, vision_rows))
 
 
 class MedGemmaEngine:

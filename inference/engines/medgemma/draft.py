@@ -11,6 +11,7 @@ from inference.engines.m4cxr.draft import findings_of
 from inference.engines.medgemma import parse, prompts
 from inference.engines.medgemma.model import MedGemma, Talk
 from inference.engines.report_words import report_problems
+from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.reading import EngineIdentity, Reading, Turn
 
 _WHY_NO_MEASUREMENT = "it was shown each image at another size and without its pixel spacing"
@@ -18,10 +19,11 @@ _WHY_NO_MEASUREMENT = "it was shown each image at another size and without its p
 
 @dataclass(frozen=True, slots=True)
 class Respondent:
-    """A model and the longest answer it may give, in tokens."""
+    """A model, the longest answer it may give, in tokens, and what it saw of images before."""
 
     model: MedGemma
     answer_tokens_max: int
+    vision_rows: VisionRows = KEEPS_NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,11 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
     began = perf_counter()
     plan = prompts.report_plan(case)
     # One image at a time: all at once would take six times the memory for the vision encoder's attention.
-    talk = Talk(respondent.model, torch.stack([respondent.model.look(image) for image in plan.images]))
+    model = respondent.model
+    rows = [
+        respondent.vision_rows.of(model.pixels(image), model.look) for image in plan.images
+    ]  # each (Q, H)
+    talk = Talk(model, torch.stack(rows))
     listed = ask(respondent, talk, plan.images, "findings", [plan.findings_question], [])
     questions = [plan.findings_question, plan.report_question]
     described = ask(respondent, talk, plan.images, "report", questions, [listed.answer])
