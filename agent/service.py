@@ -335,6 +335,8 @@ def open_configured_engine(settings: Settings) -> "Engine":
         answer_tokens_max=chosen.answer_tokens_max,
         threads=chosen.threads or None,
         impression=chosen.impression,
+        vision_folder=settings.agent.storage.folder / "vision",
+        vision_cache_mb=chosen.vision_cache_mb,
     )
 
 

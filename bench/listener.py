@@ -124,7 +124,7 @@ def measure(
             for name, rate in rates.items():
                 results[name, scenario.title] = median(rate)
             for name, (process, _) in running.items():
-                peaks[name] = max(peaks.get(name, 0.0), _peak_rss_mb(process.pid))
+                peaks[name] = max(peaks.get(name, 0.0), peak_rss_mb(process.pid))
     return results, peaks
 
 
@@ -334,7 +334,8 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "TCP_NODELAY": "1"}
 
 
-def _peak_rss_mb(pid: int) -> float:
+def peak_rss_mb(pid: int) -> float:
+    """Says the most memory that a process has held since it began its program."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

@@ -97,6 +97,10 @@ class EngineSettings(Frozen):
     """Ask the model at last to sum up its own draft, as its impression: one more turn, and no second look
     at the images. Only a model that knows this task is asked; the demo model does not. M4CXR learned it in
     conversations about one image."""
+    vision_cache_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 2000
+    """What the model saw of each image is kept in the folder of [storage], up to this size, so that a study is not
+    looked at again when it comes back as a prior; what was not used for longest goes first. It is derived
+    from patients' images: guard it as them. 0: nothing is kept."""
 
     rendering: Literal["voi", "minmax", "equalised"] = "voi"
     """How stored pixels become the picture that the model sees: "voi" as a viewer shows it, "minmax" the

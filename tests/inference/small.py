@@ -1,6 +1,7 @@
 """Builds small models, vocabularies and cases for the tests of M4CXR."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from inference.engines.m4cxr.prompts import (
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.report_words import FINDING_NAMES
 from inference.question import Question, Task
+from inference.reading import Reading
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 TINY = VECTORS / "m4cxr-tiny"
@@ -83,6 +85,11 @@ def a_prior(
 ) -> Exam:
     images = tuple(an_image(f"prior {number}") for number in range(image_count))
     return Exam(images=images, report=report, days_before=days_before)
+
+
+def said_of(reading: Reading) -> Reading:
+    """A reading without the seconds that it took."""
+    return replace(reading, seconds=0.0, turns=tuple(replace(turn, seconds=0.0) for turn in reading.turns))
 
 
 def write_vocabulary(folder: Path, size: int, more: Iterable[str] = ()) -> None:

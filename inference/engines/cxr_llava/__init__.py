@@ -12,6 +12,7 @@ from inference.engines.cxr_llava.loading import load_model
 from inference.engines.cxr_llava.tasks import TASKS, answer
 from inference.engines.cxr_llava.tokens import open_vocabulary
 from inference.engines.opening import free_memory, model_card, place_of
+from inference.engines.vision_rows import VisionRows
 from inference.question import Answer, Question, Task, check_question
 from inference.reading import EngineIdentity, Reading
 
@@ -24,6 +25,8 @@ def open_cxr_llava(
     answer_tokens_max: int = 512,
     threads: int | None = None,
     impression: bool = True,
+    vision_folder: str | Path = "",
+    vision_cache_mb: int = 0,
 ) -> "CXRLLaVAEngine":
     """Loads a CXR-LLaVA and makes it ready to read.
 
@@ -36,6 +39,7 @@ def open_cxr_llava(
         answer_tokens_max: longest answer to one question, in tokens.
         threads: of torch on the CPU, for the whole process; None leaves them as they are.
         impression: either; these weights were not trained to sum up a report and are not asked to.
+        vision_folder: where it is kept what the model saw of images, at most `vision_cache_mb`; 0 keeps nothing.
 
     Raises:
         ValueError: if a setting is not understood or the files do not make a CXR-LLaVA; the message says why.
@@ -52,7 +56,9 @@ def open_cxr_llava(
     name, is_demo = model_card(folder, "CXR-LLaVA")
     identity = EngineIdentity("cxr_llava", version("preread"), name, loaded.digest, is_demo)
     vocabulary = open_vocabulary(folder, loaded.model.config)
-    respondent = Respondent(loaded.model, vocabulary, answer_tokens_max)
+    computed_by = f"{loaded.digest} {place.dtype} {place.device}"
+    vision_rows = VisionRows(Path(vision_folder), computed_by, vision_cache_mb * 1_000_000)
+    respondent = Respondent(loaded.model, vocabulary, answer_tokens_max, vision_rows)
     return CXRLLaVAEngine(identity, respondent, trained_tasks(folder, TASKS))
 
 

@@ -12,6 +12,7 @@ from inference.engines.cxr_llava.tokens import Vocabulary
 from inference.engines.follow_up import FollowUp
 from inference.engines.report_words import report_problems, side_of
 from inference.engines.talk import Talk
+from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.question import CannotAsk
 from inference.reading import EngineIdentity, Finding, Reading, Status, Turn
 
@@ -24,11 +25,12 @@ WHY_NO_MEASUREMENT = "it is not told how large a pixel is"
 
 @dataclass(frozen=True, slots=True)
 class Respondent:
-    """A model with its vocabulary and the longest answer it may give, in tokens."""
+    """A model with its vocabulary, the longest answer it may give, in tokens, and what it saw of images before."""
 
     model: CXRLLaVA
     vocabulary: Vocabulary
     answer_tokens_max: int
+    vision_rows: VisionRows = KEEPS_NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
     """
     began = perf_counter()
     choice = prompts.choose_image(case)
-    talk = look(respondent.model, choice.image)
+    talk = look(respondent, choice.image)
     questions = [prompts.first_question(prompts.REPORT_QUESTION)]
     described = ask(respondent, talk, choice.image, "report", questions, [])
     differential = _ask_for_differential(respondent, talk, choice.image, described.answer)
@@ -133,7 +135,8 @@ def _ask_for_differential(respondent: Respondent, talk: Talk, image: Image, repo
     return FollowUp(asked.answer or None, (asked.turn,), asked.problems)
 
 
-def look(model: CXRLLaVA, image: Image) -> Talk:
+def look(respondent: Respondent, image: Image) -> Talk:
     """Begins a conversation about an image."""
-    pixels = pixel_values(image.pixels, model.config).to(model.mm_projector.weight.device)
-    return Talk(model, model.image_rows(pixels))
+    model = respondent.model
+    pixels = pixel_values(image.pixels, model.config).to(model.mm_projector.weight.device)  # (1, 1, S, S)
+    return Talk(model, respondent.vision_rows.of(pixels, model.image_rows))

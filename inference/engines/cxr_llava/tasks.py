@@ -21,7 +21,7 @@ def answer(respondent: Respondent, identity: EngineIdentity, case: Case, questio
     text = prompts.DIFFERENTIAL_QUESTION
     if question.task is Task.QUESTION:
         text = plain_text(question.text, prompts.remove_structure)
-    talk = look(respondent.model, image)
+    talk = look(respondent, image)
     asked = ask(respondent, talk, image, question.task, [prompts.first_question(text)], [])
     doubts = report_problems(
         asked.answer, has_prior=False, why_no_measurement=WHY_NO_MEASUREMENT, what="answer"

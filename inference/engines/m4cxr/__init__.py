@@ -1,5 +1,6 @@
 """The engine for M4CXR: opens the weights, checks them, and reads cases with them."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from inference.engines.m4cxr.loading import load_model
 from inference.engines.m4cxr.tasks import TASKS, answer
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.opening import free_memory, model_card, place_of
+from inference.engines.talk import together
+from inference.engines.vision_rows import VisionRows
 from inference.question import Answer, Question, Task, check_question
 from inference.reading import EngineIdentity, Reading
 
@@ -27,6 +30,8 @@ def open_m4cxr(
     answer_tokens_max: int = 500,
     threads: int | None = None,
     impression: bool = True,
+    vision_folder: str | Path = "",
+    vision_cache_mb: int = 0,
 ) -> "M4CXREngine":
     """Loads an M4CXR and makes it ready to read.
 
@@ -39,6 +44,7 @@ def open_m4cxr(
         answer_tokens_max: longest answer to one question, in tokens.
         threads: of torch on the CPU, for the whole process; None leaves them as they are.
         impression: whether a draft ends with the model's summary of it, if the weights know that task.
+        vision_folder: where it is kept what the model saw of images, at most `vision_cache_mb`; 0 keeps nothing.
 
     Raises:
         ValueError: if a setting is not understood or the files do not make an M4CXR; the message says why.
@@ -54,12 +60,14 @@ def open_m4cxr(
     name, is_demo = model_card(folder, "M4CXR")
     identity = EngineIdentity("m4cxr", version("preread"), name, loaded.digest, is_demo)
     vocabulary = open_vocabulary(folder, loaded.model.config)
-    respondent = Respondent(loaded.model, vocabulary, answer_tokens_max)
+    computed_by = f"{loaded.digest} {place.dtype} {place.device}"
+    vision_rows = VisionRows(Path(vision_folder), computed_by, vision_cache_mb * 1_000_000)
+    respondent = Respondent(loaded.model, vocabulary, answer_tokens_max, vision_rows)
     return M4CXREngine(identity, respondent, trained_tasks(folder, TASKS), impression)
 
 
 class M4CXREngine:
-    """An M4CXR that is loaded and ready; one case at a time."""
+    """An M4CXR that is loaded and ready."""
 
     def __init__(
         self, identity: EngineIdentity, respondent: Respondent, tasks: frozenset[Task], impression: bool
@@ -76,9 +84,22 @@ class M4CXREngine:
             ValueError: if the case has no image.
             RuntimeError: if the engine is closed.
         """
+        return self.read_many([case])[0]
+
+    def read_many(self, cases: Sequence[Case]) -> list[Reading]:
+        """Reads several cases at once; each gets the reading that it would get alone, but for `seconds`.
+
+        Raises:
+            ValueError: if one of them has no image; then nothing is said of the others either.
+            RuntimeError: if the engine is closed.
+        """
         respondent = self._open_respondent()
         with torch.inference_mode():
-            return read_case(respondent, self.identity, case, asks_impression=self._asks_impression)
+            conversations = [
+                read_case(respondent, self.identity, case, asks_impression=self._asks_impression)
+                for case in cases
+            ]
+            return together(respondent.model, conversations)
 
     def ask(self, case: Case, question: Question) -> Answer:
         """Answers one question about a case, in a conversation of its own.

@@ -110,7 +110,7 @@ def _after_report(respondent: Respondent, identity: EngineIdentity, case: Case, 
     if not case.current.images:
         raise CannotAsk("the current exam has no image")
     plan = choose_plan(respondent, prompts.report_plans(case))
-    rows = look(respondent.model, plan.images)
+    rows = look(respondent, plan.images)
     talk = Talk(respondent.model, torch.stack([rows[image] for image in plan.images]))
     questions: list[str] = []
     asked: list[Asked] = []
@@ -147,7 +147,7 @@ def _in_words(
 
 def _ask_once(respondent: Respondent, images: Sequence[Image], task: Task, text: str) -> Asked:
     """Asks in a conversation of its own: no other place for these questions was trained."""
-    rows = look(respondent.model, images)
+    rows = look(respondent, images)
     talk = Talk(respondent.model, torch.stack([rows[image] for image in images]))
     return ask(respondent, talk, images, task, [prompts.task_question(task, text)], [])
 

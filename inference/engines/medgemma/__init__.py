@@ -11,6 +11,7 @@ from inference.engines.medgemma.draft import Respondent, read_case
 from inference.engines.medgemma.loading import load_model
 from inference.engines.medgemma.tasks import TASKS, answer
 from inference.engines.opening import free_memory, model_card, place_of
+from inference.engines.vision_rows import VisionRows
 from inference.question import Answer, Question, Task, check_question
 from inference.reading import EngineIdentity, Reading
 
@@ -23,6 +24,8 @@ def open_medgemma(
     answer_tokens_max: int = 500,
     threads: int | None = None,
     impression: bool = True,
+    vision_folder: str | Path = "",
+    vision_cache_mb: int = 0,
 ) -> "MedGemmaEngine":
     """Loads a MedGemma and makes it ready to read.
 
@@ -36,6 +39,7 @@ def open_medgemma(
         answer_tokens_max: longest answer to one question, in tokens.
         threads: of torch on the CPU, for the whole process; None leaves them as they are.
         impression: whether a draft ends with the model's summary of it, if the weights know that task.
+        vision_folder: where it is kept what the model saw of images, at most `vision_cache_mb`; 0 keeps nothing.
 
     Raises:
         ValueError: if a setting is not understood or the files do not make a MedGemma; the message says why.
@@ -50,7 +54,9 @@ def open_medgemma(
     loaded = load_model(folder, device=place.device, dtype=place.dtype)
     name, is_demo = model_card(folder, "MedGemma")
     identity = EngineIdentity("medgemma", version("preread"), name, loaded.digest, is_demo)
-    respondent = Respondent(loaded.model, answer_tokens_max)
+    computed_by = f"{loaded.digest} {place.dtype} {place.device}"
+    vision_rows = VisionRows(Path(vision_folder), computed_by, vision_cache_mb * 1_000_000)
+    respondent = Respondent(loaded.model, answer_tokens_max, vision_rows)
     return MedGemmaEngine(identity, respondent, trained_tasks(folder, TASKS), impression)
 
 

@@ -13,6 +13,7 @@ from inference.engines.medgemma import parse, prompts
 from inference.engines.medgemma.model import MedGemma, Talk
 from inference.engines.medgemma.prompts import ReportPlan
 from inference.engines.report_words import report_problems, summary_problems
+from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.question import CannotAsk
 from inference.reading import EngineIdentity, Reading, Turn
 
@@ -21,10 +22,11 @@ WHY_NO_MEASUREMENT = "it was shown each image at another size and without its pi
 
 @dataclass(frozen=True, slots=True)
 class Respondent:
-    """A model and the longest answer it may give, in tokens."""
+    """A model, the longest answer it may give, in tokens, and what it saw of images before."""
 
     model: MedGemma
     answer_tokens_max: int
+    vision_rows: VisionRows = KEEPS_NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,7 @@ def read_case(
     """
     began = perf_counter()
     plan = prompts.report_plan(case)
-    # One image at a time: all at once would take six times the memory for the vision encoder's attention.
-    talk = Talk(respondent.model, torch.stack([respondent.model.look(image) for image in plan.images]))
+    talk = look(respondent, plan.images)
     listed = ask(respondent, talk, plan.images, "findings", [plan.findings_question], [])
     questions = [plan.findings_question, plan.report_question]
     described = ask(respondent, talk, plan.images, "report", questions, [listed.answer])
@@ -79,6 +80,14 @@ def read_case(
         seconds=perf_counter() - began,
         impression=summed.text,
     )
+
+
+def look(respondent: Respondent, images: Sequence[Image]) -> Talk:
+    """Begins a conversation about images."""
+    # One image at a time: all at once would take six times the memory for the vision encoder's attention.
+    model = respondent.model
+    rows = [respondent.vision_rows.of(model.pixels(image), model.look) for image in images]  # each (Q, H)
+    return Talk(model, torch.stack(rows))
 
 
 def ask(

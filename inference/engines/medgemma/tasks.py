@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
-
 from inference.case import Case
 from inference.engines.medgemma import prompts
-from inference.engines.medgemma.draft import WHY_NO_MEASUREMENT, Asked, Respondent, ask
-from inference.engines.medgemma.model import Talk
+from inference.engines.medgemma.draft import WHY_NO_MEASUREMENT, Asked, Respondent, ask, look
 from inference.engines.report_words import report_problems
 from inference.question import Answer, Question, Task, image_of, plain_text
 from inference.reading import EngineIdentity
@@ -28,7 +25,7 @@ def answer(respondent: Respondent, identity: EngineIdentity, case: Case, questio
         return _after_report(respondent, identity, case, question.task)
     image, problems = image_of(case, question)
     text = plain_text(question.text, prompts.remove_structure)
-    talk = Talk(respondent.model, respondent.model.look(image)[None])
+    talk = look(respondent, [image])
     asked = ask(respondent, talk, [image], question.task, [prompts.one_image_question(image, text)], [])
     return _in_words(identity, question.task, [asked], problems, has_prior=False)
 
@@ -36,7 +33,7 @@ def answer(respondent: Respondent, identity: EngineIdentity, case: Case, questio
 def _after_report(respondent: Respondent, identity: EngineIdentity, case: Case, task: Task) -> Answer:
     """Drafts the report again, as a reading does, and goes on from it."""
     plan = prompts.report_plan(case)
-    talk = Talk(respondent.model, torch.stack([respondent.model.look(image) for image in plan.images]))
+    talk = look(respondent, plan.images)
     questions: list[str] = []
     asked: list[Asked] = []
     for purpose, text in (
