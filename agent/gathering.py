@@ -127,9 +127,9 @@ def _newest_report(instances: Sequence[Instance], files: Files) -> ManifestRepor
         if report is None:
             continue
         for section, text in (
-            ("findings", report.findings),
-            ("impression", report.impression),
-            ("whole", report.whole),
+            ("findings", report.text.findings),
+            ("impression", report.text.impression),
+            ("whole", report.text.whole),
         ):
             if text:
                 return ManifestReport(text, section, instance.sop_instance_uid)
