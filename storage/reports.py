@@ -85,12 +85,11 @@ class Reports:
             row = connection.execute(_all_quarantined().where(same)).mappings().first()
             if row is None:
                 sent = {name: value for name, value in row_of(message).items() if name != "number"}
-                added = insert(quarantined_messages).values(sent)
+                connection.execute(insert(quarantined_messages).values(sent))
             else:
                 again = {"times": row["times"] + 1, "reason": message.reason, "resolved_at": None}
-                added = update(quarantined_messages).where(same).values(again)
-            returned = added.returning(*columns_of(quarantined_messages, QuarantinedMessage))
-            return QuarantinedMessage(**connection.execute(returned).mappings().one())
+                connection.execute(update(quarantined_messages).where(same).values(again))
+            return QuarantinedMessage(**connection.execute(_all_quarantined().where(same)).mappings().one())
 
     def resolve(self, number: int, now: datetime) -> None:
         """Notes that a message in quarantine has been taken in after all."""
