@@ -7,7 +7,7 @@ from agent import manifest as manifests
 from agent.service import Store, open_store
 from config.settings import Settings
 from inference.reading import Reading
-from storage.records import Job, Refusal, Stage
+from storage.records import Job, QuarantinedMessage, Refusal, Stage
 
 
 def status(settings: Settings, limit: int) -> dict[str, Any]:
@@ -21,11 +21,12 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
         latest = store.jobs.latest(limit)
         return {
             "jobs": {stage.value: number for stage, number in store.jobs.counts().items()},
-            "store": store.index.counts(),
+            "store": store.index.counts() | store.reports.counts(),
             "free_bytes": store.files.free_bytes(),
             "waiting": [_job_row(job) for job in latest if job.waiting_since is not None and job.problem],
             "problems": [_job_row(job) for job in latest if job.stage in (Stage.FAILED, Stage.SKIPPED)],
             "undelivered": _undelivered(store, latest),
+            "quarantine": [_quarantine_row(message) for message in store.reports.quarantined(limit)],
             "refusals": [_refusal_row(refusal) for refusal in store.index.refusals(limit)],
         }
     finally:
@@ -63,6 +64,16 @@ def _refusal_row(refusal: Refusal) -> dict[str, Any]:
     return {**asdict(refusal), "at": refusal.at.isoformat(), "status": status}
 
 
+def _quarantine_row(message: QuarantinedMessage) -> dict[str, Any]:
+    return {
+        "number": message.number,
+        "at": message.at.isoformat(),
+        "times": message.times,
+        "origin": message.origin,
+        "reason": message.reason,
+    }
+
+
 def status_text(report: dict[str, Any]) -> str:
     """Writes the status for a person: one line for each thing, problems with their sentence."""
     lines = [
@@ -78,6 +89,13 @@ def status_text(report: dict[str, Any]) -> str:
     lines += _block(
         "not delivered",
         [f"job {r['job']} to {r['destination']}: {r['problem']}" for r in report["undelivered"]],
+    )
+    lines += _block(
+        "messages in quarantine (preread reports quarantine)",
+        [
+            f"{r['number']} from {r['origin']}, {r['times']} times: {r['reason']}"
+            for r in report["quarantine"]
+        ],
     )
     lines += _block(
         "refused at the port",

@@ -36,6 +36,7 @@ from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.records import Instance, Job, Stage
+from storage.reports import Reports
 from tests.builders import a_radiograph, a_report_sr, write
 from tests.scripted_engine import ScriptedEngine, an_effusion
 
@@ -69,6 +70,7 @@ class Line:
             files=Files(self.folder / "files"),
             index=Index(database),
             jobs=Jobs(database),
+            reports=Reports(database),
             peers=Peers("PREREAD"),
             engine=self.engine,
             settings=Settings(
