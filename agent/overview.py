@@ -145,7 +145,11 @@ def _job_lines(store: Store, job: Job) -> list[str]:
     if job.manifest_json:
         manifest = manifests.load_manifest(job.manifest_json)
         lines.append(f"  images shown: {len(manifest.current.images)}; left out: {len(manifest.left_out)}")
-        lines += [f"  prior {exam.study_date}: {exam.study_instance_uid}" for exam in manifest.priors]
+        for exam in manifest.priors:
+            lines.append(f"  prior {exam.study_date}: {exam.study_instance_uid}")
+            if exam.report is not None:
+                origin = exam.report.origin or exam.report.sop_instance_uid
+                lines.append(f"    {exam.report.section} of its report: {origin}")
         lines += [f"  passed over {one.study_instance_uid}: {one.reason}" for one in manifest.passed_over]
     if job.reading_json:
         lines += _reading_lines(manifests.load_reading(job.reading_json))

@@ -88,7 +88,7 @@ def gather(job: Job, tools: Tools) -> Job:
         reason, is_rule = refusal
         raise GiveUp(reason, is_skip=is_rule)
 
-    priors = priors_of(study, tools.index, tools.files, tools.settings)
+    priors = priors_of(study, tools.index, tools.files, tools.reports, tools.settings)
     manifest = Manifest(
         current=exam_of(study, selection.images, instances),
         priors=priors.exams,

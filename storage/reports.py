@@ -46,7 +46,8 @@ class Reports:
     ) -> tuple[Report, ...]:
         """All versions of every report of which one names this study, accession number or patient, by number.
 
-        Empty arguments name nothing. Whether they really are of this study is for the caller to say.
+        Empty arguments name nothing. A report's key, mostly its filler order number, counts as an accession
+        number too: many systems use one for the other. Whether they really are of this study is for the caller to say.
         """
         of_patient = select(report_patients.c.report_number).where(
             report_patients.c.patient_id.in_([one for one in patient_ids if one])
@@ -57,6 +58,7 @@ class Reports:
                 for column, value in (
                     (reports.c.study_instance_uid, study_instance_uid),
                     (reports.c.accession_number, accession_number),
+                    (reports.c.report_key, accession_number),
                 )
             ),
             reports.c.number.in_(of_patient),

@@ -68,10 +68,12 @@ class StructuredReport:
 
     Attributes:
         is_verified: somebody put a name to it (Verification Flag, PS3.3 C.17.2).
+        written_at: Content Date and Time, "YYYYMMDDHHMMSS" or less, local as sent; "" if absent.
     """
 
     text: ReportText
     is_verified: bool
+    written_at: str
 
 
 class _TooLarge(Exception):
@@ -131,7 +133,10 @@ def _report_of(dataset: Dataset) -> StructuredReport | None:
     if all(passage.section is Section.OTHER for passage in passages):
         passages = [part for passage in passages for part in _cut(passage)]
     text = report_text(passages)
-    return None if text is None else StructuredReport(text, _is_verified(dataset))
+    if text is None:
+        return None
+    written = "".join(raw_text(dataset, f"Content{part}", encodings) for part in ("Date", "Time"))
+    return StructuredReport(text, _is_verified(dataset), written.partition(".")[0])
 
 
 def _cut(passage: Passage) -> list[Passage]:
