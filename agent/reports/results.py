@@ -18,4 +18,4 @@ def _store(reports: Reports, results: Results) -> str:
     added = reports.add(results.reports)
     known = len(results.reports) - added
     passed_over = f", {results.documents} documents passed over" if results.documents else ""
-    return f"{added} report versions added, {known} known already{passed_over}"
+    return f"report versions: {added} added, {known} known already{passed_over}"
