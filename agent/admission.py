@@ -131,12 +131,13 @@ def calling_problem(calling_ae_title: str, address: str, rules: SenderRules) -> 
         return (
             f'calling AE title "{calling}" is not known here. If it may send, add a [[sender]] in peers.toml.'
         )
-    if any(_comes_from(address, sender.addresses) for sender in known):
+    if any(comes_from(address, sender.addresses) for sender in known):
         return None
     return f'"{calling}" may not send from {address}. If it may, add that to its [[sender]] in peers.toml.'
 
 
-def _comes_from(address: str, networks: Sequence[str]) -> bool:
+def comes_from(address: str, networks: Sequence[str]) -> bool:
+    """Says whether an IP address lies in one of the networks (CIDR); in none listed, any does."""
     if not networks:
         return True
     place = _plain(address)

@@ -190,7 +190,8 @@ def _narrative(manifest: Manifest) -> Narrative:
 
 def _reports(priors: Sequence[ManifestExam]) -> tuple[str, ...]:
     return tuple(
-        f"{prior.report.section} of the report of {_readable(prior.study_date)}, {prior.report.sop_instance_uid}"
+        f"{prior.report.section} of the report of {_readable(prior.study_date)}, "
+        f"{prior.report.origin or prior.report.sop_instance_uid}"
         for prior in priors
         if prior.report is not None
     )

@@ -18,6 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+reports_app = typer.Typer(help="Reports of earlier exams from outside DICOM.", no_args_is_help=True)
+app.add_typer(reports_app, name="reports")
+
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -225,3 +228,58 @@ def demo(
 
     if not run.demo(out, patients=patients, as_json=as_json):
         sys.exit(1)
+
+
+@reports_app.command("import")
+def import_reports(
+    path: Annotated[
+        Path, typer.Argument(exists=True, help="HL7, CSV, JSON or JSON lines; or a folder of them.")
+    ],
+    config: Config = None,
+    dry_run: Annotated[bool, typer.Option(help="Read and count, store nothing.")] = False,
+    limit: Annotated[int, typer.Option(help="How many refusals to print.")] = 20,
+) -> None:
+    """Take reports in from files; what is no report is named with its reason. Exit 1 if something was refused."""
+    from agent import report_desk, service
+
+    settings = _settings(config)
+    service.configure_log(settings)
+    count = report_desk.import_files(settings, path, is_dry_run=dry_run)
+    typer.echo(report_desk.count_text(count, limit, is_dry_run=dry_run))
+    if count.refused:
+        raise typer.Exit(1)
+
+
+@reports_app.command("list")
+def list_reports(config: Config = None, limit: int = 20) -> None:
+    """The report versions that came last: where from, how final, of which study; never their text."""
+    from agent import report_desk
+
+    typer.echo(report_desk.list_text(_settings(config), limit))
+
+
+@reports_app.command()
+def quarantine(config: Config = None, limit: int = 100) -> None:
+    """The messages that could not be taken, why, and where their bytes are."""
+    from agent import report_desk
+
+    typer.echo(report_desk.quarantine_text(_settings(config), limit))
+
+
+@reports_app.command()
+def replay(
+    number: Annotated[
+        int | None, typer.Argument(help="Of the message; without it, all in quarantine.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Take messages in quarantine in once more, after an update or a change of settings. Exit 1 if one stays."""
+    from agent import report_desk, service
+
+    settings = _settings(config)
+    service.configure_log(settings)
+    lines, are_all_taken = report_desk.replay(settings, number)
+    for line in lines:
+        typer.echo(line)
+    if not are_all_taken:
+        raise typer.Exit(1)

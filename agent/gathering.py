@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.dicom.headers import Headers, Unreadable, read_headers
-from agent.dicom.reports import load_report
+from agent.dicom.reports import StructuredReport, load_report
 from agent.manifest import ManifestExam, ManifestImage, ManifestReport, PassedOverStudy
 from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between
+from agent.reports.matching import choose_report
+from agent.sections import ReportText, find_sections, report_text
 from agent.selection import Selection, SelectionRules, select_images
 from config.settings import Settings
 from storage.files import Files
 from storage.index import Index
-from storage.records import Instance, InstanceRole, Study
+from storage.records import Instance, InstanceRole, Report, ReportStatus, Study
+from storage.reports import Reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,56 +84,110 @@ def exam_of(
     )
 
 
-def priors_of(current: Study, index: Index, files: Files, settings: Settings) -> Priors:
+def priors_of(current: Study, index: Index, files: Files, reports: Reports, settings: Settings) -> Priors:
     """Chooses the earlier exams of the patient from what is in the store, with the reason for each that is not."""
     rules = PriorRules(
         count_max=settings.reading.priors.count_max, window_days=settings.reading.priors.window_days
     )
     exams: dict[str, ManifestExam] = {}
     candidates: list[PriorCandidate] = []
-    for study in index.studies_of_patient(current.patient_id) if current.patient_id else ():
+    reasons: dict[str, tuple[str, ...]] = {}
+    studies = index.studies_of_patient(current.patient_id) if current.patient_id else ()
+    for study in studies:
         if study.study_instance_uid == current.study_instance_uid:
             continue
-        exam, has_frontal_image = _prior_exam(study, current, index, files, settings)
+        instances = index.instances(study.study_instance_uid)
+        others = [other for other in studies if other is not study]
+        report, reasons[study.study_instance_uid] = _report_of(
+            study, others, instances, files, reports, settings
+        )
+        exam, has_frontal_image = _prior_exam(study, current, instances, files, report, settings)
         exams[study.study_instance_uid] = exam
         candidates.append(PriorCandidate(study, has_frontal_image, exam.report is not None))
     choice = choose_priors(current, candidates, rules)
+    chosen = [candidate.study.study_instance_uid for candidate in choice.chosen]
+    told = [f"prior {uid}: {reason}" for uid in chosen for reason in reasons[uid]]
     return Priors(
-        exams=tuple(exams[candidate.study.study_instance_uid] for candidate in choice.chosen),
+        exams=tuple(exams[uid] for uid in chosen),
         passed_over=tuple(PassedOverStudy(one.study_instance_uid, one.reason) for one in choice.passed_over),
-        notes=choice.notes,
+        notes=(*choice.notes, *told),
     )
 
 
 def _prior_exam(
-    study: Study, current: Study, index: Index, files: Files, settings: Settings
+    study: Study,
+    current: Study,
+    instances: Sequence[Instance],
+    files: Files,
+    report: ManifestReport | None,
+    settings: Settings,
 ) -> tuple[ManifestExam, bool]:
-    instances = index.instances(study.study_instance_uid)
     selection = selection_of(instances, files, rules_of(settings))
     images = selection.images[: settings.reading.priors.images_max]
     exam = exam_of(
         study,
         images,
         instances,
-        report=_newest_report(instances, files),
+        report=report,
         days_before=days_between(study.study_date, current.study_date),
     )
     return exam, any(image.is_frontal is not False for image in images)
 
 
-def _newest_report(instances: Sequence[Instance], files: Files) -> ManifestReport | None:
-    """The report that came last and is not a draft of ours; its findings, else its impression, else all of it."""
+def _report_of(
+    study: Study,
+    others: Sequence[Study],
+    instances: Sequence[Instance],
+    files: Files,
+    reports: Reports,
+    settings: Settings,
+) -> tuple[ManifestReport | None, tuple[str, ...]]:
+    """The newest valid report of an exam, as DICOM or from outside it, and why others were left."""
+    versions = reports.versions_for(study.study_instance_uid, study.accession_number, [study.patient_id])
+    choice = choose_report(study, versions, others, settings.reading.priors.report_window_hours)
+    structured = _newest_structured_report(instances, files)
+    if structured is not None and choice.withdrawn_at and structured[0].written_at <= choice.withdrawn_at:
+        structured = None
+    if choice.attached is not None and (
+        structured is None or _is_newer(choice.attached.report, structured[0])
+    ):
+        report = choice.attached.report
+        text = report_text(find_sections(report.text))
+        origin = f"{report.source} {report.status} report {report.origin}, by {choice.attached.because}"
+        return _shown(text, "", origin), choice.reasons
+    if structured is not None:
+        found, sop_instance_uid = structured
+        return _shown(found.text, sop_instance_uid, f"structured report {sop_instance_uid}"), choice.reasons
+    return None, choice.reasons
+
+
+def _is_newer(report: Report, structured: StructuredReport) -> bool:
+    """A report that is not preliminary is worth more than one that nobody has verified; else the later one."""
+    is_definite = report.status is not ReportStatus.PRELIMINARY
+    return (is_definite, report.reported_at) > (structured.is_verified, structured.written_at)
+
+
+def _newest_structured_report(
+    instances: Sequence[Instance], files: Files
+) -> tuple[StructuredReport, str] | None:
+    """The structured report that came last and is not a draft of ours, with its SOP Instance UID."""
     for instance in reversed(instances):
-        if instance.role is not InstanceRole.REPORT:
-            continue
-        report = load_report(files.absolute(instance.path))
-        if report is None:
-            continue
-        for section, text in (
-            ("findings", report.findings),
-            ("impression", report.impression),
-            ("whole", report.whole),
-        ):
-            if text:
-                return ManifestReport(text, section, instance.sop_instance_uid)
+        if instance.role is InstanceRole.REPORT:
+            report = load_report(files.absolute(instance.path))
+            if report is not None:
+                return report, instance.sop_instance_uid
+    return None
+
+
+def _shown(text: ReportText | None, sop_instance_uid: str, origin: str) -> ManifestReport | None:
+    """What of a report the model sees: its findings, else its impression, else all of it."""
+    if text is None:
+        return None
+    for section, words in (
+        ("findings", text.findings),
+        ("impression", text.impression),
+        ("whole", text.whole),
+    ):
+        if words:
+            return ManifestReport(words, section, sop_instance_uid, origin)
     return None

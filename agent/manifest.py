@@ -41,12 +41,14 @@ class ManifestReport:
     Attributes:
         text: plain text, paragraphs separated by line feeds.
         section: which part of the report it is: "findings", "impression" or "whole".
-        sop_instance_uid: of the structured report that it comes from.
+        sop_instance_uid: of the structured report that it comes from; "" if it came another way.
+        origin: how it came and what ties it to the exam, for a person; "" in manifests of version 0.1.
     """
 
     text: str
     section: str
     sop_instance_uid: str
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

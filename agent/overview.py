@@ -7,7 +7,7 @@ from agent import manifest as manifests
 from agent.service import Store, open_store
 from config.settings import Settings
 from inference.reading import Reading
-from storage.records import Job, Refusal, Stage
+from storage.records import Job, QuarantinedMessage, Refusal, Stage
 
 
 def status(settings: Settings, limit: int) -> dict[str, Any]:
@@ -21,11 +21,12 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
         latest = store.jobs.latest(limit)
         return {
             "jobs": {stage.value: number for stage, number in store.jobs.counts().items()},
-            "store": store.index.counts(),
+            "store": store.index.counts() | store.reports.counts(),
             "free_bytes": store.files.free_bytes(),
             "waiting": [_job_row(job) for job in latest if job.waiting_since is not None and job.problem],
             "problems": [_job_row(job) for job in latest if job.stage in (Stage.FAILED, Stage.SKIPPED)],
             "undelivered": _undelivered(store, latest),
+            "quarantine": [_quarantine_row(message) for message in store.reports.quarantined(limit)],
             "refusals": [_refusal_row(refusal) for refusal in store.index.refusals(limit)],
         }
     finally:
@@ -63,6 +64,16 @@ def _refusal_row(refusal: Refusal) -> dict[str, Any]:
     return {**asdict(refusal), "at": refusal.at.isoformat(), "status": status}
 
 
+def _quarantine_row(message: QuarantinedMessage) -> dict[str, Any]:
+    return {
+        "number": message.number,
+        "at": message.at.isoformat(),
+        "times": message.times,
+        "origin": message.origin,
+        "reason": message.reason,
+    }
+
+
 def status_text(report: dict[str, Any]) -> str:
     """Writes the status for a person: one line for each thing, problems with their sentence."""
     lines = [
@@ -78,6 +89,13 @@ def status_text(report: dict[str, Any]) -> str:
     lines += _block(
         "not delivered",
         [f"job {r['job']} to {r['destination']}: {r['problem']}" for r in report["undelivered"]],
+    )
+    lines += _block(
+        "messages in quarantine (preread reports quarantine)",
+        [
+            f"{r['number']} from {r['origin']}, {r['times']} times: {r['reason']}"
+            for r in report["quarantine"]
+        ],
     )
     lines += _block(
         "refused at the port",
@@ -127,7 +145,11 @@ def _job_lines(store: Store, job: Job) -> list[str]:
     if job.manifest_json:
         manifest = manifests.load_manifest(job.manifest_json)
         lines.append(f"  images shown: {len(manifest.current.images)}; left out: {len(manifest.left_out)}")
-        lines += [f"  prior {exam.study_date}: {exam.study_instance_uid}" for exam in manifest.priors]
+        for exam in manifest.priors:
+            lines.append(f"  prior {exam.study_date}: {exam.study_instance_uid}")
+            if exam.report is not None:
+                origin = exam.report.origin or exam.report.sop_instance_uid
+                lines.append(f"    {exam.report.section} of its report: {origin}")
         lines += [f"  passed over {one.study_instance_uid}: {one.reason}" for one in manifest.passed_over]
     if job.reading_json:
         lines += _reading_lines(manifests.load_reading(job.reading_json))

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.listener import Listener
+from agent.listener import Listener, tls_context
+from agent.messages import MessageIntake
+from agent.mllp import MllpReceiver
 from agent.patience import Patience, pause_seconds
 from agent.peers import Peers
+from agent.reports.results import result_messages
 from agent.steps import Tools, settle
 from agent.worker import Worker
 from config.settings import Settings
@@ -26,6 +29,7 @@ from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.records import Stage
+from storage.reports import Reports
 
 if TYPE_CHECKING:
     from inference.engine import Engine
@@ -46,6 +50,7 @@ class Store:
     files: Files
     index: Index
     jobs: Jobs
+    reports: Reports
 
 
 def open_store(settings: Settings) -> Store:
@@ -57,7 +62,22 @@ def open_store(settings: Settings) -> Store:
     folder = settings.agent.storage.folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = connect(settings.agent.storage.connection_url())
-    return Store(database, Files(folder / "files"), Index(database), Jobs(database))
+    return Store(database, Files(folder / "files"), Index(database), Jobs(database), Reports(database))
+
+
+def open_intake(
+    settings: Settings, store: Store, clock: Callable[[], datetime] = system_clock
+) -> MessageIntake:
+    """What takes HL7 messages in, whether they come to the port or out of a file."""
+    hl7 = settings.agent.hl7
+    return MessageIntake(
+        {"ORU": result_messages(store.reports)},
+        store.reports,
+        store.files,
+        clock,
+        free_bytes_min=settings.agent.listener.free_bytes_min,
+        assumed_charset="" if hl7 is None else hl7.assume_charset,
+    )
 
 
 def patience_of(settings: Settings) -> Patience:
@@ -114,6 +134,7 @@ class Serving:
             files=self._store.files,
             index=self._store.index,
             jobs=self._store.jobs,
+            reports=self._store.reports,
             peers=Peers(settings.agent.device.ae_title),
             engine=None,
             settings=settings,
@@ -133,6 +154,12 @@ class Serving:
             index=self._store.index,
             clock=clock,
         )
+        self.mllp: MllpReceiver | None = None
+        hl7 = settings.agent.hl7
+        if hl7 is not None:
+            tls = None if hl7.tls is None else tls_context(hl7.tls)
+            intake = open_intake(settings, self._store, clock)
+            self.mllp = MllpReceiver(hl7, tls, intake, self._store.index, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
 
@@ -157,6 +184,9 @@ class Serving:
             coalesce=True,
         )
         self._scheduler.start()
+        if self.mllp is not None:
+            self.mllp.start()
+            log.info("listening for HL7", port=self.mllp.port)
         self.listener.start()
         log.info("listening", ae_title=self._settings.agent.device.ae_title, port=self.listener.port)
 
@@ -170,6 +200,8 @@ class Serving:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
         seconds = self._settings.agent.worker.stop_seconds
         self.listener.stop(seconds)
+        if self.mllp is not None:
+            self.mllp.stop(seconds)
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
         workers = (self._gatherer, *self._deliverers)
@@ -294,6 +326,7 @@ def read(settings: Settings, parent: int | None = None) -> bool:
         files=store.files,
         index=store.index,
         jobs=store.jobs,
+        reports=store.reports,
         peers=Peers(settings.agent.device.ae_title),
         engine=engine,
         settings=settings,

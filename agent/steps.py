@@ -24,6 +24,7 @@ from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.records import Delivery, Job, Stage
+from storage.reports import Reports
 
 if TYPE_CHECKING:
     from inference.engine import Engine
@@ -43,6 +44,7 @@ class Tools:
     files: Files
     index: Index
     jobs: Jobs
+    reports: Reports
     peers: Peers
     engine: "Engine | None"
     settings: Settings
@@ -86,7 +88,7 @@ def gather(job: Job, tools: Tools) -> Job:
         reason, is_rule = refusal
         raise GiveUp(reason, is_skip=is_rule)
 
-    priors = priors_of(study, tools.index, tools.files, tools.settings)
+    priors = priors_of(study, tools.index, tools.files, tools.reports, tools.settings)
     manifest = Manifest(
         current=exam_of(study, selection.images, instances),
         priors=priors.exams,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from config.agent_settings import AgentSettings, ListenerSettings, StorageSettings
+from config.agent_settings import AgentSettings, ListenerSettings, ListenerTlsSettings, StorageSettings
 from config.peers_settings import DestinationSettings, DestinationTlsSettings, PeersSettings
 from config.problems import Problem
 from config.reading_settings import ReadingSettings
@@ -21,19 +21,31 @@ def agent_contradictions(agent: AgentSettings) -> Iterator[Problem]:
     if worker.retry_seconds_max < worker.retry_seconds_min:
         least = f"at least worker.retry_seconds_min = {worker.retry_seconds_min}"
         yield Problem(AGENT_FILE, "worker.retry_seconds_max", str(worker.retry_seconds_max), least)
-    yield from _listener_tls(agent.listener)
+    yield from _port_tls("listener", agent.listener.tls)
+    yield from _hl7(agent)
     yield from _database(agent.storage)
 
 
-def _listener_tls(listener: ListenerSettings) -> Iterator[Problem]:
-    tls = listener.tls
+def _port_tls(port: str, tls: ListenerTlsSettings | None) -> Iterator[Problem]:
     if tls is None:
         return
     if tls.require_client_certificate and tls.ca_file is None:
         needed = "the authorities of the client certificates, since require_client_certificate = true"
-        yield Problem(AGENT_FILE, "listener.tls.ca_file", '""', needed)
+        yield Problem(AGENT_FILE, f"{port}.tls.ca_file", '""', needed)
     for key in ("certificate_file", "key_file", "ca_file"):
-        yield from _unreadable(AGENT_FILE, f"listener.tls.{key}", getattr(tls, key))
+        yield from _unreadable(AGENT_FILE, f"{port}.tls.{key}", getattr(tls, key))
+
+
+def _hl7(agent: AgentSettings) -> Iterator[Problem]:
+    hl7 = agent.hl7
+    if hl7 is None:
+        return
+    if not hl7.addresses and not is_loopback(hl7.host):
+        known = f"at least one address, since hl7.host = {quoted(hl7.host)} opens the port to the network"
+        yield Problem(AGENT_FILE, "hl7.addresses", "[]", known)
+    if hl7.port == agent.listener.port:
+        yield Problem(AGENT_FILE, "hl7.port", str(hl7.port), "another port than listener.port")
+    yield from _port_tls("hl7", hl7.tls)
 
 
 def _database(storage: StorageSettings) -> Iterator[Problem]:

@@ -24,6 +24,10 @@ EXAMPLES: dict[str, str] = {
     "listener.tls.certificate_file": '"tls/preread.pem"',
     "listener.tls.key_file": '"tls/preread.key"',
     "listener.tls.ca_file": '"tls/hospital-ca.pem"',
+    "hl7.addresses": '["10.1.2.9"]',
+    "hl7.tls.certificate_file": '"tls/preread.pem"',
+    "hl7.tls.key_file": '"tls/preread.key"',
+    "hl7.tls.ca_file": '"tls/hospital-ca.pem"',
     "sender.ae_title": '"XRAY1"',
     "sender.addresses": '["10.1.2.0/24"]',
     "accept_any_sender": "false",
@@ -41,7 +45,14 @@ EXAMPLES: dict[str, str] = {
 }
 """What the examples show where the default is nothing to look at."""
 
-COMMENTED_OUT = ("listener.tls", "destination.tls", "storage.database_password", "calibration")
+COMMENTED_OUT = (
+    "listener.tls",
+    "hl7",
+    "hl7.tls",
+    "destination.tls",
+    "storage.database_password",
+    "calibration",
+)
 """What the examples only show: it needs files, a database or cases that a first run has not."""
 
 

@@ -53,6 +53,10 @@ class PriorSettings(Frozen):
     images_max: Annotated[int, Field(ge=1, le=10)] = 2
     """Images of each prior, frontal ones first."""
 
+    report_window_hours: Annotated[float, Field(ge=0, le=168)] = 24.0
+    """A report from outside DICOM that names neither study UID nor accession number belongs to an exam of the
+    same patient and part of the body if their times differ by no more. 0: only the very same second."""
+
 
 class EngineSettings(Frozen):
     """The model that writes the draft."""

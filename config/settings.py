@@ -8,6 +8,7 @@ from pathlib import Path
 from config.agent_settings import (
     AgentSettings,
     DeviceSettings,
+    Hl7Settings,
     ListenerSettings,
     ListenerTlsSettings,
     LogSettings,
@@ -38,6 +39,7 @@ __all__ = [
     "DestinationTlsSettings",
     "DeviceSettings",
     "EngineSettings",
+    "Hl7Settings",
     "ListenerSettings",
     "ListenerTlsSettings",
     "LogSettings",

@@ -254,3 +254,9 @@ OneLine = Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\\\x7f]*$"),
 
 OutputKind = Literal["report_sr", "findings_sr", "presentation_state", "secondary_capture"]
 View = Literal["frontal", "lateral"]
+
+Hl7Charset = Literal[
+    "", "ASCII", "8859/1", "8859/2", "8859/5", "8859/7", "8859/9", "8859/15",
+    "ISO IR87", "KS X 1001", "GB 18030-2000", "BIG-5", "UNICODE UTF-8",
+]  # fmt: skip
+"""Terms of HL7 Table 0211, MSH-18."""

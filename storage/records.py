@@ -186,3 +186,86 @@ class Refusal:
     sop_instance_uid: str
     status: int | None
     reason: str
+
+
+class ReportStatus(StrEnum):
+    """How far a report had come when this version of it was sent."""
+
+    PRELIMINARY = "preliminary"
+    FINAL = "final"
+    CORRECTED = "corrected"
+    CANCELLED = "cancelled"
+    """Withdrawn: no version of this report may be shown until a later one takes it back."""
+
+
+class ReportSource(StrEnum):
+    """By which tongue a report came. Structured reports are not among them: they are instances."""
+
+    HL7 = "hl7"
+    FHIR = "fhir"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class PatientIdentifier:
+    """A Patient ID and who gave it; `issuer` is "" if that was not said."""
+
+    patient_id: str
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One version of somebody's report, as it came from outside DICOM; text as sent, "" if absent.
+
+    Attributes:
+        number: rises with arrival; 0 until the store has given it one.
+        report_key: the same for all versions of one report: its filler order number, else its accession
+            number, else its Study Instance UID, else what else tells it from others.
+        patients: every identifier it names the patient by.
+        observed_at: when the images were made, "YYYYMMDDHHMMSS" or less of it, local as sent.
+        reported_at: when this version was written, in the same form; versions are ordered by it.
+        procedure: names and codes of what was done, one a line.
+        origin: for a person who looks for it: sender and message control ID, or file and line.
+        received_at: UTC, aware.
+    """
+
+    number: int
+    report_key: str
+    status: ReportStatus
+    source: ReportSource
+    text: str
+    patients: tuple[PatientIdentifier, ...]
+    birth_date: str
+    accession_number: str
+    study_instance_uid: str
+    observed_at: str
+    reported_at: str
+    procedure: str
+    origin: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedMessage:
+    """A message that could not be taken in; its bytes are kept until somebody has seen to it.
+
+    Attributes:
+        number: rises with arrival; 0 until the store has given it one.
+        at: when these bytes came first.
+        times: how often the same bytes came.
+        origin: address of the sender, or name of the file.
+        reason: a sentence that names no patient.
+        path: of its bytes, relative to the files folder.
+        resolved_at: when a replay took it in, or None.
+    """
+
+    number: int
+    at: datetime
+    times: int
+    origin: str
+    reason: str
+    path: str
+    sha256: str
+    size_bytes: int
+    resolved_at: datetime | None

@@ -25,7 +25,7 @@ from sqlalchemy import (
     and_,
 )
 
-from storage.records import InstanceRole, Stage
+from storage.records import InstanceRole, ReportSource, ReportStatus, Stage
 
 AnyWord = TypeVar("AnyWord", bound=StrEnum)
 
@@ -235,6 +235,48 @@ class RefusalColumns(TypedColumns):
     reason: Named[str] = Column(SentText)
 
 
+class ReportColumns(TypedColumns):
+    """Mirrors `Report` but for its patients, with a digest of what makes it a version of its own."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    report_key: Named[str] = Column(SentText, index=True)
+    status: Named[ReportStatus] = Column(Word(ReportStatus))
+    source: Named[ReportSource] = Column(Word(ReportSource))
+    text: Named[str] = Column(SentText)
+    birth_date: Named[str] = Column(SentText)
+    accession_number: Named[str] = Column(SentText, index=True)
+    study_instance_uid: Named[str] = Column(SentText, index=True)
+    observed_at: Named[str] = Column(SentText)
+    reported_at: Named[str] = Column(SentText)
+    procedure: Named[str] = Column(SentText)
+    origin: Named[str] = Column(SentText)
+    received_at: Named[datetime] = Column(UtcDateTime)
+    sha256: Named[str] = Column(Text, unique=True)
+
+
+class ReportPatientColumns(TypedColumns):
+    """The identifiers that a report names its patient by."""
+
+    report_number: Named[int] = Column(_NUMBER, ForeignKey("reports.number"), primary_key=True)
+    place: Named[int] = Column(Integer, primary_key=True)
+    patient_id: Named[str] = Column(SentText, index=True)
+    issuer: Named[str] = Column(SentText)
+
+
+class QuarantinedMessageColumns(TypedColumns):
+    """Mirrors `QuarantinedMessage`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    at: Named[datetime] = Column(UtcDateTime)
+    times: Named[int] = Column(Integer)
+    origin: Named[str] = Column(SentText)
+    reason: Named[str] = Column(SentText)
+    path: Named[str] = Column(Text)
+    sha256: Named[str] = Column(Text, unique=True)
+    size_bytes: Named[int] = Column(BigInteger)
+    resolved_at: Named[datetime | None] = Column(UtcDateTime)
+
+
 # sqlite_autoincrement: a number is never given twice, even after the newest row was deleted.
 studies = Table("studies", metadata, StudyColumns)
 instances = Table("instances", metadata, InstanceColumns, sqlite_autoincrement=True)
@@ -256,6 +298,11 @@ deliveries = Table(
 )
 events = Table("events", metadata, EventColumns, sqlite_autoincrement=True)
 refusals = Table("refusals", metadata, RefusalColumns, sqlite_autoincrement=True)
+reports = Table("reports", metadata, ReportColumns, sqlite_autoincrement=True)
+report_patients = Table("report_patients", metadata, ReportPatientColumns)
+quarantined_messages = Table(
+    "quarantined_messages", metadata, QuarantinedMessageColumns, sqlite_autoincrement=True
+)
 
 
 def columns_of(table: Table, record: type) -> list[Column[Any]]:

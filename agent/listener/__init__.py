@@ -110,7 +110,7 @@ class Listener:
             request_handler=ListenerRequestHandler,
             gate=self._gate,
             intake=self._intake,
-            tls=None if limits.tls is None else _tls_context(limits.tls),
+            tls=None if limits.tls is None else tls_context(limits.tls),
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True
@@ -133,7 +133,7 @@ class Listener:
             self._thread.join(seconds)
 
 
-def _tls_context(tls: TlsValues) -> Any:
+def tls_context(tls: TlsValues) -> Any:
     return handshake(tls.certificate_file, tls.key_file, tls.ca_file, tls.require_client_certificate)
 
 

@@ -17,6 +17,7 @@ from agent.casework import results_of
 from agent.demo.pacs import MiniPacs
 from agent.dicom.headers import read_headers
 from agent.errors import TryLater
+from agent.manifest import ManifestReport
 from agent.patience import Patience
 from agent.peers import Peers
 from agent.steps import Tools, settle
@@ -36,9 +37,11 @@ from storage.database import connect
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
-from storage.records import Instance, Job, Stage
-from tests.builders import a_radiograph, a_report_sr, write
+from storage.records import Instance, Job, Report, ReportStatus, Stage
+from storage.reports import Reports
+from tests.builders import a_day, a_radiograph, a_report_sr, write
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
+from tests.storage.builders import a_report
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 PATIENCE = Patience(
@@ -71,6 +74,7 @@ class Line:
             files=Files(self.folder / "files"),
             index=Index(database),
             jobs=Jobs(database),
+            reports=Reports(database),
             peers=Peers("PREREAD"),
             engine=self.engine,
             settings=Settings(
@@ -208,6 +212,53 @@ def test_scores_are_calibrated_for_the_weights_that_gave_them_and_no_others(
     read = manifests.load_reading(line.job(study).reading_json or "")
     assert read.scores[0].calibrated == (pytest.approx(calibrated) if calibrated else None)
     assert any("it was not used" in problem for problem in read.problems) is (calibrated is None)
+
+
+def report_shown(line: Line, *versions: Report, prior: tuple[Dataset, ...] = ()) -> ManifestReport | None:
+    """What the model is shown of the reports of an exam of 20 days ago, whose accession number is ACC1."""
+    line.arrive(a_radiograph(days_ago=20, accession="ACC1"), *prior)
+    line.tools.reports.add(versions)
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+    line.run()
+    (exam,) = manifests.load_manifest(line.job(study).manifest_json or "").priors
+    return exam.report
+
+
+def test_a_report_from_outside_that_came_before_its_images_is_shown_with_them(line: Line):
+    line.tools.reports.add([a_report("FINDINGS: Small left effusion.\nIMPRESSION: Effusion.")])
+
+    shown = report_shown(line)
+
+    assert shown is not None
+    assert (shown.section, shown.text) == ("findings", "Small left effusion.")
+    assert shown.origin == "hl7 final report RIS 1, by accession number"
+    assert line.engine.cases[-1].priors[0].report == "Small left effusion."
+
+
+@pytest.mark.parametrize(
+    ("hour", "status", "text"),
+    [("10", ReportStatus.FINAL, "From the PACS."), ("12", ReportStatus.CORRECTED, "From the RIS.")],
+)
+def test_the_later_of_a_structured_and_an_outside_report_is_shown(
+    line: Line, hour: str, status: ReportStatus, text: str
+):
+    structured = a_report_sr(days_ago=20, time="110000", findings="From the PACS.", accession="ACC1")
+    outside = a_report("FINDINGS: From the RIS.", status=status, reported_at=f"{a_day(20)}{hour}0000")
+
+    shown = report_shown(line, outside, prior=(structured,))
+
+    assert shown is not None
+    assert shown.text == text
+
+
+def test_a_withdrawn_report_is_shown_in_no_form(line: Line):
+    structured = a_report_sr(days_ago=20, time="110000", accession="ACC1")
+    withdrawn = a_report("", status=ReportStatus.CANCELLED, reported_at=a_day(20) + "120000")
+
+    shown = report_shown(line, withdrawn, prior=(structured,))
+
+    assert shown is None
 
 
 def test_a_stranger_with_the_same_id_is_passed_over_and_the_manifest_says_why(line: Line):

@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, make_url, text
 from storage.database import Database, connect
 from storage.index import Index
 from storage.jobs import Jobs
+from storage.reports import Reports
 from storage.tables import metadata
 
 _names = count(1)
@@ -85,6 +86,11 @@ def index(database: Database) -> Index:
 @pytest.fixture
 def jobs(database: Database) -> Jobs:
     return Jobs(database)
+
+
+@pytest.fixture
+def reports(database: Database) -> Reports:
+    return Reports(database)
 
 
 def _empty(database: Database) -> None:

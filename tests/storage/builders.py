@@ -7,7 +7,20 @@ from typing import Any
 
 from storage.index import Index, Put
 from storage.jobs import Jobs
-from storage.records import Delivery, Instance, InstanceRole, Job, ResultObject, Stage, Study
+from storage.records import (
+    Delivery,
+    Instance,
+    InstanceRole,
+    Job,
+    PatientIdentifier,
+    QuarantinedMessage,
+    Report,
+    ReportSource,
+    ReportStatus,
+    ResultObject,
+    Stage,
+    Study,
+)
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 STUDY = "2.25.100"
@@ -61,6 +74,45 @@ def a_study(uid: str = STUDY, **fields: Any) -> Study:
 def put(index: Index, uid: str = "2.25.1", *, study: str = STUDY, **fields: Any) -> Put:
     """Puts an instance with a plain study row."""
     return index.put(an_instance(uid, study=study, **fields), a_study(study))
+
+
+def a_report(
+    text: str = "FINDINGS: Clear.", *, patient_id: str = "A1", issuer: str = "", **fields: Any
+) -> Report:
+    """One version of a report; without a `report_key` its accession number is the key."""
+    whole = Report(
+        number=0,
+        report_key=fields.get("accession_number", "ACC1"),
+        status=ReportStatus.FINAL,
+        source=ReportSource.HL7,
+        text=text,
+        patients=(PatientIdentifier(patient_id, issuer),),
+        birth_date="19500101",
+        accession_number="ACC1",
+        study_instance_uid="",
+        observed_at="20260301083000",
+        reported_at="20260301100000",
+        procedure="XR CHEST",
+        origin="RIS 1",
+        received_at=NOW,
+    )
+    return replace(whole, **fields)
+
+
+def a_quarantined_message(content: bytes = b"MSH|", **fields: Any) -> QuarantinedMessage:
+    digest = sha256(content).hexdigest()
+    whole = QuarantinedMessage(
+        number=0,
+        at=NOW,
+        times=1,
+        origin="10.1.2.3",
+        reason="it has no MSH segment",
+        path=f"quarantine/{digest}.hl7",
+        sha256=digest,
+        size_bytes=len(content),
+        resolved_at=None,
+    )
+    return replace(whole, **fields)
 
 
 def an_open_job(index: Index, jobs: Jobs, study: str = STUDY) -> Job:

@@ -1,0 +1,36 @@
+"""`preread serve` hears HL7 where agent.toml says so."""
+
+import socket
+from pathlib import Path
+
+from agent.hl7.framing import framed
+from agent.service import Serving, open_store
+from config.settings import (
+    AgentSettings,
+    Hl7Settings,
+    ListenerSettings,
+    ReaderSettings,
+    ReadingSettings,
+    Settings,
+    StorageSettings,
+)
+from tests.hl7.builders import an_oru
+
+
+def test_a_report_sent_to_the_serving_process_is_in_its_store(tmp_path: Path):
+    agent = AgentSettings(
+        listener=ListenerSettings(free_bytes_min=0).model_copy(update={"port": 0}),
+        hl7=Hl7Settings().model_copy(update={"port": 0}),
+        storage=StorageSettings(folder=tmp_path / "data"),
+    )
+    settings = Settings(agent=agent, reading=ReadingSettings(reader=ReaderSettings(child=False)))
+    serving = Serving(settings)
+    serving.start()
+    assert serving.mllp is not None
+    with socket.create_connection(("127.0.0.1", serving.mllp.port), 10) as connection:
+        connection.sendall(framed(an_oru().encode()))
+        answer = connection.recv(65_536)
+    serving.stop()
+
+    assert b"MSA|AA|MSG1" in answer
+    assert open_store(settings).reports.counts()["report_versions"] == 1
