@@ -33,11 +33,29 @@ EXAMPLES: dict[str, str] = {
     "destination.port": "104",
     "destination.outputs": '["report_sr", "findings_sr", "presentation_state"]',
     "destination.tls.ca_file": '"tls/hospital-ca.pem"',
+    "archive.name": '"archive"',
+    "archive.ae_title": '"ARCHIVE"',
+    "archive.host": '"10.1.2.3"',
+    "archive.url": '"https://pacs.example/dicom-web"',
+    "archive.tls.ca_file": '"tls/hospital-ca.pem"',
+    "worklist.name": '"ris"',
+    "worklist.ae_title": '"RIS"',
+    "worklist.host": '"10.1.2.4"',
+    "worklist.port": "104",
+    "worklist.tls.ca_file": '"tls/hospital-ca.pem"',
 }
 """What the examples show where the default is nothing to look at."""
 
-COMMENTED_OUT = ("listener.tls", "destination.tls", "storage.database_password")
-"""What the examples only show: it needs files or a database that a first run has not."""
+COMMENTED_OUT = (
+    "listener.tls",
+    "destination.tls",
+    "archive",
+    "archive.tls",
+    "worklist",
+    "worklist.tls",
+    "storage.database_password",
+)
+"""What the examples only show: it needs files, peers or a database that a first run has not."""
 
 
 @cache

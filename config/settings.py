@@ -15,13 +15,16 @@ from config.agent_settings import (
     WorkerSettings,
 )
 from config.peers_settings import (
+    ArchiveSettings,
     DestinationSettings,
     DestinationTlsSettings,
     PeersSettings,
     SenderSettings,
+    WorklistSettings,
 )
 from config.reading_settings import (
     EngineSettings,
+    OrderSettings,
     OutputSettings,
     PriorSettings,
     ReaderSettings,
@@ -32,6 +35,7 @@ from config.values import Frozen, OutputKind, Secret
 
 __all__ = [
     "AgentSettings",
+    "ArchiveSettings",
     "DestinationSettings",
     "DestinationTlsSettings",
     "DeviceSettings",
@@ -39,6 +43,7 @@ __all__ = [
     "ListenerSettings",
     "ListenerTlsSettings",
     "LogSettings",
+    "OrderSettings",
     "OutputKind",
     "OutputSettings",
     "PeersSettings",
@@ -51,6 +56,7 @@ __all__ = [
     "StorageSettings",
     "StudySettings",
     "WorkerSettings",
+    "WorklistSettings",
 ]
 
 
@@ -87,3 +93,13 @@ class Settings(Frozen):
     def destination(self, name: str) -> DestinationSettings | None:
         """Finds a destination by its name; None if it is no longer in the settings."""
         return next((one for one in self.peers.destinations if one.name == name), None)
+
+    def archive(self, name: str) -> ArchiveSettings | None:
+        """Finds an archive by its name; None if it is no longer in the settings."""
+        return next((one for one in self.peers.archives if one.name == name), None)
+
+    def archives_for_priors(self) -> tuple[ArchiveSettings, ...]:
+        """Names the archives that are asked for earlier exams; none if no prior is wanted."""
+        if self.reading.priors.count_max == 0:
+            return ()
+        return tuple(one for one in self.peers.archives if one.for_priors)
