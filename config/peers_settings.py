@@ -154,6 +154,11 @@ class ArchiveSettings(Frozen):
     tls: DestinationTlsSettings | None = None
     """Encryption to it; without the table there is none, or for an https `url` that of the operating system."""
 
+    @property
+    def sender(self) -> str:
+        """The calling AE title that its images come with; its name where it has no AE title."""
+        return self.ae_title or self.name
+
 
 class WorklistSettings(Frozen):
     """One modality worklist that tells us ahead of the exam what is ordered, and why."""

@@ -11,15 +11,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from config.settings import DestinationSettings
+from config.settings import ArchiveSettings, DestinationSettings, WorklistSettings
+
+Called = DestinationSettings | ArchiveSettings | WorklistSettings
+"""The table of `peers.toml` that says whom we call."""
 
 # pynetdicom keeps these in module globals. Identifiers are patient data and never logged; a file is sent
 # from disk as its own bytes, not decoded, held and encoded again.
@@ -42,17 +47,24 @@ class NoAssociation:
 
 
 def associate(
-    ae_title: str, called: DestinationSettings, contexts: Sequence[PresentationContext]
+    ae_title: str,
+    called: Called,
+    contexts: Sequence[PresentationContext],
+    *,
+    handlers: Sequence[tuple[Any, ...]] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Association | NoAssociation:
     """Opens an association with a peer; gives it, or why there is none.
 
     Args:
         ae_title: ours, where the peer's settings name no other.
+        handlers: pynetdicom's, for what the peer asks of us on this association.
+        roles: in which we do not call but are called (PS3.7 D.3.3.4).
     """
     try:
         tls = _tls_arguments(called)
     except OSError as error:  # ssl.SSLError is one
-        table = "destination.tls in peers.toml"
+        table = f"{_kind(called)}.tls in peers.toml"
         return NoAssociation(f"{peer_name(called)}: the TLS files of {table} cannot be used ({error}).")
     calling = called.calling_ae_title or ae_title
     ae = _CallingAE(ae_title=calling)
@@ -63,6 +75,7 @@ def associate(
     ae.dimse_timeout = called.answer_seconds
     ae.network_timeout = called.answer_seconds + called.connect_seconds
     opened: list[float] = []
+    opening = (evt.EVT_CONN_OPEN, _connection_opened, [called.answer_seconds, opened])
     started = monotonic()
     try:
         association = ae.associate(
@@ -71,7 +84,8 @@ def associate(
             contexts=list(contexts),
             ae_title=called.ae_title,
             tls_args=tls,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _connection_opened, [called.answer_seconds, opened])],
+            evt_handlers=[opening, *handlers],
+            ext_neg=list(roles),
         )
     except OSError as error:  # only the name service raises here
         return NoAssociation(_connection_problem(called, error))
@@ -125,7 +139,7 @@ def _connection_opened(event: evt.Event, answer_seconds: float, opened: list[flo
     connection.settimeout(answer_seconds)
 
 
-def _tls_arguments(called: DestinationSettings) -> tuple[ssl.SSLContext, str] | None:
+def _tls_arguments(called: Called) -> tuple[ssl.SSLContext, str] | None:
     tls = called.tls
     if tls is None:
         return None
@@ -136,13 +150,25 @@ def _tls_arguments(called: DestinationSettings) -> tuple[ssl.SSLContext, str] | 
     return context, tls.server_name or called.host
 
 
-def peer_name(called: DestinationSettings) -> str:
+def peer_name(called: Called) -> str:
     """Names a peer in a sentence, with the place where it is."""
     place = f"AE title {called.ae_title} at {called.host}:{called.port}"
-    return f'Destination "{called.name}" ({place})'
+    if isinstance(called, ArchiveSettings) and called.retrieve == "dicomweb":
+        place = called.url
+    return f'{_kind(called).capitalize()} "{called.name}" ({place})'
 
 
-def _connection_problem(called: DestinationSettings, error: OSError | None) -> str:
+def _kind(called: Called) -> str:
+    match called:
+        case DestinationSettings():
+            return "destination"
+        case ArchiveSettings():
+            return "archive"
+        case WorklistSettings():
+            return "worklist"
+
+
+def _connection_problem(called: Called, error: OSError | None) -> str:
     name = peer_name(called)
     match error:
         case None:
@@ -187,7 +213,7 @@ _REJECTIONS: Mapping[tuple[int, int], str] = {
 
 
 def _no_association(
-    association: Association, called: DestinationSettings, calling: str, waited_seconds: float
+    association: Association, called: Called, calling: str, waited_seconds: float
 ) -> NoAssociation:
     name = peer_name(called)
     if association.is_rejected:
@@ -197,7 +223,8 @@ def _no_association(
         return NoAssociation(f"{name} rejected the association of {calling}: {reason}.")
     if association.rejected_contexts:
         classes = sorted({class_name(context.abstract_syntax) for context in association.rejected_contexts})
-        problem = f"{name} accepts none of: {', '.join(classes)}. {CLASS_REFUSED}"
+        what_to_do = CLASS_REFUSED if isinstance(called, DestinationSettings) else SERVICE_REFUSED
+        problem = f"{name} accepts none of: {', '.join(classes)}. {what_to_do}"
         return NoAssociation(problem, is_for_good=True)
     if waited_seconds >= called.connect_seconds:
         return NoAssociation(
@@ -212,17 +239,20 @@ def _no_association(
 CLASS_REFUSED = "Allow that there, or take the output away from it in peers.toml."
 """What to do about a SOP Class that a destination does not accept."""
 
+SERVICE_REFUSED = "Allow us that there, or choose another information_model or retrieve in peers.toml."
+"""What to do about a query or a retrieval that an archive does not accept."""
+
 
 def class_name(sop_class_uid: str) -> str:
     """Names a SOP Class in a sentence."""
     return f"{UID(sop_class_uid).name} ({sop_class_uid})"
 
 
-def lost(called: DestinationSettings, waited_seconds: float) -> str:
+def lost(called: Called, waited_seconds: float, doing: str = "sent") -> str:
     """Says that no answer came, and whether the peer was silent or has gone."""
     if waited_seconds >= called.answer_seconds:
         return (
             f"{peer_name(called)} did not answer within {called.answer_seconds:g} s. "
             "If it is only slow, raise its answer_seconds in peers.toml."
         )
-    return f"{peer_name(called)} broke the association off while we sent. See its log."
+    return f"{peer_name(called)} broke the association off while we {doing}. See its log."

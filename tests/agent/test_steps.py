@@ -35,7 +35,9 @@ from storage.database import connect
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
+from storage.orders import Orders
 from storage.records import Instance, Job, Stage
+from storage.requests import PriorRequests
 from tests.builders import a_radiograph, a_report_sr, write
 from tests.scripted_engine import ScriptedEngine, an_effusion
 
@@ -69,6 +71,8 @@ class Line:
             files=Files(self.folder / "files"),
             index=Index(database),
             jobs=Jobs(database),
+            requests=PriorRequests(database),
+            orders=Orders(database),
             peers=Peers("PREREAD"),
             engine=self.engine,
             settings=Settings(

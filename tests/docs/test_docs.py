@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.admission import SOP_CLASSES
-from agent.listener.contexts import TRANSFER_SYNTAXES
+from agent.admission import SOP_CLASSES, TRANSFER_SYNTAXES
 from agent.outputs import OUTPUTS
 from storage.jobs import NEXT
 
