@@ -1,7 +1,7 @@
 """Reads what archives and worklists answer to a query: odd content is read as far as it goes, or left out."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydicom.dataset import Dataset
@@ -53,6 +53,18 @@ def found_study(answer: Dataset, *, assume_charset: str | None, default_issuer: 
             return FoundStudy(study, int(instances) if re.fullmatch(r"[0-9]{1,9}", instances) else None)
     except (OSError, *CONTENT_ERRORS):
         return None
+
+
+def with_patient(found: FoundStudy, answer: Dataset, *, assume_charset: str | None) -> FoundStudy:
+    """Fills what a study does not tell of its patient from an answer on patient level (PS3.4 C.6.1.1)."""
+    try:
+        with quietly():
+            encodings, _ = text_encodings(answer, assume_charset)
+            told = _patient(answer, encodings, "")
+    except (OSError, *CONTENT_ERRORS):
+        return found
+    missing = {name: text for name, text in told.items() if text and not getattr(found.study, name)}
+    return replace(found, study=replace(found.study, **missing))  # type: ignore[arg-type]
 
 
 def modalities_of(answer: Dataset, keyword: str) -> tuple[str, ...]:

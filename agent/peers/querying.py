@@ -5,7 +5,7 @@ count or by the clock, with what was understood so far.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from pydicom.dataset import Dataset
@@ -18,7 +18,8 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
 )
 
-from agent.dicom.answers import FoundStudy, found_study, modalities_of
+from agent.dicom.answers import FoundStudy, found_study, modalities_of, with_patient
+from agent.dicom.opening import quietly
 from agent.fetching import StudyQuery
 from agent.peers.association import SERVICE_REFUSED, Called, NoAssociation, associate, lost, peer_name
 from config.settings import ArchiveSettings, WorklistSettings
@@ -155,18 +156,20 @@ def _find_studies(asking: "_Asking", archive: ArchiveSettings, query: StudyQuery
     answers = asking.find(_study_identifier(archive, query), archive.answers_max)
     if answers.problem is not None:
         return FoundStudies(problem=answers.problem, is_for_good=answers.is_for_good)
-    if archive.information_model == "patient":
-        _add_patient(asking, query, answers.datasets)
-    for dataset in answers.datasets:
-        # A key that was asked for may be left out of the answer; who is meant is then the one asked for.
-        if "PatientID" not in dataset:
-            dataset.PatientID = query.patient_id
-    _add_modalities(asking, answers.datasets)
-    found = (
+    read = (
         found_study(dataset, assume_charset=archive.assume_charset, default_issuer=archive.default_issuer)
         for dataset in answers.datasets
     )
-    return FoundStudies(tuple(study for study in found if study is not None), note=answers.note)
+    found = [one for one in read if one is not None]
+    if archive.information_model == "patient":
+        found = _with_patient(asking, archive, query, found)
+    # A key that was asked for may be left out of the answer; who is meant is then the one asked for.
+    found = [one if one.study.patient_id else _of_patient(one, query.patient_id) for one in found]
+    return FoundStudies(tuple(_with_modalities(asking, found)), note=answers.note)
+
+
+def _of_patient(found: FoundStudy, patient_id: str) -> FoundStudy:
+    return replace(found, study=replace(found.study, patient_id=patient_id))
 
 
 def _study_identifier(archive: ArchiveSettings, query: StudyQuery) -> Dataset:
@@ -175,46 +178,54 @@ def _study_identifier(archive: ArchiveSettings, query: StudyQuery) -> Dataset:
     is_study_root = archive.information_model == "study"
     identifier = _empty((*(_PATIENT_KEYS if is_study_root else ()), *_STUDY_KEYS))
     identifier.QueryRetrieveLevel = "STUDY"
-    _name_patient(identifier, query)
+    name_patient(identifier, query.patient_id)
     identifier.StudyDate = f"{query.first_date}-{query.last_date}"
     return identifier
 
 
-def _name_patient(identifier: Dataset, query: StudyQuery) -> None:
-    identifier.PatientID = query.patient_id
-    if not query.patient_id.isascii():
-        identifier.SpecificCharacterSet = "ISO_IR 192"
-
-
-def _add_patient(asking: "_Asking", query: StudyQuery, studies: Sequence[Dataset]) -> None:
+def _with_patient(
+    asking: "_Asking", archive: ArchiveSettings, query: StudyQuery, found: list[FoundStudy]
+) -> list[FoundStudy]:
     """Adds the patient's attributes, which patient root answers on patient level only (PS3.4 C.6.1.1)."""
     identifier = _empty(_PATIENT_KEYS)
     identifier.QueryRetrieveLevel = "PATIENT"
-    _name_patient(identifier, query)
+    name_patient(identifier, query.patient_id)
     patients = asking.find(identifier, answers_max=2).datasets
     if len(patients) != 1:
-        return  # of two with the same ID nobody knows whose the studies are; the rules then take none
-    for study in studies:
-        for keyword in ("SpecificCharacterSet", *_PATIENT_KEYS):
-            if keyword in patients[0] and not study.get(keyword):
-                study[keyword] = patients[0][keyword]
+        return found  # of two with the same ID nobody knows whose the studies are; the rules then take none
+    return [with_patient(one, patients[0], assume_charset=archive.assume_charset) for one in found]
 
 
-def _add_modalities(asking: "_Asking", studies: Sequence[Dataset]) -> None:
+def _with_modalities(asking: "_Asking", found: list[FoundStudy]) -> list[FoundStudy]:
     """Asks on series level where Modalities in Study, an optional key, came back empty; newest studies first."""
-    untold = [study for study in studies if not modalities_of(study, "ModalitiesInStudy")]
-    untold.sort(key=lambda study: str(study.get("StudyDate", "")), reverse=True)
+    told: dict[str, tuple[str, ...]] = {}
+    untold = [one.study for one in found if not one.study.modalities]
+    untold.sort(key=lambda study: study.study_date, reverse=True)
     for study in untold[:SERIES_QUERIES_MAX]:
         identifier = _empty(("SeriesInstanceUID", "Modality"))
         identifier.QueryRetrieveLevel = "SERIES"
-        identifier.StudyInstanceUID = study.get("StudyInstanceUID", "")
+        identifier.StudyInstanceUID = study.study_instance_uid
         if asking.sop_class == PatientRootQueryRetrieveInformationModelFind:
-            identifier.PatientID = study.PatientID
+            name_patient(identifier, study.patient_id)
         series = asking.find(identifier, answers_max=100)
         if series.problem is not None:
-            return
-        words = [word for one in series.datasets for word in modalities_of(one, "Modality")]
-        study.ModalitiesInStudy = list(dict.fromkeys(words))
+            break
+        words = (word for one in series.datasets for word in modalities_of(one, "Modality"))
+        told[study.study_instance_uid] = tuple(dict.fromkeys(words))
+    return [
+        replace(one, study=replace(one.study, modalities=told[one.study.study_instance_uid]))
+        if one.study.study_instance_uid in told
+        else one
+        for one in found
+    ]
+
+
+def name_patient(identifier: Dataset, patient_id: str) -> None:
+    """Puts the patient ID into an identifier, with a character set if it needs one."""
+    with quietly():  # an ID that is too long for its VR is asked for all the same
+        identifier.PatientID = patient_id
+    if not patient_id.isascii():
+        identifier.SpecificCharacterSet = "ISO_IR 192"
 
 
 def _empty(keywords: Sequence[str]) -> Dataset:

@@ -18,7 +18,7 @@ from pynetdicom.sop_class import (
 
 from agent.admission import SOP_CLASSES, TRANSFER_SYNTAXES
 from agent.peers.association import NoAssociation, associate, lost, peer_name
-from agent.peers.querying import CANCEL_SECONDS, PENDING
+from agent.peers.querying import CANCEL_SECONDS, PENDING, name_patient
 from config.settings import ArchiveSettings
 from storage.records import InstanceRole
 
@@ -130,9 +130,7 @@ def _identifier(archive: ArchiveSettings, study_instance_uid: str, patient_id: s
     identifier = Dataset()
     identifier.QueryRetrieveLevel = "STUDY"
     if archive.information_model == "patient":
-        identifier.PatientID = patient_id
-        if not patient_id.isascii():
-            identifier.SpecificCharacterSet = "ISO_IR 192"
+        name_patient(identifier, patient_id)
     identifier.StudyInstanceUID = study_instance_uid
     return identifier
 
