@@ -221,7 +221,7 @@ def _no_association(
         given = (answer.result_source, answer.diagnostic)
         reason = _REJECTIONS.get(given, "no reason given; see its log")
         return NoAssociation(f"{name} rejected the association of {calling}: {reason}.")
-    if association.rejected_contexts:
+    if association.rejected_contexts and not association.accepted_contexts:
         classes = sorted({class_name(context.abstract_syntax) for context in association.rejected_contexts})
         what_to_do = CLASS_REFUSED if isinstance(called, DestinationSettings) else SERVICE_REFUSED
         problem = f"{name} accepts none of: {', '.join(classes)}. {what_to_do}"

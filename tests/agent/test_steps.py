@@ -17,12 +17,14 @@ from agent.casework import results_of
 from agent.demo.pacs import MiniPacs
 from agent.dicom.headers import read_headers
 from agent.errors import TryLater
+from agent.listener import Listener
 from agent.patience import Patience
 from agent.peers import Peers
 from agent.steps import Tools, settle
 from agent.worker import Worker
 from config.settings import (
     AgentSettings,
+    ArchiveSettings,
     DestinationSettings,
     PeersSettings,
     ReadingSettings,
@@ -59,6 +61,7 @@ class Line:
     pacs: MiniPacs
     now: datetime = NOON
     engine: ScriptedEngine = field(default_factory=ScriptedEngine)
+    archives: tuple[ArchiveSettings, ...] = ()
 
     def __post_init__(self) -> None:
         database = connect(f"sqlite:///{self.folder / 'preread.sqlite'}")
@@ -66,6 +69,14 @@ class Line:
             name="pacs", ae_title="TESTPACS", host="127.0.0.1", port=self.pacs.port, connect_seconds=2.0
         )
         study = StudySettings(settle_seconds=60, complete_when_views=())
+        listener = Listener(
+            listener=AgentSettings().listener,
+            ae_title="PREREAD",
+            senders=[],
+            files=Files(self.folder / "files"),
+            index=Index(database),
+            clock=lambda: self.now,
+        )
         self.tools = Tools(
             clock=lambda: self.now,
             files=Files(self.folder / "files"),
@@ -77,14 +88,17 @@ class Line:
             engine=self.engine,
             settings=Settings(
                 agent=AgentSettings(),
-                peers=PeersSettings(destinations=(destination,)),
+                peers=PeersSettings(destinations=(destination,), archives=self.archives),
                 reading=ReadingSettings(study=study),
             ),
+            take=listener.take,
         )
         stages = (Stage.GATHER, Stage.READ, Stage.COMPOSE)
-        self.worker = Worker("worker", self.tools, PATIENCE, stages=stages, leaves_alone=())
+        self.worker = Worker(
+            "worker", self.tools, PATIENCE, stages=stages, leaves_alone=(), leaves_unasked=()
+        )
 
-    def arrive(self, *objects: Dataset) -> str:
+    def arrive(self, *objects: Dataset, calling_ae_title: str = "XRAY") -> str:
         """Puts objects into the store as the listener does; gives the Study Instance UID."""
         for dataset in objects:
             path = f"studies/{dataset.StudyInstanceUID}/{dataset.SOPInstanceUID}.dcm"
@@ -100,7 +114,7 @@ class Line:
                 transfer_syntax_uid=headers.transfer_syntax_uid,
                 modality=headers.modality,
                 view_group=headers.view_group,
-                calling_ae_title="XRAY",
+                calling_ae_title=calling_ae_title,
                 called_ae_title="PREREAD",
                 path=path,
                 sha256=hashlib.sha256(whole.read_bytes()).hexdigest(),
