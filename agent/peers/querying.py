@@ -131,6 +131,11 @@ _STATUS: Mapping[int, tuple[str, bool]] = {
 """What a C-FIND status of PS3.7 Annex C means, and whether for good."""
 
 
+def too_many(name: str, answers_max: int) -> str:
+    """Says that a peer has more answers than we listened to."""
+    return f"{name} has more than {answers_max} answers; the first {answers_max} were looked at"
+
+
 def judge_query(status: int) -> tuple[str, bool]:
     """Says what a final C-FIND status other than success means, and whether it will not change (PS3.4 C.4.1.1.4)."""
     known = _STATUS.get(status)
@@ -273,9 +278,7 @@ class _Asking:
         if is_late:
             return Answers(problem=self._never_ended())
         if cancelled_at is not None:
-            who = self.called.name
-            note = f"{who} answered more than {answers_max} studies; the first {answers_max} were looked at"
-            return Answers(tuple(datasets), note)
+            return Answers(tuple(datasets), too_many(self.called.name, answers_max))
         return self._judged(int(status.Status), tuple(datasets))
 
     def _never_ended(self) -> str:

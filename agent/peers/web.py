@@ -19,7 +19,7 @@ from agent.dicom.answers import found_study
 from agent.dicom.opening import CONTENT_ERRORS
 from agent.fetching import StudyQuery
 from agent.peers.association import peer_name
-from agent.peers.querying import FoundStudies
+from agent.peers.querying import FoundStudies, too_many
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take
 from config.settings import ArchiveSettings
 
@@ -55,12 +55,7 @@ def search_studies(archive: ArchiveSettings, query: StudyQuery) -> FoundStudies:
         for dataset in datasets[: archive.answers_max]
         if dataset is not None
     )
-    note = None
-    if len(datasets) > archive.answers_max:
-        note = (
-            f"{archive.name} answered more than {archive.answers_max} studies; "
-            f"the first {archive.answers_max} were looked at"
-        )
+    note = too_many(archive.name, archive.answers_max) if len(datasets) > archive.answers_max else None
     return FoundStudies(tuple(study for study in found if study is not None), note=note)
 
 

@@ -142,9 +142,7 @@ def test_a_job_goes_on_as_soon_as_everything_has_ended(study: RequestedStudy, no
 
 def test_an_archive_that_refused_and_one_that_answered_too_much_are_told_to_the_reader():
     refused = a_request(archive="b", found_at=None, study_instance_uids=(), failed_at=later(2))
-    too_much = a_request(
-        note="arch answered more than 9 studies; the first 9 were looked at", done_at=later(3)
-    )
+    too_much = a_request(note="arch has more than 9 answers; the first 9 were looked at", done_at=later(3))
 
     found = awaited([refused, too_much], [], later(4))
 

@@ -118,7 +118,7 @@ def test_more_answers_than_the_limit_are_cancelled_and_said():
         assert archive.cancelled.wait(10)
 
     assert len(found.studies) == 9
-    assert found.note == "arch answered more than 9 studies; the first 9 were looked at"
+    assert found.note == "arch has more than 9 answers; the first 9 were looked at"
 
 
 def test_answers_without_end_are_left_when_the_time_is_over():
