@@ -12,6 +12,7 @@ from time import monotonic
 import requests
 from dicomweb_client import DICOMwebClient
 from pydicom import dcmwrite
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -33,6 +34,7 @@ _FIELDS = [
     "IssuerOfPatientID",
     "StudyDescription",
 ]
+_UNDEFINED_LENGTH = 0xFFFFFFFF
 _WRONG_REQUEST = range(400, 500)
 _PASSING = (408, 425, 429)
 """Of the 4xx, those that say "later" (RFC 9110, RFC 8470, RFC 6585)."""
@@ -119,6 +121,9 @@ def _dataset(answer: object) -> Dataset | None:
 
 
 def _arrived(dataset: Dataset) -> Arrived:
+    last = dataset.get_item(max(dataset.keys()))
+    if isinstance(last, RawDataElement) and len(last.value or b"") < last.length < _UNDEFINED_LENGTH:
+        raise EOFError("the object ends in the middle of its last element")  # pydicom says nothing of it
     buffer = BytesIO()
     meta, dataset.file_meta = dataset.file_meta, FileMetaDataset()
     dataset.preamble = None
