@@ -51,12 +51,14 @@ def _settings(config: Path | None) -> "Settings":
 @app.command()
 def serve(config: Config = None) -> None:
     """Listen for studies, gather priors, deliver drafts; starts the reader too, unless reading.toml says not to."""
-    # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing.
-    for decoder in ("gdcm", "PIL"):
+    settings = _settings(config)
+    # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing. Only
+    # dicomweb-client cannot be imported without pillow.
+    needs_pillow = any(archive.retrieve == "dicomweb" for archive in settings.peers.archives)
+    for decoder in ("gdcm",) if needs_pillow else ("gdcm", "PIL"):
         sys.modules.setdefault(decoder, None)  # type: ignore[arg-type]
     from agent import service
 
-    settings = _settings(config)
     service.configure_log(settings)
     if not service.serve(settings):
         raise typer.Exit(1)
@@ -81,7 +83,7 @@ def check(
     config: Config = None,
     model: Annotated[bool, typer.Option(help="Open the model too (seconds, and its memory).")] = True,
 ) -> None:
-    """Load the configuration, greet every destination, open the model; writes nothing. Exit 1 if something is wrong."""
+    """Load the configuration, greet every peer, open the model; writes nothing. Exit 1 if something is wrong."""
     from agent import checking
 
     settings = _settings(config)

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from agent.dicom.headers import Headers, Unreadable, read_headers
 from agent.dicom.reports import StructuredReport, load_report
+from agent.errors import TryLater
+from agent.fetching import awaited, study_query
 from agent.manifest import ManifestExam, ManifestImage, ManifestReport, PassedOverStudy
 from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between
 from agent.reports.matching import choose_report
@@ -13,8 +16,9 @@ from agent.selection import Selection, SelectionRules, select_images
 from config.settings import Settings
 from storage.files import Files
 from storage.index import Index
-from storage.records import Instance, InstanceRole, Report, ReportStatus, Study
+from storage.records import Instance, InstanceRole, Job, Report, ReportStatus, Study
 from storage.reports import Reports
+from storage.requests import PriorRequests
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,37 @@ def rules_of(settings: Settings) -> SelectionRules:
         read_if_unnamed=study.read_if_unnamed,
         images_max=study.images_max,
     )
+
+
+def prior_rules_of(settings: Settings) -> PriorRules:
+    """What `reading.toml` says of priors, as the pure rules take it."""
+    priors = settings.reading.priors
+    return PriorRules(count_max=priors.count_max, window_days=priors.window_days)
+
+
+def await_priors(
+    job: Job, study: Study, requests: PriorRequests, settings: Settings, now: datetime
+) -> tuple[str, ...]:
+    """Asks the archives for the priors of a study, once, and waits until they have come or the wait is over.
+
+    Returns:
+        sentences for the reader of the draft on what was asked for and did not come.
+
+    Raises:
+        TryLater: while something may still come. The archives are asked by other workers: see `agent.requesting`.
+    """
+    archives = [archive.name for archive in settings.archives_for_priors()]
+    if not archives or study_query(study, prior_rules_of(settings).window_days) is None:
+        return ()
+    asked = requests.of_job(job.number)
+    if not asked:
+        requests.ask(job.number, archives, now, now + timedelta(seconds=settings.reading.priors.wait_seconds))
+        asked = requests.of_job(job.number)
+    uids = {uid for request in asked for uid in request.study_instance_uids}
+    found = awaited(asked, requests.studies(uids), now)
+    if found.reason is not None:
+        raise TryLater(found.reason, found.after_seconds)
+    return found.notes
 
 
 def selection_of(instances: Sequence[Instance], files: Files, rules: SelectionRules) -> Selection:
@@ -86,9 +121,7 @@ def exam_of(
 
 def priors_of(current: Study, index: Index, files: Files, reports: Reports, settings: Settings) -> Priors:
     """Chooses the earlier exams of the patient from what is in the store, with the reason for each that is not."""
-    rules = PriorRules(
-        count_max=settings.reading.priors.count_max, window_days=settings.reading.priors.window_days
-    )
+    rules = prior_rules_of(settings)
     exams: dict[str, ManifestExam] = {}
     candidates: list[PriorCandidate] = []
     reasons: dict[str, tuple[str, ...]] = {}

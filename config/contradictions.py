@@ -5,7 +5,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from config.agent_settings import AgentSettings, ListenerSettings, ListenerTlsSettings, StorageSettings
-from config.peers_settings import DestinationSettings, DestinationTlsSettings, PeersSettings
+from config.peers_settings import (
+    ArchiveSettings,
+    DestinationSettings,
+    DestinationTlsSettings,
+    PeersSettings,
+    WorklistSettings,
+)
 from config.problems import Problem
 from config.reading_settings import ReadingSettings
 from config.values import is_loopback
@@ -65,9 +71,28 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     """Finds what does not go together in peers.toml, and files it names that cannot be read."""
     yield from _named_once(PEERS_FILE, "sender", "ae_title", [one.ae_title for one in peers.senders])
     yield from _named_once(PEERS_FILE, "destination", "name", [one.name for one in peers.destinations])
-    for number, destination in enumerate(peers.destinations, start=1):
-        if destination.tls is not None:
-            yield from _destination_tls(f"destination[{number}].tls", destination.tls)
+    yield from _named_once(PEERS_FILE, "archive", "name", [one.name for one in peers.archives])
+    yield from _named_once(PEERS_FILE, "worklist", "name", [one.name for one in peers.worklists])
+    for number, archive in enumerate(peers.archives, start=1):
+        yield from _unreachable(f"archive[{number}]", archive)
+    called: tuple[tuple[str, Sequence[DestinationSettings | ArchiveSettings | WorklistSettings]], ...] = (
+        ("destination", peers.destinations),
+        ("archive", peers.archives),
+        ("worklist", peers.worklists),
+    )
+    for table, ones in called:
+        for number, one in enumerate(ones, start=1):
+            if one.tls is not None:
+                yield from _peer_tls(f"{table}[{number}].tls", one.tls)
+
+
+def _unreachable(place: str, archive: ArchiveSettings) -> Iterator[Problem]:
+    needed = ("url",) if archive.retrieve == "dicomweb" else ("ae_title", "host")
+    for key in needed:
+        if not getattr(archive, key):
+            yield Problem(
+                PEERS_FILE, f"{place}.{key}", '""', f"a value, since retrieve = {quoted(archive.retrieve)}"
+            )
 
 
 def _named_once(file: str, table: str, key: str, names: Sequence[str]) -> Iterator[Problem]:
@@ -78,7 +103,7 @@ def _named_once(file: str, table: str, key: str, names: Sequence[str]) -> Iterat
             yield Problem(file, f"{table}[{number}].{key}", quoted(name), other)
 
 
-def _destination_tls(place: str, tls: DestinationTlsSettings) -> Iterator[Problem]:
+def _peer_tls(place: str, tls: DestinationTlsSettings) -> Iterator[Problem]:
     if (tls.certificate_file is None) != (tls.key_file is None):
         missing = "certificate_file" if tls.certificate_file is None else "key_file"
         yield Problem(PEERS_FILE, f"{place}.{missing}", "", "a path: a certificate and its key go together")
@@ -116,6 +141,14 @@ def contradictions_between(agent: AgentSettings, peers: PeersSettings) -> Iterat
         if _is_ourselves(destination, agent.listener):
             other = "another system: host and port are those of this agent's own listener"
             yield Problem(PEERS_FILE, f"destination[{number}].port", str(destination.port), other)
+
+
+def contradictions_of_waiting(agent: AgentSettings, reading: ReadingSettings) -> Iterator[Problem]:
+    """Finds a wait for priors that would outlast the patience of its stage, and so fail the study."""
+    patience, wait = agent.worker.gather_patience_seconds, reading.priors.wait_seconds
+    if wait >= patience:
+        less = f"less than worker.gather_patience_seconds = {patience:g} of agent.toml"
+        yield Problem(READING_FILE, "priors.wait_seconds", f"{wait:g}", less)
 
 
 def _is_ourselves(destination: DestinationSettings, listener: ListenerSettings) -> bool:

@@ -42,6 +42,16 @@ EXAMPLES: dict[str, str] = {
     "calibration.intercept": "-0.3",
     "calibration.fitted_on": '"412 chest studies of this hospital, 2025"',
     "calibration.weights_digest": f'"sha256:{"0" * 64}"',
+    "archive.name": '"archive"',
+    "archive.ae_title": '"ARCHIVE"',
+    "archive.host": '"10.1.2.3"',
+    "archive.url": '"https://pacs.example/dicom-web"',
+    "archive.tls.ca_file": '"tls/hospital-ca.pem"',
+    "worklist.name": '"ris"',
+    "worklist.ae_title": '"RIS"',
+    "worklist.host": '"10.1.2.4"',
+    "worklist.port": "104",
+    "worklist.tls.ca_file": '"tls/hospital-ca.pem"',
 }
 """What the examples show where the default is nothing to look at."""
 
@@ -51,9 +61,13 @@ COMMENTED_OUT = (
     "hl7.tls",
     "destination.tls",
     "storage.database_password",
+    "archive",
+    "archive.tls",
+    "worklist",
+    "worklist.tls",
     "calibration",
 )
-"""What the examples only show: it needs files, a database or cases that a first run has not."""
+"""What the examples only show: it needs files, peers, a database or cases that a first run has not."""
 
 
 @cache

@@ -56,6 +56,25 @@ class PriorSettings(Frozen):
     report_window_hours: Annotated[float, Field(ge=0, le=168)] = 24.0
     """A report from outside DICOM that names neither study UID nor accession number belongs to an exam of the
     same patient and part of the body if their times differ by no more. 0: only the very same second."""
+    wait_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    """How long a study waits for priors that were asked from archives. Then it is read with what has come,
+    and the draft names what has not."""
+
+
+class OrderSettings(Frozen):
+    """What is done with orders: exams that a worklist or the RIS has told us of before their images come."""
+
+    fetch_priors: bool = True
+    """Ask the archives for the patient's earlier exams as soon as the order is known."""
+
+    fetch_seconds: Annotated[float, Field(ge=1, le=604_800)] = 14_400.0
+    """How long the priors of an order are asked for where an archive is down: four hours."""
+
+    use_indication: bool = True
+    """Show the order's indication to the model where no image of the study has one."""
+
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """How long an order is kept after it was last heard of."""
 
 
 class EngineSettings(Frozen):
@@ -174,6 +193,7 @@ class ReadingSettings(Frozen):
 
     study: StudySettings = StudySettings()
     priors: PriorSettings = PriorSettings()
+    orders: OrderSettings = OrderSettings()
     engine: EngineSettings = EngineSettings()
     reader: ReaderSettings = ReaderSettings()
     outputs: OutputSettings = OutputSettings()

@@ -16,14 +16,17 @@ from config.agent_settings import (
     WorkerSettings,
 )
 from config.peers_settings import (
+    ArchiveSettings,
     DestinationSettings,
     DestinationTlsSettings,
     PeersSettings,
     SenderSettings,
+    WorklistSettings,
 )
 from config.reading_settings import (
     CalibrationSettings,
     EngineSettings,
+    OrderSettings,
     OutputSettings,
     PriorSettings,
     ReaderSettings,
@@ -34,6 +37,7 @@ from config.values import Frozen, OutputKind, Secret
 
 __all__ = [
     "AgentSettings",
+    "ArchiveSettings",
     "CalibrationSettings",
     "DestinationSettings",
     "DestinationTlsSettings",
@@ -43,6 +47,7 @@ __all__ = [
     "ListenerSettings",
     "ListenerTlsSettings",
     "LogSettings",
+    "OrderSettings",
     "OutputKind",
     "OutputSettings",
     "PeersSettings",
@@ -55,6 +60,7 @@ __all__ = [
     "StorageSettings",
     "StudySettings",
     "WorkerSettings",
+    "WorklistSettings",
 ]
 
 
@@ -91,3 +97,13 @@ class Settings(Frozen):
     def destination(self, name: str) -> DestinationSettings | None:
         """Finds a destination by its name; None if it is no longer in the settings."""
         return next((one for one in self.peers.destinations if one.name == name), None)
+
+    def archive(self, name: str) -> ArchiveSettings | None:
+        """Finds an archive by its name; None if it is no longer in the settings."""
+        return next((one for one in self.peers.archives if one.name == name), None)
+
+    def archives_for_priors(self) -> tuple[ArchiveSettings, ...]:
+        """Names the archives that are asked for earlier exams; none if no prior is wanted."""
+        if self.reading.priors.count_max == 0:
+            return ()
+        return tuple(one for one in self.peers.archives if one.for_priors)

@@ -98,6 +98,32 @@ def _host(text: str) -> str:
 HOST_EXPECTED = Expected('a host name or an IP address without brackets or port, such as "10.1.2.3"')
 Host = Annotated[str, AfterValidator(_host), HOST_EXPECTED]
 
+OPTIONAL_HOST_EXPECTED = Expected(f'{HOST_EXPECTED.words}, or "" for none')
+OptionalHost = Annotated[
+    str, AfterValidator(lambda text: _host(text) if text else ""), OPTIONAL_HOST_EXPECTED
+]
+
+
+def _web_address(text: str) -> str:
+    if text == "":
+        return text
+    try:
+        parts = urlsplit(text)
+        is_plain = (
+            parts.username is None and parts.password is None and not parts.query and not parts.fragment
+        )
+    except ValueError as error:
+        raise ValueError(WEB_ADDRESS_EXPECTED.words) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain or re.search(r"\s", text):
+        raise ValueError(WEB_ADDRESS_EXPECTED.words)
+    return text.rstrip("/")
+
+
+WEB_ADDRESS_EXPECTED = Expected(
+    '"http://..." or "https://..." without user, password or query, or "" for none'
+)
+OptionalWebAddress = Annotated[str, AfterValidator(_web_address), WEB_ADDRESS_EXPECTED]
+
 
 def is_loopback(host: str) -> bool:
     """Is it an address that only programs of this machine can reach?"""

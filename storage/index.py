@@ -17,11 +17,11 @@ from storage.tables import (
     is_unread,
     jobs,
     refusals,
+    requested_studies,
     result_objects,
     row_of,
     storable,
     studies,
-    wanted_studies,
 )
 
 # What tells two patients apart. Not the name: it is spelled in many ways and may be corrected.
@@ -124,6 +124,10 @@ class Index:
         Its file must be stored for good before. The role becomes OURS if we made the object.
         A study's first instance makes its row; later ones fill what was empty and add their
         modality. If one names another patient, the study gets its `conflict`.
+
+        A study whose first instance comes from an archive that is just being asked for it is a prior, and not
+        read: `fetched_from` says so. If later, asked by nobody, an image of it is sent, be it one that is here
+        already, then somebody wants it read: it becomes a study like any other.
         """
         return self.put_many([(instance, study)])[0]
 
@@ -145,20 +149,10 @@ class Index:
             lock_writers(connection, "intake")
             return [_put(connection, instance, study) for instance, study in arrivals]
 
-    def want(self, study_instance_uid: str, job_number: int) -> None:
-        """Notes, before a study is asked for, that it comes as a prior and is not to be read.
-
-        Its `wanted_by_job` will say so from its first instance on. A study that is here already
-        stays what it is.
-        """
-        with self._database.writing() as connection:
-            lock_writers(connection, "intake")
-            if _study(connection, study_instance_uid) is not None:
-                return
-            found = select(wanted_studies).where(wanted_studies.c.study_instance_uid == study_instance_uid)
-            if connection.execute(found).first() is None:
-                wish = {"study_instance_uid": study_instance_uid, "job_number": job_number}
-                connection.execute(insert(wanted_studies).values(wish))
+    def is_asked_for(self, study_instance_uid: str, sender: str) -> bool:
+        """Says whether an archive that sends as `sender` has been told to send this study, and has not ended."""
+        with self._database.reading() as connection:
+            return _asked_from(connection, study_instance_uid, sender) is not None
 
     def known(self, sop_instance_uid: str) -> Instance | None:
         """The stored instance of this SOP Instance UID, or None."""
@@ -195,7 +189,7 @@ class Index:
             return tuple(Study(**row) for row in connection.execute(query).mappings())
 
     def unread(self) -> tuple[UnreadStudy, ...]:
-        """The studies with images above the watermark of their jobs, priors asked for left out.
+        """The studies with images above the watermark of their jobs, fetched priors left out.
 
         Costs what is unread, not what is stored: see `is_unread` and its index. A study with a
         `conflict` is among them, so that somebody gets to say why it is not read.
@@ -280,6 +274,8 @@ def _put(connection: Connection, instance: Instance, study: Study) -> Put:
     known = _instance(connection, instance.sop_instance_uid)
     if known is not None:
         is_same = known.sha256 == instance.sha256
+        if is_same:
+            _want_read(connection, _study(connection, known.study_instance_uid), instance)
         return Put(PutVerdict.DUPLICATE if is_same else PutVerdict.DIFFERENT, known)
     study = replace(study, modalities=_union(study.modalities, (instance.modality,)))
     before = _study(connection, study.study_instance_uid)
@@ -290,6 +286,7 @@ def _put(connection: Connection, instance: Instance, study: Study) -> Put:
     connection.execute(_COUNT_IMAGE if stored.role == InstanceRole.IMAGE else _COUNT_OTHER, numbers)
     if before is not None and stored.role != InstanceRole.OURS:
         _fill_study(connection, before, study, stored)
+        _want_read(connection, before, stored)
     return Put(PutVerdict.STORED, stored)
 
 
@@ -305,14 +302,41 @@ def _union(before: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _add_study(connection: Connection, study: Study, first: Instance) -> None:
-    wish = wanted_studies.c.study_instance_uid == study.study_instance_uid
-    wanted = connection.execute(delete(wanted_studies).where(wish).returning(wanted_studies.c.job_number))
-    wanted_by_job = study.wanted_by_job or wanted.scalar()
-    row = row_of(study) | {"wanted_by_job": wanted_by_job}
+    archive = _asked_from(connection, study.study_instance_uid, first.calling_ae_title)
+    row = row_of(study) | {"fetched_from": archive}
     row |= {"newest_number": 0, "newest_image_number": 0, "watermark": 0}
     connection.execute(insert(studies), row)
-    because = "" if wanted_by_job is None else f", asked for as a prior by job {wanted_by_job}"
+    because = "" if archive is None else f", fetched from {archive} as a prior"
     _note(connection, first, f"is the first of this study{because}")
+
+
+def _asked_from(connection: Connection, study_instance_uid: str, sender: str) -> str | None:
+    """The archive that is sending this study because we asked for it, or None."""
+    asked = select(requested_studies.c.archive).where(
+        requested_studies.c.study_instance_uid == study_instance_uid,
+        requested_studies.c.sender == sender,
+        # Not from the moment of asking: an exam that is routed to us while we wait for our turn at the
+        # archive would be taken for a prior, and nobody would read it.
+        requested_studies.c.fetching_since.is_not(None),
+        requested_studies.c.ended_at.is_(None),
+    )
+    return connection.scalar(asked)
+
+
+def _want_read(connection: Connection, before: Study | None, arrived: Instance) -> None:
+    """Lets a fetched prior be read after all, if this image of it was sent without our asking."""
+    if before is None or before.fetched_from is None or arrived.role != InstanceRole.IMAGE:
+        return
+    uid = before.study_instance_uid
+    if _asked_from(connection, uid, arrived.calling_ae_title) is None:
+        connection.execute(
+            update(studies).where(studies.c.study_instance_uid == uid).values(fetched_from=None)
+        )
+        _note(
+            connection,
+            arrived,
+            f"was not asked for: the study, fetched from {before.fetched_from}, is to be read",
+        )
 
 
 def _fill_study(connection: Connection, before: Study, arrived: Study, instance: Instance) -> None:

@@ -68,7 +68,8 @@ class Study:
     Attributes:
         birth_date, study_date: "YYYYMMDD" as sent; study_time: "HHMMSS.FFFFFF" as sent (local, no zone).
         conflict: a sentence if instances of this study name two patients; then nobody reads it.
-        wanted_by_job: the job that fetched it as a prior, or None.
+        fetched_from: the archive that it was fetched from as a prior, or None. Such a study is not read, until
+            images of it come that nobody asked for.
     """
 
     study_instance_uid: str
@@ -83,7 +84,7 @@ class Study:
     study_description: str
     modalities: tuple[str, ...] = ()
     conflict: str | None = None
-    wanted_by_job: int | None = None
+    fetched_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,3 +270,94 @@ class QuarantinedMessage:
     sha256: str
     size_bytes: int
     resolved_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PriorRequest:
+    """One archive that is asked for the earlier exams of one patient, for a job or ahead of it for an order.
+
+    Attributes:
+        archive: its name in peers.toml.
+        job_number, order_number: what it is asked for; one of the two is None.
+        expires_at: afterwards nobody waits for it any more.
+        found_at: when it had answered which exams there are, or None.
+        study_instance_uids: the exams that were chosen; () before.
+        note: a sentence for the reader of the draft on what it answered, or None.
+        waiting_since: when the archive first could not be asked, or None.
+        problem: why it waits or was given up, a sentence, or None.
+        done_at: when everything chosen had come or been given up; failed_at: when the request was.
+        claim_number: as for a Job.
+    """
+
+    number: int
+    archive: str
+    job_number: int | None
+    order_number: int | None
+    asked_at: datetime
+    expires_at: datetime
+    found_at: datetime | None
+    study_instance_uids: tuple[str, ...]
+    note: str | None
+    attempts: int
+    due_at: datetime
+    waiting_since: datetime | None
+    lease_owner: str | None
+    lease_until: datetime | None
+    problem: str | None
+    done_at: datetime | None
+    failed_at: datetime | None
+    claim_number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedStudy:
+    """An earlier exam that is, or was last, fetched from an archive; one row for each study.
+
+    Attributes:
+        request_number: the request that fetches it; the others that chose it wait for that one.
+        archive: its name; sender: the calling AE title that the images come with.
+        study_date: "YYYYMMDD" as the archive told it.
+        fetching_since: when the archive was told to send it, or None while it waits for its turn.
+        ended_at: when it had come, or was given up.
+        problem: what is missing, a few words ("1 of 2 objects came"), or None.
+    """
+
+    study_instance_uid: str
+    request_number: int
+    archive: str
+    sender: str
+    study_date: str
+    asked_at: datetime
+    fetching_since: datetime | None = None
+    ended_at: datetime | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One exam that was ordered, as far as it is known before its images; text as sent, "" if absent.
+
+    Attributes:
+        number: 0 until stored.
+        source: who told of it last: the name of a worklist, or of an HL7 sender.
+        accession_number, study_instance_uid: at least one of them is there.
+        scheduled_date, scheduled_time: "YYYYMMDD", "HHMMSS", local.
+        heard_at: when it was last told of.
+    """
+
+    source: str
+    accession_number: str
+    study_instance_uid: str
+    placer_order_number: str
+    filler_order_number: str
+    patient_id: str
+    issuer_of_patient_id: str
+    patient_name: str
+    birth_date: str
+    sex: str
+    requested_procedure: str
+    indication: str
+    scheduled_date: str
+    scheduled_time: str
+    heard_at: datetime
+    number: int = 0

@@ -128,7 +128,7 @@ class StudyColumns(TypedColumns):
     study_description: Named[str] = Column(SentText)
     modalities: Named[tuple[str, ...]] = Column(Words)
     conflict: Named[str | None] = Column(SentText)
-    wanted_by_job: Named[int | None] = Column(BigInteger)
+    fetched_from: Named[str | None] = Column(SentText)
     newest_number: Named[int] = Column(BigInteger)  # of its instances, any role
     newest_image_number: Named[int] = Column(BigInteger)  # of its instances of role IMAGE, or 0
     watermark: Named[int] = Column(BigInteger)  # the highest of its jobs, or 0
@@ -154,15 +154,8 @@ class InstanceColumns(TypedColumns):
     role: Named[InstanceRole] = Column(Word(InstanceRole))
 
 
-class WantedStudyColumns(TypedColumns):
-    """Studies asked for as priors, from before their first instance is here."""
-
-    study_instance_uid: Named[str] = Column(Text, primary_key=True)
-    job_number: Named[int] = Column(BigInteger)
-
-
 class LeaseColumns(TypedColumns):
-    """What a claimable row needs; `jobs` and `deliveries` share them."""
+    """What a claimable row needs; `jobs`, `deliveries` and `prior_requests` share them."""
 
     attempts: Named[int] = Column(Integer)
     due_at: Named[datetime] = Column(UtcDateTime)
@@ -211,6 +204,59 @@ class DeliveryColumns(LeaseColumns):
     last_status: Named[int | None] = Column(Integer)
     done_at: Named[datetime | None] = Column(UtcDateTime)
     failed_at: Named[datetime | None] = Column(UtcDateTime)
+
+
+class OrderColumns(TypedColumns):
+    """Mirrors `Order`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    source: Named[str] = Column(SentText)
+    accession_number: Named[str] = Column(SentText, index=True)
+    study_instance_uid: Named[str] = Column(SentText, index=True)
+    placer_order_number: Named[str] = Column(SentText)
+    filler_order_number: Named[str] = Column(SentText)
+    patient_id: Named[str] = Column(SentText)
+    issuer_of_patient_id: Named[str] = Column(SentText)
+    patient_name: Named[str] = Column(SentText)
+    birth_date: Named[str] = Column(SentText)
+    sex: Named[str] = Column(SentText)
+    requested_procedure: Named[str] = Column(SentText)
+    indication: Named[str] = Column(SentText)
+    scheduled_date: Named[str] = Column(SentText)
+    scheduled_time: Named[str] = Column(SentText)
+    heard_at: Named[datetime] = Column(UtcDateTime, index=True)
+
+
+class PriorRequestColumns(LeaseColumns):
+    """Mirrors `PriorRequest`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    archive: Named[str] = Column(SentText)
+    job_number: Named[int | None] = Column(_NUMBER, ForeignKey("jobs.number"), index=True)
+    order_number: Named[int | None] = Column(
+        _NUMBER, ForeignKey("orders.number", ondelete="CASCADE"), index=True
+    )
+    asked_at: Named[datetime] = Column(UtcDateTime)
+    expires_at: Named[datetime] = Column(UtcDateTime)
+    found_at: Named[datetime | None] = Column(UtcDateTime)
+    study_instance_uids: Named[tuple[str, ...]] = Column(Words)
+    note: Named[str | None] = Column(SentText)
+    done_at: Named[datetime | None] = Column(UtcDateTime)
+    failed_at: Named[datetime | None] = Column(UtcDateTime)
+
+
+class RequestedStudyColumns(TypedColumns):
+    """Mirrors `RequestedStudy`. No foreign key to its request: the row outlives that of an order."""
+
+    study_instance_uid: Named[str] = Column(Text, primary_key=True)
+    request_number: Named[int] = Column(BigInteger, index=True)
+    archive: Named[str] = Column(SentText)
+    sender: Named[str] = Column(SentText)
+    study_date: Named[str] = Column(SentText)
+    asked_at: Named[datetime] = Column(UtcDateTime)
+    fetching_since: Named[datetime | None] = Column(UtcDateTime)
+    ended_at: Named[datetime | None] = Column(UtcDateTime)
+    problem: Named[str | None] = Column(SentText)
 
 
 class EventColumns(TypedColumns):
@@ -280,7 +326,6 @@ class QuarantinedMessageColumns(TypedColumns):
 # sqlite_autoincrement: a number is never given twice, even after the newest row was deleted.
 studies = Table("studies", metadata, StudyColumns)
 instances = Table("instances", metadata, InstanceColumns, sqlite_autoincrement=True)
-wanted_studies = Table("wanted_studies", metadata, WantedStudyColumns)
 jobs = Table(
     "jobs",
     metadata,
@@ -296,6 +341,9 @@ deliveries = Table(
     UniqueConstraint("job_number", "sop_instance_uid", "destination"),
     sqlite_autoincrement=True,
 )
+orders = Table("orders", metadata, OrderColumns, sqlite_autoincrement=True)
+prior_requests = Table("prior_requests", metadata, PriorRequestColumns, sqlite_autoincrement=True)
+requested_studies = Table("requested_studies", metadata, RequestedStudyColumns)
 events = Table("events", metadata, EventColumns, sqlite_autoincrement=True)
 refusals = Table("refusals", metadata, RefusalColumns, sqlite_autoincrement=True)
 reports = Table("reports", metadata, ReportColumns, sqlite_autoincrement=True)
@@ -315,13 +363,16 @@ def row_of(record: Any) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
-is_unread = and_(studies.c.newest_image_number > studies.c.watermark, studies.c.wanted_by_job.is_(None))
+is_unread = and_(studies.c.newest_image_number > studies.c.watermark, studies.c.fetched_from.is_(None))
 """A study of our own with images that no job has seen. Also the condition of the index below: an index
 with a condition holds only the rows that meet it, so that the question "what is unread?", put every
 second, costs what is unread and not what was ever received."""
 
 is_open_delivery = and_(deliveries.c.done_at.is_(None), deliveries.c.failed_at.is_(None))
 """Neither taken by its destination nor given up; the condition of the claim's index."""
+
+is_open_request = and_(prior_requests.c.done_at.is_(None), prior_requests.c.failed_at.is_(None))
+"""An archive is still to be asked, or to send; the condition of the claim's index."""
 
 Index("ix_studies_unread", studies.c.study_instance_uid, sqlite_where=is_unread, postgresql_where=is_unread)
 Index("ix_studies_newest_number", studies.c.newest_number)
@@ -333,5 +384,11 @@ Index(
     deliveries.c.due_at,
     sqlite_where=is_open_delivery,
     postgresql_where=is_open_delivery,
+)
+Index(
+    "ix_prior_requests_open",
+    prior_requests.c.due_at,
+    sqlite_where=is_open_request,
+    postgresql_where=is_open_request,
 )
 Index("ix_events_study_instance_uid_number", events.c.study_instance_uid, events.c.number)

@@ -182,7 +182,7 @@ def headers_of(dataset: Dataset, *, assume_charset: str | None = None) -> Header
 
 
 def _headers_of(dataset: Dataset, assume_charset: str | None) -> Headers:
-    encodings, doubt = _text_encodings(dataset, assume_charset)
+    encodings, doubt = text_encodings(dataset, assume_charset)
     meta = getattr(dataset, "file_meta", None) or Dataset()
     projection = projection_of(dataset, encodings)
 
@@ -213,7 +213,7 @@ def _headers_of(dataset: Dataset, assume_charset: str | None) -> Headers:
         instance_number=_whole_number(dataset, "InstanceNumber"),
         manufacturer=text("Manufacturer"),
         patient_id=text("PatientID"),
-        issuer_of_patient_id=_issuer(dataset, encodings),
+        issuer_of_patient_id=issuer_of(dataset, encodings),
         patient_name=text("PatientName").rstrip("="),  # trailing empty groups may be sent or not
         birth_date=text("PatientBirthDate"),
         sex=text("PatientSex").upper(),
@@ -227,7 +227,7 @@ def _headers_of(dataset: Dataset, assume_charset: str | None) -> Headers:
     )
 
 
-def _text_encodings(dataset: Dataset, assume_charset: str | None) -> tuple[tuple[str, ...], str | None]:
+def text_encodings(dataset: Dataset, assume_charset: str | None) -> tuple[tuple[str, ...], str | None]:
     """Gives the encodings to read text with, and a sentence if they are a guess."""
     encodings, is_declared = encodings_of(dataset, assume_charset)
     if is_declared:
@@ -277,7 +277,7 @@ def _whole_number(dataset: Dataset, keyword: str) -> int:
     return int(text) if _WHOLE_NUMBER.fullmatch(text) else 0
 
 
-def _issuer(dataset: Dataset, encodings: tuple[str, ...]) -> str:
+def issuer_of(dataset: Dataset, encodings: tuple[str, ...]) -> str:
     """Issuer of Patient ID, else the Universal Entity ID of its qualifiers (PS3.3 C.2.2, Table 10-18)."""
     issuer = raw_text(dataset, "IssuerOfPatientID", encodings)
     if issuer:

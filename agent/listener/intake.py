@@ -92,6 +92,7 @@ class Intake:
 
     Attributes:
         senders: by calling AE title.
+        asked_only: calling AE titles of archives that may send nothing but what they were asked for.
         syncing: threads in which the disk is waited for.
         headers: `agent.dicom.headers.headers_from_elements`.
         on_stored: told of each new instance after its sender was; None = nobody listens.
@@ -107,6 +108,7 @@ class Intake:
     headers: Callable[..., Any]
     clock: Callable[[], datetime]
     on_stored: Callable[[Instance], None] | None = None
+    asked_only: frozenset[str] = frozenset()
 
     def refuse(
         self, peer: Peer, reason: str, *, sop_instance_uid: str = "", status: int | None = None

@@ -21,6 +21,7 @@ from agent.listener.statuses import (
     DUPLICATE_SOP_INSTANCE,
     INTERNAL_ERROR,
     INVALID_SOP_INSTANCE,
+    NOT_AUTHORISED,
     OUT_OF_RESOURCES,
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
@@ -194,6 +195,7 @@ class Reception:
                 raise Refused(
                     DOES_NOT_MATCH, f"{name} Instance UID is {uid[:64]!r}, which is no UID (PS3.5 9.1)"
                 )
+        self._check_asked(identity.study_instance_uid)
         headers, study = self._headers(found)
         instance = Instance(
             number=0,
@@ -213,6 +215,17 @@ class Reception:
             role=role_of(identity.sop_class_uid),
         )
         return instance, study
+
+    def _check_asked(self, study_instance_uid: str) -> None:
+        sender = self._peer.calling_ae_title
+        if sender in self._intake.asked_only and not self._intake.index.is_asked_for(
+            study_instance_uid, sender
+        ):
+            raise Refused(
+                NOT_AUTHORISED,
+                f'"{sender}" was not asked for study {study_instance_uid}. If it may send by itself, '
+                "add a [[sender]] in peers.toml.",
+            )
 
     def _digest(self, part: PartFile) -> str:
         # Read, not mapped: pages of a map would count as this process's memory.

@@ -17,6 +17,7 @@ from agent.casework import results_of
 from agent.demo.pacs import MiniPacs
 from agent.dicom.headers import read_headers
 from agent.errors import TryLater
+from agent.listener import Listener
 from agent.manifest import ManifestReport
 from agent.patience import Patience
 from agent.peers import Peers
@@ -24,6 +25,7 @@ from agent.steps import Tools, settle
 from agent.worker import Worker
 from config.settings import (
     AgentSettings,
+    ArchiveSettings,
     CalibrationSettings,
     DestinationSettings,
     PeersSettings,
@@ -37,8 +39,10 @@ from storage.database import connect
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
+from storage.orders import Orders
 from storage.records import Instance, Job, Report, ReportStatus, Stage
 from storage.reports import Reports
+from storage.requests import PriorRequests
 from tests.builders import a_day, a_radiograph, a_report_sr, write
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
 from tests.storage.builders import a_report
@@ -62,6 +66,7 @@ class Line:
     now: datetime = NOON
     engine: ScriptedEngine = field(default_factory=ScriptedEngine)
     calibrations: tuple[CalibrationSettings, ...] = ()
+    archives: tuple[ArchiveSettings, ...] = ()
 
     def __post_init__(self) -> None:
         database = connect(f"sqlite:///{self.folder / 'preread.sqlite'}")
@@ -69,24 +74,37 @@ class Line:
             name="pacs", ae_title="TESTPACS", host="127.0.0.1", port=self.pacs.port, connect_seconds=2.0
         )
         study = StudySettings(settle_seconds=60, complete_when_views=())
+        listener = Listener(
+            listener=AgentSettings().listener,
+            ae_title="PREREAD",
+            senders=[],
+            files=Files(self.folder / "files"),
+            index=Index(database),
+            clock=lambda: self.now,
+        )
         self.tools = Tools(
             clock=lambda: self.now,
             files=Files(self.folder / "files"),
             index=Index(database),
             jobs=Jobs(database),
             reports=Reports(database),
+            requests=PriorRequests(database),
+            orders=Orders(database),
             peers=Peers("PREREAD"),
             engine=self.engine,
             settings=Settings(
                 agent=AgentSettings(),
-                peers=PeersSettings(destinations=(destination,)),
+                peers=PeersSettings(destinations=(destination,), archives=self.archives),
                 reading=ReadingSettings(study=study, calibrations=self.calibrations),
             ),
+            take=listener.take,
         )
         stages = (Stage.GATHER, Stage.READ, Stage.COMPOSE)
-        self.worker = Worker("worker", self.tools, PATIENCE, stages=stages, leaves_alone=())
+        self.worker = Worker(
+            "worker", self.tools, PATIENCE, stages=stages, leaves_alone=(), leaves_unasked=()
+        )
 
-    def arrive(self, *objects: Dataset) -> str:
+    def arrive(self, *objects: Dataset, calling_ae_title: str = "XRAY") -> str:
         """Puts objects into the store as the listener does; gives the Study Instance UID."""
         for dataset in objects:
             path = f"studies/{dataset.StudyInstanceUID}/{dataset.SOPInstanceUID}.dcm"
@@ -102,7 +120,7 @@ class Line:
                 transfer_syntax_uid=headers.transfer_syntax_uid,
                 modality=headers.modality,
                 view_group=headers.view_group,
-                calling_ae_title="XRAY",
+                calling_ae_title=calling_ae_title,
                 called_ae_title="PREREAD",
                 path=path,
                 sha256=hashlib.sha256(whole.read_bytes()).hexdigest(),

@@ -12,7 +12,9 @@ from sqlalchemy import create_engine, make_url, text
 from storage.database import Database, connect
 from storage.index import Index
 from storage.jobs import Jobs
+from storage.orders import Orders
 from storage.reports import Reports
+from storage.requests import PriorRequests
 from storage.tables import metadata
 
 _names = count(1)
@@ -91,6 +93,16 @@ def jobs(database: Database) -> Jobs:
 @pytest.fixture
 def reports(database: Database) -> Reports:
     return Reports(database)
+
+
+@pytest.fixture
+def requests(database: Database) -> PriorRequests:
+    return PriorRequests(database)
+
+
+@pytest.fixture
+def orders(database: Database) -> Orders:
+    return Orders(database)
 
 
 def _empty(database: Database) -> None:

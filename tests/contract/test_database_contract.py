@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from storage.database import HEAD, Database, SchemaError, connect
 from storage.index import Index
 from storage.tables import metadata
-from tests.storage.builders import an_instance, put
+from tests.storage.builders import NOW, an_instance, put
 
 PROCESSES = 4
 PROCESS_MAX_SECONDS = 60
@@ -74,17 +74,23 @@ def test_processes_that_start_at_once_make_one_schema(empty_url: str):
 def test_what_is_written_in_a_transaction_that_fails_is_not_there(database: Database):
     def write_and_stumble() -> None:
         with database.writing() as connection:
-            connection.execute(text("INSERT INTO wanted_studies VALUES ('2.25.1', 1)"))
+            connection.execute(
+                text(
+                    "INSERT INTO events (at, study_instance_uid, text) VALUES ('2026-03-01', '2.25.1', 'came')"
+                )
+            )
             raise LookupError("stumbled")
 
     with pytest.raises(LookupError, match="stumbled"):
         write_and_stumble()
     with database.reading() as connection:
-        assert connection.execute(text("SELECT count(*) FROM wanted_studies")).scalar_one() == 0
+        assert connection.execute(text("SELECT count(*) FROM events")).scalar_one() == 0
 
 
 def test_an_error_of_the_database_does_not_tell_the_values(database: Database):
-    row = metadata.tables["wanted_studies"].insert().values(study_instance_uid="Doe^Jane", job_number=1)
+    told = {"archive": "arch", "sender": "ARCH", "study_date": "20260301", "asked_at": NOW}
+    row = metadata.tables["requested_studies"].insert()
+    row = row.values(study_instance_uid="Doe^Jane", request_number=1, **told)
 
     def write_twice() -> None:
         with database.writing() as connection:

@@ -289,35 +289,6 @@ def test_a_report_that_came_last_is_within_the_watermark_to_be(index: Index):
     assert len(unread.instances) == 1
 
 
-def test_a_prior_that_a_job_asked_for_is_not_unread(index: Index):
-    index.want("2.25.50", job_number=7)
-
-    put(index, "2.25.1", study="2.25.50")
-    put(index, "2.25.2", study="2.25.50")
-
-    prior = index.study("2.25.50")
-    assert prior is not None
-    assert prior.wanted_by_job == 7
-    assert index.unread() == ()
-
-
-def test_a_study_that_says_itself_it_is_wanted_stays_so(index: Index):
-    index.put(an_instance(), a_study(wanted_by_job=7))
-    index.put(an_instance("2.25.2"), a_study())
-
-    prior = index.study(STUDY)
-    assert prior is not None
-    assert prior.wanted_by_job == 7
-
-
-def test_a_study_that_was_here_before_is_read_even_if_asked_for_as_a_prior(index: Index):
-    put(index)
-
-    index.want(STUDY, job_number=7)
-
-    assert len(index.unread()) == 1
-
-
 def test_unread_studies_are_told_apart(index: Index):
     for number in range(3):
         put(index, f"2.25.{number}.1", study=f"2.25.{number}")

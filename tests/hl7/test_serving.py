@@ -16,8 +16,13 @@ from config.settings import (
 )
 from tests.hl7.builders import an_oru
 
+ORDER = (
+    "MSH|^~\\&|RIS|HERE|||20260302||ORM^O01|MSG2|P|2.3.1\rPID|1||A1^^^CLINIC^MR||Doe^Jane||19500101|F\r"
+    "ORC|NW|P1|F1\rOBR|1|P1|F1|CXR^XR CHEST|||||||||Dyspnoea|||||4711\r"
+)
 
-def test_a_report_sent_to_the_serving_process_is_in_its_store(tmp_path: Path):
+
+def test_reports_and_orders_sent_to_the_serving_process_are_in_its_store(tmp_path: Path):
     agent = AgentSettings(
         listener=ListenerSettings(free_bytes_min=0).model_copy(update={"port": 0}),
         hl7=Hl7Settings().model_copy(update={"port": 0}),
@@ -30,7 +35,14 @@ def test_a_report_sent_to_the_serving_process_is_in_its_store(tmp_path: Path):
     with socket.create_connection(("127.0.0.1", serving.mllp.port), 10) as connection:
         connection.sendall(framed(an_oru().encode()))
         answer = connection.recv(65_536)
+        connection.sendall(framed(ORDER.encode()))
+        answer += connection.recv(65_536)
     serving.stop()
 
+    store = open_store(settings)
+    (order,) = store.orders.of_study("", "4711")
+    store.database.close()
     assert b"MSA|AA|MSG1" in answer
-    assert open_store(settings).reports.counts()["report_versions"] == 1
+    assert b"MSA|AA|MSG2" in answer
+    assert store.reports.counts()["report_versions"] == 1
+    assert (order.source, order.indication) == ("RIS HERE", "Dyspnoea")

@@ -12,15 +12,19 @@ from storage.records import (
     Instance,
     InstanceRole,
     Job,
+    Order,
     PatientIdentifier,
+    PriorRequest,
     QuarantinedMessage,
     Report,
     ReportSource,
     ReportStatus,
+    RequestedStudy,
     ResultObject,
     Stage,
     Study,
 )
+from storage.requests import PriorRequests
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 STUDY = "2.25.100"
@@ -161,3 +165,49 @@ def claimed_deliveries(jobs: Jobs, now: datetime = NOW, owner: str = "sender 1")
 def texts(jobs: Jobs, study: str = STUDY) -> list[str]:
     """The sentences in the life of a study."""
     return [event.text for event in jobs.events_of_study(study)]
+
+
+PRIOR = "2.25.50"
+
+
+def a_prior(uid: str = PRIOR, **fields: Any) -> RequestedStudy:
+    """An earlier exam as the archive "arch", which sends as "ARCH", has told of it."""
+    return replace(RequestedStudy(uid, 0, "arch", "ARCH", "20250301", NOW), **fields)
+
+
+def an_asked_archive(
+    index: Index, jobs: Jobs, requests: PriorRequests, study: str = STUDY, *archives: str
+) -> PriorRequest:
+    """A request for the priors of a new job, leased."""
+    requests.ask(an_open_job(index, jobs, study).number, archives or ("arch",), NOW, later(60))
+    request = requests.claim("asker 1", NOW, LEASE_SECONDS)
+    assert request is not None
+    return request
+
+
+def being_fetched(index: Index, jobs: Jobs, requests: PriorRequests) -> PriorRequest:
+    """A request whose archive is just sending the study PRIOR."""
+    request = requests.found(an_asked_archive(index, jobs, requests), [a_prior()], NOW)
+    requests.fetching(request, PRIOR, NOW)
+    return request
+
+
+def an_order(**fields: Any) -> Order:
+    whole = Order(
+        source="ris",
+        accession_number="4711",
+        study_instance_uid=STUDY,
+        placer_order_number="P1",
+        filler_order_number="F1",
+        patient_id="A1",
+        issuer_of_patient_id="",
+        patient_name="Doe^Jane",
+        birth_date="19500101",
+        sex="F",
+        requested_procedure="XR CHEST 2 VIEWS",
+        indication="Cough for two weeks.",
+        scheduled_date="20260301",
+        scheduled_time="0830",
+        heard_at=NOW,
+    )
+    return replace(whole, **fields)

@@ -81,7 +81,9 @@ def test_a_writer_waits_for_the_writer_before_it(database: Database):
         other = Thread(target=write)
         other.start()
         assert begun.wait(WAIT_MAX_SECONDS)
-        connection.execute(text("INSERT INTO wanted_studies VALUES ('2.25.1', 1)"))
+        connection.execute(
+            text("INSERT INTO events (at, study_instance_uid, text) VALUES ('2026-03-01', '2.25.1', 'came')")
+        )
         assert not done.is_set()
     other.join(WAIT_MAX_SECONDS)
 
