@@ -199,7 +199,7 @@ def _study_uids(identifiers: Sequence[_Identifier]) -> Iterator[str]:
 
 def _text(told: _DiagnosticReport, resources: Resources) -> str:
     """The report as it was presented; else its observations and its conclusion, under headings."""
-    for kind, reading in (("text/plain", _plain), ("text/html", _plain_of_html)):
+    for kind, reading in (("text/plain", str), ("text/html", _plain_of_html)):
         for form in told.presented_form:
             media_type, _, parameters = form.content_type.lower().partition(";")
             if media_type.strip() == kind and (text := reading(_decoded(form.data, parameters)).strip()):
@@ -223,10 +223,6 @@ def _decoded(data: str, parameters: str) -> str:
         return base64.b64decode(data, validate=True).decode(charset)
     except (binascii.Error, LookupError, UnicodeDecodeError):
         raise RowError("its presentedForm is no base64 text in the character set that it names") from None
-
-
-def _plain(text: str) -> str:
-    return text
 
 
 class _Words(HTMLParser):
