@@ -145,4 +145,4 @@ def a_query_archive(
 def archive_settings(port: int, **values: Any) -> ArchiveSettings:
     """How the archive at a port of this machine is asked."""
     known = {"name": "arch", "ae_title": "ARCH", "host": "127.0.0.1", "port": port}
-    return ArchiveSettings(**(known | {"connect_seconds": 5.0, "answer_seconds": 5.0} | values))
+    return ArchiveSettings(**(known | {"connect_seconds": 20.0, "answer_seconds": 20.0} | values))

@@ -37,7 +37,7 @@ def make_line(tmp_path: Path) -> Iterator[MakeLine]:
     pacs = MiniPacs("TESTPACS", tmp_path / "pacs")
 
     def make(port: int, **settings: object) -> Line:
-        archive = archive_settings(port, retrieve="c-get", connect_seconds=1.0, **settings)
+        archive = archive_settings(port, retrieve="c-get", **settings)
         return Line(tmp_path, pacs, archives=(archive,))
 
     yield make
