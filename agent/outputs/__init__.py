@@ -11,8 +11,10 @@ from agent.dicom.opening import quietly
 from agent.outputs.capture import build_secondary_captures
 from agent.outputs.findings_sr import build_findings_sr
 from agent.outputs.heading import encode, instance_uid, series_uid
+from agent.outputs.key_objects import build_key_objects
 from agent.outputs.presentation import build_presentation_states, needs_pixels
 from agent.outputs.report_sr import build_report_sr
+from agent.outputs.segmentation import build_segmentations
 from agent.outputs.stamp import Device, Narrative, Predecessor, Sources, Stamp
 from inference.reading import Reading
 
@@ -35,6 +37,8 @@ OUTPUTS: Mapping[str, Callable[[Sources, Reading, Narrative, Stamp], tuple[Datas
     "findings_sr": build_findings_sr,
     "presentation_state": build_presentation_states,
     "secondary_capture": build_secondary_captures,
+    "key_object_selection": build_key_objects,
+    "segmentation": build_segmentations,
 }
 """Kind of output to the function that makes it: no object, one, or one for each image."""
 
