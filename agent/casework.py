@@ -11,7 +11,17 @@ from agent.dicom.pixels import FILE_BYTES_MAX, load
 from agent.dicom.uids import derived_uid, path_of
 from agent.errors import GiveUp
 from agent.manifest import Manifest, ManifestExam
-from agent.outputs import Device, Narrative, Predecessor, Sources, Stamp, build, encode, needs_pixels
+from agent.outputs import (
+    KINDS_WITH_PICTURES,
+    Device,
+    Narrative,
+    Predecessor,
+    Sources,
+    Stamp,
+    build,
+    encode,
+    needs_pixels,
+)
 from config.settings import Settings
 from inference.case import Case, Exam, Image, View
 from inference.reading import Reading
@@ -66,7 +76,7 @@ def results_of(
     sources = Sources(
         current=_headers(manifest.current, files, with_pixels_where_needed=True),
         priors=tuple(header for prior in manifest.priors for header in _headers(prior, files)),
-        pixels=_pixels(manifest, files) if "secondary_capture" in kinds else {},
+        pixels=_pixels(manifest, files) if KINDS_WITH_PICTURES.intersection(kinds) else {},
         predecessors=_predecessors(job, files, jobs),
     )
     narrative, stamp = _narrative(manifest), _stamp(job, settings)

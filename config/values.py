@@ -259,5 +259,6 @@ OutputKind = Literal[
     "secondary_capture",
     "key_object_selection",
     "segmentation",
+    "encapsulated_pdf",
 ]
 View = Literal["frontal", "lateral"]

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from agent.dicom.opening import quietly
 from agent.outputs.capture import build_secondary_captures
+from agent.outputs.encapsulated_pdf import build_encapsulated_pdf
 from agent.outputs.findings_sr import build_findings_sr
 from agent.outputs.heading import encode, instance_uid, series_uid
 from agent.outputs.key_objects import build_key_objects
@@ -19,6 +20,7 @@ from agent.outputs.stamp import Device, Narrative, Predecessor, Sources, Stamp
 from inference.reading import Reading
 
 __all__ = [
+    "KINDS_WITH_PICTURES",
     "OUTPUTS",
     "Device",
     "Narrative",
@@ -39,8 +41,12 @@ OUTPUTS: Mapping[str, Callable[[Sources, Reading, Narrative, Stamp], tuple[Datas
     "secondary_capture": build_secondary_captures,
     "key_object_selection": build_key_objects,
     "segmentation": build_segmentations,
+    "encapsulated_pdf": build_encapsulated_pdf,
 }
 """Kind of output to the function that makes it: no object, one, or one for each image."""
+
+KINDS_WITH_PICTURES = frozenset({"secondary_capture", "encapsulated_pdf"})
+"""The kinds that need the rendered images, `Sources.pixels`."""
 
 
 def build(

@@ -26,6 +26,7 @@ KINDS = (
     "secondary_capture",
     "key_object_selection",
     "segmentation",
+    "encapsulated_pdf",
 )
 """Keys of OUTPUTS, in the order of their Series Numbers; a new one comes last, or old series get new numbers."""
 

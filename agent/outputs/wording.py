@@ -12,6 +12,7 @@ SERIES_DESCRIPTIONS = {
     "secondary_capture": "AI findings image (DRAFT, burned-in)",
     "key_object_selection": "AI key images (DRAFT)",
     "segmentation": "AI boxes as masks (DRAFT)",
+    "encapsulated_pdf": "AI DRAFT report, printed (unverified)",
 }
 """Kind to Series Description; ASCII, at most 64 characters with the demo's addition."""
 
