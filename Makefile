@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench evaluate-demo demo-weights format clean help
+.PHONY: demo test check bench bench-read evaluate-demo demo-weights format clean help
 
 help:
 	@echo "make demo           a whole hospital on loopback: studies in, drafts back, pictures in demo-out/"
 	@echo "make test           all tests"
 	@echo "make check          format, lint, types, import contracts, quick tests (before every commit)"
 	@echo "make bench          listener against Orthanc and dcmtk, and the line's own seconds"
+	@echo "make bench-read     seconds a reading, against the plain way of asking the model"
 	@echo "make demo-weights   trains the synthetic demo model anew (about 90 minutes on two cores)"
 	@echo "make evaluate-demo  measures the demo model on 1,000 held-out synthetic cases"
 
@@ -38,6 +39,9 @@ format: .venv.stamp
 bench: .venv.stamp
 	$(BIN)/python -m bench.listener
 	$(BIN)/python -m bench.line
+
+bench-read: .venv.stamp
+	$(BIN)/python -m bench.read
 
 demo-weights: .venv.stamp
 	$(BIN)/python -m inference.phantom.train --out inference/phantom/weights

@@ -1,9 +1,13 @@
-"""The two jobs of the reader's process that need pixels: a Manifest becomes a Case, a Reading becomes objects."""
+"""What needs pixels: a Manifest becomes a Case, a Reading becomes objects, an Answer a picture."""
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from agent.dicom.headers import Unreadable
 from agent.dicom.opening import read_header_dataset, read_whole
@@ -22,9 +26,13 @@ from agent.outputs import (
     encode,
     needs_pixels,
 )
+from agent.outputs.capture import draw, layout_of
+from agent.outputs.marks import marks_of
 from config.settings import Settings
+from inference.calibration import Calibration
 from inference.case import Case, Exam, Image, View
-from inference.reading import Reading
+from inference.question import Answer
+from inference.reading import Finding, Reading, Status
 from storage.files import Files
 from storage.jobs import Jobs
 from storage.records import Job, ResultObject
@@ -39,7 +47,8 @@ def case_of(manifest: Manifest, files: Files, rendering: Rendering) -> tuple[Cas
     """Loads every image of the manifest and renders it for the model.
 
     Returns:
-        The case, and a sentence for each prior that had to stay out because one of its images cannot be shown.
+        The case, a sentence for each prior that had to stay out because one of its images cannot be shown, and one
+        for each report of which the model is given another part than the findings: models learned from findings.
 
     Raises:
         GiveUp: if an image of the current study cannot be shown.
@@ -55,7 +64,17 @@ def case_of(manifest: Manifest, files: Files, rendering: Rendering) -> tuple[Cas
         else:
             report = prior.report.text if prior.report is not None else None
             priors.append(Exam(images, report, prior.days_before))
+            problems += _other_part(prior)
     return Case(current, tuple(priors), manifest.indication), tuple(problems)
+
+
+def _other_part(prior: ManifestExam) -> tuple[str, ...]:
+    if prior.report is None or prior.report.section == "findings":
+        return ()
+    part = "all of it" if prior.report.section == "whole" else f"its {prior.report.section}"
+    return (
+        f"The report of the earlier exam {prior.study_instance_uid} has no findings section; {part} was taken.",
+    )
 
 
 def _images(exam: ManifestExam, files: Files, rendering: Rendering) -> list[Image]:
@@ -66,6 +85,36 @@ def _images(exam: ManifestExam, files: Files, rendering: Rendering) -> list[Imag
             Image(image.key, image.pixels, View(one.view), image.row_spacing_mm, image.column_spacing_mm)
         )
     return loaded
+
+
+def drawn_answer(answer: Answer, manifest: Manifest, files: Files) -> NDArray[np.uint8]:
+    """Draws the current image that was asked about, with the places of the answer.
+
+    Returns:
+        RGB (rows, columns, 3), laid out as a secondary capture; not the size of the stored image.
+
+    Raises:
+        GiveUp: if the image cannot be shown.
+    """
+    asked_about = answer.turns[-1].image_keys[-1]
+    exam = replace(
+        manifest.current,
+        images=tuple(image for image in manifest.current.images if image.sop_instance_uid == asked_about),
+    )
+    (header,), (image,) = _headers(exam, files), _images(exam, files, "voi")
+    findings = tuple(Finding(place.name, Status.PRESENT, boxes=place.boxes) for place in answer.places)
+    reading = Reading(findings, answer.text, answer.turns, answer.engine)
+    marks = marks_of(Sources((header,)), reading).on(header)
+    foot = f"{answer.engine.model_name} {answer.engine.version}, task {answer.task}"
+    return draw(image, layout_of(header), marks, answer.engine, foot)
+
+
+def calibrations_of(settings: Settings) -> tuple[Calibration, ...]:
+    """What `reading.toml` says of scores, as the pure rules take it."""
+    return tuple(
+        Calibration(one.finding, one.slope, one.intercept, one.fitted_on, one.weights_digest)
+        for one in settings.reading.calibrations
+    )
 
 
 def results_of(

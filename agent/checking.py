@@ -47,5 +47,12 @@ def _model(settings: Settings) -> Iterator[CheckLine]:
     identity = engine.identity
     engine.close()
     yield CheckLine(True, f"model: {identity.model_name}, {identity.weights_digest}")
+    foreign = [
+        one.finding for one in settings.reading.calibrations if one.weights_digest != identity.weights_digest
+    ]
+    if foreign:
+        names = ", ".join(foreign)
+        text = f"calibration of {names}: fitted to other weights; fit it anew, or take it out of reading.toml"
+        yield CheckLine(False, text)
     if identity.is_demo:
         yield CheckLine(True, "model: synthetic demo weights; their drafts say so and are not for patients")

@@ -112,6 +112,44 @@ def show(study: str, config: Config = None) -> None:
 
 
 @app.command()
+def ask(
+    study: str,
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="phrase, finding, findings, abnormal, region, organ, question, difference, view, plain, summary or "
+            "differential; which of them a model knows, it says."
+        ),
+    ],
+    text: Annotated[
+        str, typer.Argument(help="The phrase, finding, region, organ or question; findings with commas.")
+    ] = "",
+    config: Config = None,
+    as_json: AsJson = False,
+    image: Annotated[
+        str | None, typer.Option(help="SOP Instance UID of the image; without it, the first frontal one.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="File for the image with the answer's boxes, such as answer.png.")
+    ] = None,
+) -> None:
+    """Ask the model one thing about a study that was read. Opens the model in this process (its memory, again)."""
+    from agent import asking
+    from agent.errors import GiveUp
+
+    try:
+        question = asking.question_of(task, text, image)
+        answer = asking.ask(_settings(config), study, question, picture)
+    except GiveUp as error:
+        typer.echo(error.reason, err=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(asking.as_json(answer), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(asking.as_text(answer))
+
+
+@app.command()
 def again(study: str, config: Config = None) -> None:
     """Read a study once more, as the next revision."""
     from agent import service
@@ -123,6 +161,36 @@ def again(study: str, config: Config = None) -> None:
         typer.echo(error.args[0], err=True)
         raise typer.Exit(1) from None
     typer.echo(f"job {job.number} opened: study {study}, revision {job.revision}")
+
+
+@app.command()
+def scores(
+    config: Config = None,
+    limit: Annotated[int, typer.Option(min=1, help="Jobs to look at, the newest first.")] = 1000,
+) -> None:
+    """The model's scores of the studies read last, as CSV with an empty column for the truth: see calibrate."""
+    from agent import calibrating
+
+    typer.echo(calibrating.scores_csv(_settings(config), limit), nl=False)
+
+
+@app.command()
+def calibrate(
+    table: Annotated[
+        Path, typer.Argument(help="CSV as `preread scores` writes it, truth filled in: 0 or 1.")
+    ],
+    fitted_on: Annotated[str, typer.Option(help="On which cases, in words: they stand in every draft.")],
+    weights: Annotated[str, typer.Option(help='Digest of the weights that gave the scores, "sha256:...".')],
+) -> None:
+    """Fit the model's scores to truth: prints [[calibration]] tables for reading.toml, and what they are worth."""
+    from agent import calibrating
+    from agent.errors import GiveUp
+
+    try:
+        typer.echo(calibrating.calibration_toml(table, fitted_on, weights))
+    except GiveUp as error:
+        typer.echo(error.reason, err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()

@@ -147,6 +147,10 @@ def _reading_lines(reading: Reading) -> list[str]:
         f"  AI DRAFT - NOT VERIFIED{demo} ({reading.engine.model_name}, {reading.engine.weights_digest})"
     ]
     lines.append(f"  report: {reading.report}")
+    if reading.impression:
+        lines.append(f"  impression (the model's summary of its own draft): {reading.impression}")
+    if reading.differential:
+        lines.append(f"  considered by the model: {reading.differential}")
     for finding in reading.findings:
         words = [
             str(finding.status),
@@ -162,6 +166,11 @@ def _reading_lines(reading: Reading) -> list[str]:
         highest_first = sorted(reading.scores, key=lambda score: -score.value)
         listed = ", ".join(f"{score.name} {score.value * 100:.0f} %" for score in highest_first)
         lines.append(f"  scores (uncalibrated): {listed}")
+        lines += [
+            f"  calibrated {score.name}: {score.calibrated * 100:.0f} %, fitted on {score.calibrated_on}"
+            for score in highest_first
+            if score.calibrated is not None
+        ]
     lines += [f"  limit: {problem}" for problem in reading.problems]
     for turn in reading.turns:
         lines += [

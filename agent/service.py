@@ -334,6 +334,9 @@ def open_configured_engine(settings: Settings) -> "Engine":
         adapter_folder=chosen.adapter_folder,
         answer_tokens_max=chosen.answer_tokens_max,
         threads=chosen.threads or None,
+        impression=chosen.impression,
+        vision_folder=settings.agent.storage.folder / "vision",
+        vision_cache_mb=chosen.vision_cache_mb,
     )
 
 

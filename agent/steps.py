@@ -105,14 +105,17 @@ def gather(job: Job, tools: Tools) -> Job:
 
 def read(job: Job, tools: Tools) -> Job:
     """Shows the case to the model and keeps every word of the conversation."""
-    from agent.casework import case_of  # numpy and the decoders stay out of the process that listens
+    # numpy and the decoders stay out of the process that listens
+    from agent.casework import calibrations_of, case_of
+    from inference.calibration import calibrated
 
     if tools.engine is None:
         raise AssertionError("stage read was claimed by a process without a model")
     manifest = manifests.load_manifest(_present(job.manifest_json))
     case, problems = case_of(manifest, tools.files, tools.settings.reading.engine.rendering)
     answered = tools.engine.read(case)
-    reading = replace(answered, problems=(*problems, *answered.problems))
+    whole = replace(answered, problems=(*problems, *answered.problems))
+    reading = calibrated(whole, calibrations_of(tools.settings))
     named = ", ".join(finding.name for finding in reading.findings) or "nothing"
     event = f"{reading.engine.model_name} named {named}, in {reading.seconds:.2f} s"
     return tools.jobs.advance(

@@ -2,7 +2,8 @@
 
 The sender is always dcmtk's storescu. Each round sends the same images under new SOP Instance UIDs to each
 receiver in turn, so that a slow minute of the machine hits all; the table has the medians of the rounds.
-preread's listener is the only one that answers after an fsync of file, folder and index row.
+preread's listener is the only one that answers after an fsync of file, folder and index row. A last row says what
+the disk gives to a program that keeps files of these sizes likewise and does nothing else.
 
     python -m bench.listener [--quick] [--out FILE]
 """
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +40,7 @@ RUN_SECONDS_MAX = 60.0
 _UID = "1.2.826.0.1.3680043.10.999.1%011d"
 _DX = "1.2.840.10008.5.1.4.1.1.1.1"
 _CR = "1.2.840.10008.5.1.4.1.1.1"
+_DISK_ALONE = "the disk alone"
 
 
 @dataclass(frozen=True)
@@ -112,15 +115,31 @@ def measure(
             running = {
                 receiver.name: stack.enter_context(started(receiver, folder)) for receiver in receivers
             }
-            rates: dict[str, list[float]] = {receiver.name: [] for receiver in receivers}
-            for _ in range(rounds):
+            rates: dict[str, list[float]] = {name: [] for name in [*running, _DISK_ALONE]}
+            for number in range(rounds):
                 for receiver in receivers:
                     serial = rename_instances(images, serial)
                     rates[receiver.name].append(send(images, scenario, running[receiver.name][1]))
+                rates[_DISK_ALONE].append(keep(folder / f"disk-{number}", images, scenario.associations))
+            for name, rate in rates.items():
+                results[name, scenario.title] = median(rate)
             for name, (process, _) in running.items():
-                results[name, scenario.title] = median(rates[name])
-                peaks[name] = max(peaks.get(name, 0.0), _peak_rss_mb(process.pid))
+                peaks[name] = max(peaks.get(name, 0.0), peak_rss_mb(process.pid))
     return results, peaks
+
+
+def keep(folder: Path, images: list[Path], threads: int) -> float:
+    """Images per second that the disk takes, each with an fsync of file and folder: no network, no index."""
+    from storage.files import Files
+
+    files = Files(folder)
+    files.make_folders(folder / f"{number:02x}" for number in range(256))
+    content = images[0].read_bytes()
+    began = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(files.put, f"{n % 256:02x}/{n}.dcm", content) for n in range(len(images))]:
+            done.result()
+    return len(images) / (time.perf_counter() - began)
 
 
 def send(images: list[Path], scenario: Scenario, port: int) -> float:
@@ -315,7 +334,8 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "TCP_NODELAY": "1"}
 
 
-def _peak_rss_mb(pid: int) -> float:
+def peak_rss_mb(pid: int) -> float:
+    """Says the most memory that a process has held since it began its program."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
@@ -339,6 +359,8 @@ def render(
         # storescp forks for each association: its own process says nothing about memory.
         peak = "" if "storescp" in receiver.name else f"{peak_rss_mb[receiver.name]:.0f}"
         lines.append(f"| {receiver.name} | {rates} | {peak} | {receiver.durable} |")
+    rates = " | ".join(f"{results[_DISK_ALONE, title]:.0f}" for title in titles)
+    lines.append(f"| {_DISK_ALONE} | {rates} |  | fsync of file and folder |")
     return "\n".join(lines) + "\n"
 
 

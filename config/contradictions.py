@@ -51,19 +51,19 @@ def _database(storage: StorageSettings) -> Iterator[Problem]:
 
 def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     """Finds what does not go together in peers.toml, and files it names that cannot be read."""
-    yield from _named_once("sender", "ae_title", [one.ae_title for one in peers.senders])
-    yield from _named_once("destination", "name", [one.name for one in peers.destinations])
+    yield from _named_once(PEERS_FILE, "sender", "ae_title", [one.ae_title for one in peers.senders])
+    yield from _named_once(PEERS_FILE, "destination", "name", [one.name for one in peers.destinations])
     for number, destination in enumerate(peers.destinations, start=1):
         if destination.tls is not None:
             yield from _destination_tls(f"destination[{number}].tls", destination.tls)
 
 
-def _named_once(table: str, key: str, names: Sequence[str]) -> Iterator[Problem]:
+def _named_once(file: str, table: str, key: str, names: Sequence[str]) -> Iterator[Problem]:
     for number, name in enumerate(names, start=1):
         first = names.index(name) + 1
         if first < number:
             other = f"another {key} than that of {table}[{first}]"
-            yield Problem(PEERS_FILE, f"{table}[{number}].{key}", quoted(name), other)
+            yield Problem(file, f"{table}[{number}].{key}", quoted(name), other)
 
 
 def _destination_tls(place: str, tls: DestinationTlsSettings) -> Iterator[Problem]:
@@ -83,6 +83,8 @@ def reading_contradictions(reading: ReadingSettings) -> Iterator[Problem]:
             'written by the person who has accepted it, such as "CC-BY-NC-4.0"'
         )
         yield Problem(READING_FILE, "engine.accepted_licence", quoted(engine.accepted_licence), licence)
+    names = [one.finding for one in reading.calibrations]
+    yield from _named_once(READING_FILE, "calibration", "finding", names)
 
 
 def contradictions_between(agent: AgentSettings, peers: PeersSettings) -> Iterator[Problem]:

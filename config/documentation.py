@@ -33,11 +33,16 @@ EXAMPLES: dict[str, str] = {
     "destination.port": "104",
     "destination.outputs": '["report_sr", "findings_sr", "presentation_state"]',
     "destination.tls.ca_file": '"tls/hospital-ca.pem"',
+    "calibration.finding": '"pleural effusion"',
+    "calibration.slope": "0.8",
+    "calibration.intercept": "-0.3",
+    "calibration.fitted_on": '"412 chest studies of this hospital, 2025"',
+    "calibration.weights_digest": f'"sha256:{"0" * 64}"',
 }
 """What the examples show where the default is nothing to look at."""
 
-COMMENTED_OUT = ("listener.tls", "destination.tls", "storage.database_password")
-"""What the examples only show: it needs files or a database that a first run has not."""
+COMMENTED_OUT = ("listener.tls", "destination.tls", "storage.database_password", "calibration")
+"""What the examples only show: it needs files, a database or cases that a first run has not."""
 
 
 @cache

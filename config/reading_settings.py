@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from config.values import Distinct, Expected, Frozen, OneLine, OptionalPath, OutputKind, View
+from config.values import Distinct, Expected, Frozen, Listed, OneLine, OptionalPath, OutputKind, View
 
 _Term = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -93,6 +93,15 @@ class EngineSettings(Frozen):
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     """CPU threads of the model. 0: as torch chooses. Set it where the listener shares the machine."""
 
+    impression: bool = True
+    """Ask the model at last to sum up its own draft, as its impression: one more turn, and no second look
+    at the images. Only a model that knows this task is asked; the demo model does not. M4CXR learned it in
+    conversations about one image."""
+    vision_cache_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 2000
+    """What the model saw of each image is kept in the folder of [storage], up to this size, so that a study is not
+    looked at again when it comes back as a prior; what was not used for longest goes first. It is derived
+    from patients' images: guard it as them. 0: nothing is kept."""
+
     rendering: Literal["voi", "minmax", "equalised"] = "voi"
     """How stored pixels become the picture that the model sees: "voi" as a viewer shows it, "minmax" the
     full range, "equalised" with an equalised histogram. Which serves a model best has to be measured."""
@@ -129,11 +138,40 @@ class OutputSettings(Frozen):
     study's, for archives that know no UTF-8."""
 
 
+class CalibrationSettings(Frozen):
+    """What makes a model's scores of one finding probabilities; `preread calibrate` writes these tables."""
+
+    finding: _Term
+    """The finding, as the model's scores call it, such as "pleural effusion"."""
+
+    slope: Annotated[float, Field(ge=0, le=100)]
+    """Platt's slope: the probability is 1 / (1 + exp(-(slope * x + intercept))), x = ln(score / (1 - score))."""
+
+    intercept: Annotated[float, Field(ge=-100, le=100)]
+    """Platt's intercept."""
+
+    fitted_on: Annotated[
+        str,
+        Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\\\x7f]*$"),
+        Expected("one line of text of 1 to 64 characters, without backslash"),
+    ]
+    """On which cases it was fitted: what, how many, when. Stands beside every probability in the drafts."""
+
+    weights_digest: Annotated[
+        str,
+        Field(pattern=r"^sha256:[0-9a-f]{64}$"),
+        Expected('"sha256:" and 64 hexadecimal digits, as `preread check` says them'),
+    ]
+    """The weights whose scores were fitted. With any other the table is not used, and drafts say so."""
+
+
 class ReadingSettings(Frozen):
-    """How studies are read: `reading.toml`."""
+    """How studies are read: `reading.toml`. In the file a calibration is a [[calibration]]."""
 
     study: StudySettings = StudySettings()
     priors: PriorSettings = PriorSettings()
     engine: EngineSettings = EngineSettings()
     reader: ReaderSettings = ReaderSettings()
     outputs: OutputSettings = OutputSettings()
+    calibrations: Annotated[Listed[CalibrationSettings], Field(validation_alias="calibration")] = ()
+    """What is known of the scores. None: they are shown as the model's uncalibrated leanings."""

@@ -21,6 +21,7 @@ from config.peers_settings import (
     SenderSettings,
 )
 from config.reading_settings import (
+    CalibrationSettings,
     EngineSettings,
     OutputSettings,
     PriorSettings,
@@ -32,6 +33,7 @@ from config.values import Frozen, OutputKind, Secret
 
 __all__ = [
     "AgentSettings",
+    "CalibrationSettings",
     "DestinationSettings",
     "DestinationTlsSettings",
     "DeviceSettings",

@@ -1,10 +1,11 @@
-"""The one seam between the agent and a model: a Case goes in, a Reading comes out."""
+"""The one seam between the agent and a model: a Case goes in, a Reading or an Answer comes out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from importlib import import_module
 from typing import Any, Protocol
 
 from inference.case import Case
+from inference.question import Answer, Question, Task
 from inference.reading import EngineIdentity, Reading
 
 
@@ -17,12 +18,25 @@ class Engine(Protocol):
 
     identity: EngineIdentity
 
+    @property
+    def tasks(self) -> Set[Task]:
+        """What its weights were trained for beside the draft; `ask` refuses other questions."""
+        ...
+
     def read(self, case: Case) -> Reading:
         """Reads one case. Deterministic: the same case and weights give the same Reading but for `seconds`."""
         ...
 
+    def ask(self, case: Case, question: Question) -> Answer:
+        """Answers one question about a case, deterministic as `read`.
+
+        Raises:
+            CannotAsk: if the weights were not trained for it, or the case has no images for it.
+        """
+        ...
+
     def close(self) -> None:
-        """Gives the memory back. Further calls of `read` are errors."""
+        """Gives the memory back. Further calls of `read` and `ask` are errors."""
         ...
 
 

@@ -70,15 +70,20 @@ class Finding:
 class Score:
     """How far a model's own logits lean to "yes" when it is asked for one finding.
 
-    No probability: nobody has held it against truth, and 0.9 of one model is not 0.9 of another.
+    No probability: 0.9 of one model is not 0.9 of another. Only where a site has held the scores of these very
+    weights against truth is there a calibrated one beside it.
 
     Attributes:
         name: of the finding, as in Finding.
         value: 0..1, uncalibrated.
+        calibrated: 0..1, the share of such cases that have the finding, as fitted; None if nobody has fitted it.
+        calibrated_on: on which cases it was fitted, in the words of who did; "" if nobody has.
     """
 
     name: str
     value: float
+    calibrated: float | None = None
+    calibrated_on: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,9 @@ class Reading:
     Attributes:
         findings: in the model's order; boxes only on images that the case's current exam holds.
         report: the findings text of the draft, as generated.
+        impression: the model's own summary of `report`, drawn from its words and not from the images once more;
+            None if it was not asked for one or gave none.
+        differential: diagnoses that the model considers, in its words; None if it was not asked or gave none.
         turns: the chain of thought, in order, nothing left out.
         engine: who said it.
         problems: sentences on what could not be parsed or must not be trusted; shown to the radiologist.
@@ -145,3 +153,5 @@ class Reading:
     compared_with_prior: bool = False
     scores: tuple[Score, ...] = ()
     seconds: float = 0.0
+    impression: str | None = None
+    differential: str | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from inference.case import Case
+from inference.question import Answer, Place, Question, Task, check_question, image_of
 from inference.reading import Box, EngineIdentity, Finding, Reading, Status, Turn
 
 IDENTITY = EngineIdentity("scripted", "1", "a scripted engine for tests", "sha256:" + "0" * 64, is_demo=True)
@@ -27,12 +28,22 @@ class ScriptedEngine:
 
     def __init__(self, script: Callable[[Case], Reading] = an_effusion) -> None:
         self.identity = IDENTITY
+        self.tasks = frozenset({Task.FINDING})
         self.script = script
         self.cases: list[Case] = []
 
     def read(self, case: Case) -> Reading:
         self.cases.append(case)
         return self.script(case)
+
+    def ask(self, case: Case, question: Question) -> Answer:
+        """Says that the finding asked for is where `an_effusion` sees one."""
+        check_question(question, self.tasks, self.identity.model_name)
+        image, problems = image_of(case, question)
+        (finding,) = an_effusion(case).findings
+        turn = Turn(question.task, (image.key,), f"Where is {question.text}? <image>", "There.", 0.1, 10, 2)
+        places = (Place(question.text, finding.boxes),)
+        return Answer(question.task, "There.", places, (turn,), self.identity, problems)
 
     def close(self) -> None:
         return None

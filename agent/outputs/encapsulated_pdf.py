@@ -17,7 +17,7 @@ from agent.outputs.page import Draft, PagePicture, Section, pdf_of
 from agent.outputs.report_sr import build_report_sr
 from agent.outputs.sr import concept
 from agent.outputs.stamp import Narrative, Sources, Stamp
-from agent.outputs.wording import as_text, banner, phrase, program, score_remark
+from agent.outputs.wording import as_text, banner, phrase, program
 from inference.reading import EngineIdentity, Reading
 
 KIND = "encapsulated_pdf"
@@ -126,5 +126,4 @@ def _picture(
 def _placed(mark: Mark) -> str:
     box = mark.box
     place = f"columns {box.left:g} to {box.right:g}, rows {box.top:g} to {box.bottom:g}"
-    said = (phrase(mark.finding), mark.finding.status.value, score_remark(mark.finding), place)
-    return f"{mark.identifier} {'; '.join(filter(None, said))}"
+    return f"{mark.identifier} {phrase(mark.finding)}; {mark.finding.status}; {place}"

@@ -33,7 +33,7 @@ from agent.outputs.codes import change_code, code, finding_code, side_code, site
 from agent.outputs.heading import finished
 from agent.outputs.marks import Mark, Marks, marks_of
 from agent.outputs.normalise import normalised
-from agent.outputs.report_sr import named, split_report
+from agent.outputs.report_sr import impression_of, named, split_report
 from agent.outputs.sr import (
     algorithm,
     concept,
@@ -44,7 +44,7 @@ from agent.outputs.sr import (
 )
 from agent.outputs.stamp import Narrative, Sources, Stamp
 from agent.outputs.wording import COMPLETION, as_text, banner, phrase, score_remark
-from inference.reading import EngineIdentity, Finding, Reading, Status
+from inference.reading import EngineIdentity, Finding, Reading, Score, Status
 
 KIND = "findings_sr"
 
@@ -66,7 +66,7 @@ def build_findings_sr(
     report = MeasurementReport(
         observation_context(stamp),
         procedure_reported(sources.current[0]),
-        [group for mark in marks.marks for group in _groups(mark, reading.engine)],
+        [group for mark in marks.marks for group in _groups(mark, reading)],
         language_of_content_item_and_descendants=language_of(stamp),
         referenced_images=_describable(sources) or None,
     )
@@ -93,20 +93,30 @@ def _is_describable(header: Dataset) -> bool:
 
 
 def _groups(
-    mark: Mark, engine: EngineIdentity
+    mark: Mark, reading: Reading
 ) -> list[PlanarROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations]:
     """The region of one box and, if there is a score, its numeric partner with the same Tracking UID.
 
     The score stands in a group of its own, since OHIF takes the first number of a group and looks for the
     region inside that; a number beside the region makes "load annotations" fail.
     """
-    region = _region_group(mark, engine)
-    if mark.finding.score is None:
+    score = _score_of(mark.finding, reading)
+    region = _region_group(mark, score, reading.engine)
+    if score is None:
         return [region]
-    return [region, _score_group(mark, mark.finding.score, engine)]
+    return [region, _score_group(mark, score, reading.engine)]
 
 
-def _region_group(mark: Mark, engine: EngineIdentity) -> PlanarROIMeasurementsAndQualitativeEvaluations:
+def _score_of(finding: Finding, reading: Reading) -> Score | None:
+    if finding.score is None:
+        return None
+    alone = Score(finding.name, finding.score)
+    return next((score for score in reading.scores if score.name == finding.name), alone)
+
+
+def _region_group(
+    mark: Mark, score: Score | None, engine: EngineIdentity
+) -> PlanarROIMeasurementsAndQualitativeEvaluations:
     finding = mark.finding
     evaluations = []
     if finding.status is Status.UNCERTAIN:
@@ -127,17 +137,21 @@ def _region_group(mark: Mark, engine: EngineIdentity) -> PlanarROIMeasurementsAn
         qualitative_evaluations=evaluations or None,
     )
     doubt = "" if finding.status is Status.PRESENT else finding.status.value
-    remark = "; ".join(filter(None, (banner(engine), phrase(finding), doubt, score_remark(finding))))
+    remark = "; ".join(filter(None, (banner(engine), phrase(finding), doubt, score_remark(score))))
     group[0].ContentSequence.append(TextContentItem(codes.DCM.Comment, as_text(remark), _CONTAINS))
     return group
 
 
-def _score_group(mark: Mark, score: float, engine: EngineIdentity) -> MeasurementsAndQualitativeEvaluations:
+def _score_group(mark: Mark, score: Score, engine: EngineIdentity) -> MeasurementsAndQualitativeEvaluations:
+    # One number, so that a viewer cannot take the wrong one; the comment beside the region says what it is.
+    certainty = score.value if score.calibrated is None else score.calibrated
     return MeasurementsAndQualitativeEvaluations(
         TrackingIdentifier(mark.tracking_uid, mark.identifier),
         finding_type=_concept_of(mark.finding),
         algorithm_id=algorithm(engine),
-        measurements=[Measurement(codes.DCM.CertaintyOfFinding, round(score * 100, 1), codes.UCUM.Percent)],
+        measurements=[
+            Measurement(codes.DCM.CertaintyOfFinding, round(certainty * 100, 1), codes.UCUM.Percent)
+        ],
         source_images=[SourceImageForMeasurementGroup(str(mark.image.SOPClassUID), mark.box.image_key)],
     )
 
@@ -157,11 +171,12 @@ def _evaluations(reading: Reading, marks: Marks) -> ContentItem:
         for finding in reading.findings
         if finding not in placed
     ]
-    findings, impression = split_report(reading.report)
+    findings, _ = split_report(reading.report)
     words = f"{banner(reading.engine)}.\n{findings or '(no text)'}\n{named(reading.findings)}"
     items.append(TextContentItem(codes.DCM.Finding, as_text(words), _CONTAINS))
-    if impression:
-        items.append(TextContentItem(codes.DCM.Impression, as_text(impression), _CONTAINS))
+    if impression := impression_of(reading):
+        words = f"{banner(reading.engine)}\n{impression}"
+        items.append(TextContentItem(codes.DCM.Impression, as_text(words), _CONTAINS))
     container = ContainerContentItem(
         concept(code("heading", "qualitative evaluations")), relationship_type=_CONTAINS
     )

@@ -25,8 +25,10 @@ from agent.outputs.sr import concept, document_arguments, language_of, observati
 from agent.outputs.stamp import Narrative, Sources, Stamp
 from agent.outputs.wording import (
     COMPLETION,
+    CONSIDERED,
     NOT_NAMED_IS_NOT_ABSENT,
     NOTHING_WAS_MEASURED,
+    OWN_SUMMARY,
     as_text,
     banner,
     phrase,
@@ -75,11 +77,19 @@ def split_report(report: str) -> tuple[str, str]:
     return _FINDINGS.sub("", findings).strip(), impression.strip()
 
 
+def impression_of(reading: Reading) -> str:
+    """Gives what stands under Impression: what the draft itself says there, and the model's summary of it."""
+    _, own = split_report(reading.report)
+    summary = f"{OWN_SUMMARY}\n{reading.impression}" if reading.impression else ""
+    return "\n".join(filter(None, (own, summary)))
+
+
 def clinical_sections(
     sources: Sources, reading: Reading, narrative: Narrative, marks: Marks
 ) -> list[ContentItem]:
     """Gives the sections that a radiologist reads first (headings of CID 7001)."""
-    findings, impression = split_report(reading.report)
+    findings, _ = split_report(reading.report)
+    impression = impression_of(reading)
     sections = []
     if narrative.indication:
         sections.append(_section(codes.LN.Request, [_text(codes.LN.Request, narrative.indication)]))
@@ -91,6 +101,10 @@ def clinical_sections(
     if impression:
         lines = f"{banner(reading.engine)}\n{impression}"
         sections.append(_section(codes.LN.Impressions, [_text(codes.DCM.Impression, lines)]))
+    if reading.differential:
+        lines = f"{banner(reading.engine)}\n{CONSIDERED}\n{reading.differential}"
+        considered = _text(codes.DCM.DifferentialDiagnosisImpression, lines)
+        sections.append(_section(code("heading", "considered"), [considered]))
     images = [header for header in sources.current if marks.on(header)]
     if images:
         sections.append(_section(codes.LN.KeyImages, [_key_image(header) for header in images]))

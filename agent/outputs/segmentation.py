@@ -24,7 +24,7 @@ from agent.outputs.marks import Mark, marks_of
 from agent.outputs.normalise import evidence, normalised
 from agent.outputs.sr import concept
 from agent.outputs.stamp import Narrative, Sources, Stamp
-from agent.outputs.wording import banner, label, score_remark
+from agent.outputs.wording import banner, label, phrase
 from inference.reading import Box, EngineIdentity, Reading
 
 KIND = "segmentation"
@@ -107,14 +107,8 @@ def _segment(number: int, mark: Mark, engine: EngineIdentity) -> SegmentDescript
         tracking_id=mark.identifier,
         anatomic_regions=[concept(site)] if site is not None else None,
     )
-    said = (
-        banner(engine),
-        finding.name.capitalize(),
-        finding.status.value,
-        score_remark(finding),
-        NO_OUTLINE,
-    )
-    segment.SegmentDescription = "; ".join(filter(None, said))
+    said = (banner(engine), phrase(finding), finding.status.value, NO_OUTLINE)
+    segment.SegmentDescription = "; ".join(said)
     return segment
 
 

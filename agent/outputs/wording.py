@@ -30,6 +30,12 @@ NOTHING_WAS_MEASURED = (
 )
 """Holds for every engine."""
 
+OWN_SUMMARY = "The model's summary of its own draft, not an independent judgement:"
+"""Stands before every impression that a model was asked for."""
+
+CONSIDERED = "Considered by the model; nobody has weighed it against the patient's history:"
+"""Stands before every differential diagnosis."""
+
 _DEMO = "SYNTHETIC DEMO MODEL"
 _CHANGES = {
     Change.NEW: "new",
@@ -75,19 +81,36 @@ def program(engine: EngineIdentity) -> str:
     return f"{model}, run by engine {engine.name} {engine.version}.{demo}"
 
 
-def score_remark(finding: Finding) -> str:
-    """Says the score with its caveat: "model score 92 % (uncalibrated)"; "" if the engine gives none."""
-    return "" if finding.score is None else f"model score {finding.score * 100:.0f} % (uncalibrated)"
+def score_remark(score: Score | None) -> str:
+    """Says a score with its caveat: "model score 92 % (uncalibrated)"; "" if the engine gives none."""
+    if score is None:
+        return ""
+    if score.calibrated is None:
+        return f"model score {_percent(score.value)} (uncalibrated)"
+    calibrated = f"calibrated {_percent(score.calibrated)} (fitted on {score.calibrated_on})"
+    return f"model score {_percent(score.value)}, {calibrated}"
 
 
 def scores_line(scores: Sequence[Score]) -> str:
     """Says the scores of every finding that was asked for, highest first, and what they are not."""
-    highest_first = sorted(scores, key=lambda score: -score.value)
-    listed = "; ".join(f"{score.name} {score.value * 100:.0f} %" for score in highest_first)
+    listed = "; ".join(map(_score_item, sorted(scores, key=lambda score: -score.value)))
+    fitted_on = dict.fromkeys(score.calibrated_on for score in scores if score.calibrated is not None)
+    trust = "nobody has calibrated them"
+    if fitted_on:
+        trust = f"what is calibrated was fitted on {'; '.join(fitted_on)}"
     return (
-        f"Model scores: {listed}. They say how far the model's own answer leans to yes; nobody has calibrated them, "
-        "and a low one rules nothing out."
+        f"Model scores: {listed}. They say how far the model's own answer leans to yes; {trust}. "
+        "A low one rules nothing out."
     )
+
+
+def _score_item(score: Score) -> str:
+    calibrated = "" if score.calibrated is None else f" (calibrated {_percent(score.calibrated)})"
+    return f"{score.name} {_percent(score.value)}{calibrated}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
 
 
 def label(identifier: str, finding: Finding, engine: EngineIdentity) -> str:

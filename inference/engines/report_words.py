@@ -87,6 +87,7 @@ _SENTENCE_END = re.compile(r"\.(?:\s+|$)|\n")
 _CLAUSE_END = re.compile(r";|\bwhile\b|\bbut\b|\bwhereas\b|\balthough\b|\bwith\b", re.IGNORECASE)
 _PART_END = re.compile(r",|\band\b", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(?:no|not|without|free of|negative for|absence of)\b(?! longer)", re.IGNORECASE)
+_NORMAL = re.compile(r"\b(?:normal|clear|unremarkable)\b", re.IGNORECASE)
 _NEGATION_END = re.compile(r"\band\b", re.IGNORECASE)
 _IN_OTHER_WORDS = (
     (
@@ -141,33 +142,52 @@ def measurements(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(match[0].strip() for match in MEASUREMENT.finditer(text)))
 
 
-def report_problems(report: str, *, has_prior: bool, why_no_measurement: str) -> tuple[str, ...]:
-    """Says what in a drafted report must not be trusted.
+def report_problems(
+    text: str, *, has_prior: bool, why_no_measurement: str, what: str = "report"
+) -> tuple[str, ...]:
+    """Says what in a model's own words must not be trusted.
 
     Args:
         has_prior: whether an earlier exam was shown to the model.
         why_no_measurement: ends the sentence "The report measures (...), which this model cannot: ...".
+        what: what the text is, as the sentences call it.
     """
     problems: list[str] = []
-    if not report:
-        problems.append("The model gave no report.")
-    compared = comparison_words(report)
+    if not text:
+        problems.append(f"The model gave no {what}.")
+    compared = comparison_words(text)
     if compared and not has_prior:
         problems.append(
-            f'The report compares ("{", ".join(compared)}"), but no earlier exam was shown to the model.'
+            f'The {what} compares ("{", ".join(compared)}"), but no earlier exam was shown to the model.'
         )
-    measured = measurements(report)
+    measured = measurements(text)
     if measured:
         problems.append(
-            f'The report measures ("{", ".join(measured)}"), which this model cannot: {why_no_measurement}.'
+            f'The {what} measures ("{", ".join(measured)}"), which this model cannot: {why_no_measurement}.'
         )
     return tuple(problems)
+
+
+def summary_problems(summary: str, report: str) -> tuple[str, ...]:
+    """Says which findings a summary states that the summarised report does not."""
+    added = [name for name in FINDING_NAMES if _is_stated(name, summary) and not _is_stated(name, report)]
+    if not added:
+        return ()
+    return (
+        f"The impression speaks of {', '.join(added)}, of which the draft it summarises says no such thing.",
+    )
 
 
 def quoted(text: str) -> str:
     """Puts a piece of an answer into a sentence, on one line and cut to a readable length."""
     line = " ".join(text.split())
     return f'"{line[:_QUOTED_CHARACTERS_MAX]}..."' if len(line) > _QUOTED_CHARACTERS_MAX else f'"{line}"'
+
+
+def _is_stated(finding: str, text: str) -> bool:
+    """Tells whether a text mentions a finding anywhere, not negated and in no clause that calls things normal."""
+    clauses = (clause for sentence in _SENTENCE_END.split(text) for clause in _CLAUSE_END.split(sentence))
+    return any(_Clause(clause).places(_MENTIONS[finding]) for clause in clauses if not _NORMAL.search(clause))
 
 
 def _said(finding: str, report: str, words: Mapping[_Said, str]) -> set[_Said]:

@@ -1,14 +1,20 @@
-"""Questions about one set of images: what one question computed is kept for the next."""
+"""Conversations with a model: prompts are heard one by one, and what waits for an answer is spoken together.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+Hearing a prompt keeps a processor busy by itself, and what it begins with was often heard before. Speaking reads all
+weights for each token, however many conversations it goes on with: so the answers of all that wait are spoken at once.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers.cache_utils import DynamicCache
 
-from inference.engines.decoding import Speaker, continued, greedy, until_end
+from inference.engines.decoding import Speaker, continued, until_end
 
 
 class Converser(Speaker, Protocol):
@@ -29,9 +35,75 @@ class Converser(Speaker, Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """Prompts (B of them) that were read up to where their answers begin.
+
+    Attributes:
+        layers: keys and values of each layer, (B, heads, T, head width).
+        mask: (B, T), 0 where a shorter prompt was padded on the left.
+        logits: (B, W), of the first token of each answer.
+        tokens_max: longest answer.
+    """
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    mask: Tensor
+    logits: Tensor
+    tokens_max: int
+
+    def only(self, places: Sequence[int]) -> "Heard":
+        """Gives the prompts at these places."""
+        index = torch.tensor(places, dtype=torch.long, device=self.mask.device)
+        layers = tuple((keys[index], values[index]) for keys, values in self.layers)
+        return replace(self, layers=layers, mask=self.mask[index], logits=self.logits[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One answer.
+
+    Attributes:
+        ids: the new ids; the last one is the end token unless `tokens_max` cut the answer.
+        seconds: that it took; of answers spoken together, each took its share.
+    """
+
+    ids: list[int]
+    seconds: float
+
+
+_Result = TypeVar("_Result")
+Conversation = Generator[Sequence[Heard], list[Spoken], _Result]
+"""Yields prompts when it wants them answered, is sent the answers in their order, and returns what came of it."""
+
+
+def together(model: Converser, conversations: Sequence[Conversation[_Result]]) -> list[_Result]:
+    """Carries conversations on to their ends; each gets the answers that it would get alone.
+
+    What waits for an answer is answered together, then all go on: a short answer waits for the longest beside it.
+    """
+    results: dict[int, _Result] = {}
+    asked: dict[int, Sequence[Heard]] = {}
+
+    def go_on(place: int, answers: list[Spoken] | None) -> None:
+        try:
+            # None starts a generator.
+            asked[place] = conversations[place].send(answers)  # type: ignore[arg-type]
+        except StopIteration as ended:
+            results[place] = ended.value
+
+    for place in range(len(conversations)):
+        go_on(place, None)
+    while asked:
+        waiting, asked = asked, {}
+        spoken = iter(speak(model, [heard for each in waiting.values() for heard in each]))
+        for place, each in waiting.items():
+            go_on(place, [next(spoken) for heard in each for _ in heard.mask])
+    return [results[place] for place in range(len(conversations))]
+
+
 @dataclass(eq=False)
 class Talk:
-    """Questions about one set of images; what two questions begin with alike is computed once.
+    """Prompts about one set of images; what two of them begin with alike is computed once.
 
     Attributes:
         rows: the images as the text sees them, (N, Q, H), in the order of their places.
@@ -45,30 +117,24 @@ class Talk:
     def __post_init__(self) -> None:
         self._cache = self.model.new_cache()
 
-    def answer(self, ids: Sequence[int], tokens_max: int) -> list[int]:
-        """Answers a whole prompt.
+    def hear(self, ids: Sequence[int], tokens_max: int) -> Heard:
+        """Reads a whole prompt.
 
         Args:
             ids: from the begin token on, `image_marker` at each place of an image.
-
-        Returns:
-            New ids; the last one is the end token unless `tokens_max` cut the answer.
+            tokens_max: longest answer.
         """
-        embeddings = self._unread(ids, _shared_length([self._cached_ids, ids[:-1]]))  # (1, T, H)
-        end_id = self.model.end_id
-        new_ids = greedy(self.model, embeddings, cache=self._cache, tokens_max=tokens_max, end_id=end_id)
-        answer = until_end(new_ids[0], end_id)
-        # The last new id was chosen but never read by the model, so the cache ends before it.
-        self._cached_ids = [*ids, *answer[:-1]]
-        return answer
+        done = self._rewind(ids[:-1])
+        logits = self._read(ids[done:])  # (1, W)
+        mask = torch.ones(1, len(ids), dtype=torch.long, device=logits.device)
+        return Heard(tuple(_layers(self._cache)), mask, logits, tokens_max)
 
-    def fork(self, prompts: Sequence[Sequence[int]]) -> "Fork":
-        """Puts several whole prompts side by side; what all begin with alike is computed once.
-
-        The talk is over: its cache goes to the fork.
+    def hear_each(self, prompts: Sequence[Sequence[int]], tokens_max: int) -> Heard:
+        """Reads several whole prompts side by side; what all begin with alike is computed once.
 
         Args:
-            prompts: one or more, as in `answer`; all images are in what they share.
+            prompts: one or more, as in `hear`; all images are in what they share.
+            tokens_max: longest answer to each.
 
         Raises:
             ValueError: if the prompts differ before their last image.
@@ -77,60 +143,74 @@ class Talk:
         if any(self.model.image_marker in ids[shared:] for ids in prompts):
             raise ValueError("questions side by side must be about the same images")
         prefix = prompts[0][:shared]
-        done = _shared_length([self._cached_ids, prefix])
-        unread = self._unread(prefix, done)  # (1, T, H)
-        if unread.shape[1]:
-            self.model.logits(unread, None, self._cache, logits_to_keep=1)
-        self._cache.batch_repeat_interleave(len(prompts))
-        self._cached_ids = []
+        done = self._rewind(prefix)
+        if done < shared:
+            self._read(prefix[done:])
+        cache = DynamicCache(_layers(self._cache))
+        cache.batch_repeat_interleave(len(prompts))
         ends, mask = _padded_left([ids[shared:] for ids in prompts], shared)  # (B, E), (B, shared + E)
-        embeddings = self.model.embed(ends.to(unread.device), None)  # (B, E, H)
-        mask = mask.to(unread.device)
-        logits = self.model.logits(embeddings, mask, self._cache, logits_to_keep=1)[:, -1]  # (B, W)
-        return Fork(self.model, self._cache, mask, logits)
+        mask = mask.to(self.rows.device)
+        embeddings = self.model.embed(ends.to(self.rows.device), None)  # (B, E, H)
+        logits = self.model.logits(embeddings, mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
+        return Heard(tuple(_layers(cache)), mask, logits, tokens_max)
 
-    def _unread(self, ids: Sequence[int], done: int) -> Tensor:
-        """Crops the cache to the first `done` of `ids` and embeds the others, images in their places: (1, T, H)."""
+    def answer(self, ids: Sequence[int], tokens_max: int) -> list[int]:
+        """Reads a whole prompt and answers it, with ids as in `Spoken`."""
+        return speak(self.model, [self.hear(ids, tokens_max)])[0].ids
+
+    def _rewind(self, ids: Sequence[int]) -> int:
+        """Forgets what `ids` do not begin with; gives how many of them are cached."""
+        done = _shared_length([self._cached_ids, ids])
         if surplus := len(self._cached_ids) - done:
             self._cache.crop(-surplus)
-        places_done = sum(token == self.model.image_marker for token in ids[:done])
+            del self._cached_ids[done:]
+        return done
+
+    def _read(self, ids: Sequence[int]) -> Tensor:
+        """Reads on: images in their places; gives the logits (1, W) of what comes next."""
+        places_done = self._cached_ids.count(self.model.image_marker)
         rows = self.rows.flatten(0, 1)[places_done:]  # (places to come, H)
-        rest = torch.tensor([ids[done:]], dtype=torch.long, device=self.rows.device)  # (1, T)
-        return self.model.embed(rest, rows[None] if len(rows) else None)
+        places = sum(token == self.model.image_marker for token in ids)
+        rest = torch.tensor([ids], dtype=torch.long, device=self.rows.device)  # (1, T)
+        embeddings = self.model.embed(rest, rows[None] if places else None)  # (1, T, H)
+        logits = self.model.logits(embeddings, None, self._cache, logits_to_keep=1)[:, -1]  # (1, W)
+        self._cached_ids += ids
+        return logits
 
 
-@dataclass(frozen=True, eq=False)
-class Fork:
-    """Several questions about the same images, each read up to the first token of its answer.
-
-    Attributes:
-        mask: (B, T), 0 where a shorter question was padded.
-        logits: (B, W), of the first token of each answer.
-    """
-
-    model: Converser
-    cache: DynamicCache
-    mask: Tensor
-    logits: Tensor
-
-    def answers(self, chosen: Sequence[int], tokens_max: int) -> list[list[int]]:
-        """Answers the questions at these places, together; once, since the cache goes with them.
-
-        Returns:
-            For each of `chosen` its new ids, as `Talk.answer` gives them.
-        """
-        places = torch.tensor(chosen, dtype=torch.long, device=self.logits.device)
-        self.cache.batch_select_indices(places)
-        end_id = self.model.end_id
-        new_ids = continued(
-            self.model,
-            self.logits[places],
-            cache=self.cache,
-            tokens_max=tokens_max,
-            end_id=end_id,
-            attention_mask=self.mask[places],
+def speak(model: Converser, heard: Sequence[Heard]) -> list[Spoken]:
+    """Answers prompts together."""
+    began = perf_counter()
+    length = max(one.mask.shape[1] for one in heard)
+    gaps = [length - one.mask.shape[1] for one in heard]
+    mask = torch.cat([functional.pad(one.mask, (gap, 0)) for one, gap in zip(heard, gaps, strict=True)])
+    layers = [
+        tuple(
+            torch.cat([functional.pad(part, (0, 0, gap, 0)) for part, gap in zip(parts, gaps, strict=True)])
+            for parts in zip(*layer, strict=True)
         )
-        return [until_end(row, end_id) for row in new_ids]
+        for layer in zip(*(one.layers for one in heard), strict=True)
+    ]  # of each layer keys and values, (B, heads, T, head width)
+    new_ids = continued(
+        model,
+        torch.cat([one.logits for one in heard]),
+        cache=DynamicCache(layers),
+        tokens_max=max(one.tokens_max for one in heard),
+        end_id=model.end_id,
+        # Attention is faster where nothing needs to be masked.
+        attention_mask=None if bool(mask.all()) else mask,
+    )
+    seconds = (perf_counter() - began) / len(new_ids)
+    limits = [one.tokens_max for one in heard for _ in one.mask]
+    return [
+        Spoken(until_end(row[:limit], model.end_id), seconds)
+        for row, limit in zip(new_ids, limits, strict=True)
+    ]
+
+
+def _layers(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
+    """Gives the keys and values of each layer. A cache that grows or is cropped puts others in their place."""
+    return [(keys, values) for keys, values, *_ in cache]
 
 
 def _shared_length(sequences: Sequence[Sequence[int]]) -> int:

@@ -71,6 +71,7 @@ turns = st.builds(
     prompt_tokens=st.integers(0, 9999),
     answer_tokens=st.integers(0, 9999),
 )
+scores = st.builds(Score, texts, st.floats(0, 1), st.none() | st.floats(0, 1), texts)
 readings = st.builds(
     Reading,
     findings=st.lists(findings, max_size=3).map(tuple),
@@ -79,8 +80,10 @@ readings = st.builds(
     engine=st.builds(EngineIdentity, texts, texts, texts, texts, st.booleans()),
     problems=st.lists(texts, max_size=2).map(tuple),
     compared_with_prior=st.booleans(),
-    scores=st.lists(st.builds(Score, texts, st.floats(0, 1)), max_size=3).map(tuple),
+    scores=st.lists(scores, max_size=3).map(tuple),
     seconds=numbers,
+    impression=st.none() | texts,
+    differential=st.none() | texts,
 )
 
 A_MANIFEST = Manifest(current=ManifestExam("1.2", "20260302", "083000", ()))
@@ -104,6 +107,13 @@ def test_the_json_names_its_version_and_reads_as_the_nouns_do():
 
     assert written["version"] == 1
     assert written["manifest"]["current"]["study_date"] == "20260302"
+
+
+def test_a_reading_from_before_there_were_impressions_is_still_read():
+    written = json.loads(dump_reading(A_READING))
+    del written["reading"]["impression"], written["reading"]["differential"]
+
+    assert load_reading(json.dumps(written)) == A_READING
 
 
 def with_version(text: str, version: Any) -> str:

@@ -4,7 +4,7 @@ import errno
 import hashlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from agent.steps import Tools, settle
 from agent.worker import Worker
 from config.settings import (
     AgentSettings,
+    CalibrationSettings,
     DestinationSettings,
     PeersSettings,
     ReadingSettings,
@@ -30,14 +31,14 @@ from config.settings import (
     StudySettings,
 )
 from inference.case import Case
-from inference.reading import Reading
+from inference.reading import Reading, Score
 from storage.database import connect
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.records import Instance, Job, Stage
 from tests.builders import a_radiograph, a_report_sr, write
-from tests.scripted_engine import ScriptedEngine, an_effusion
+from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 PATIENCE = Patience(
@@ -57,6 +58,7 @@ class Line:
     pacs: MiniPacs
     now: datetime = NOON
     engine: ScriptedEngine = field(default_factory=ScriptedEngine)
+    calibrations: tuple[CalibrationSettings, ...] = ()
 
     def __post_init__(self) -> None:
         database = connect(f"sqlite:///{self.folder / 'preread.sqlite'}")
@@ -74,7 +76,7 @@ class Line:
             settings=Settings(
                 agent=AgentSettings(),
                 peers=PeersSettings(destinations=(destination,)),
-                reading=ReadingSettings(study=study),
+                reading=ReadingSettings(study=study, calibrations=self.calibrations),
             ),
         )
         stages = (Stage.GATHER, Stage.READ, Stage.COMPOSE)
@@ -164,6 +166,48 @@ def test_the_model_sees_the_earlier_exam_with_its_report(line: Line):
     case = line.engine.cases[-1]
     assert [exam.report for exam in case.priors] == ["Small left effusion."]
     assert case.priors[0].days_before == 20
+
+
+def test_an_earlier_report_without_findings_is_shown_and_the_draft_says_which_part(line: Line):
+    earlier = line.arrive(
+        a_radiograph(days_ago=20), a_report_sr(days_ago=20, findings="", impression="Effusion.")
+    )
+    line.wait(60)
+    line.run()
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+
+    line.run()
+
+    assert line.engine.cases[-1].priors[0].report == "Effusion."
+    assert manifests.load_reading(line.job(study).reading_json or "").problems == (
+        f"The report of the earlier exam {earlier} has no findings section; its impression was taken.",
+    )
+
+
+def a_calibration(weights_digest: str) -> CalibrationSettings:
+    return CalibrationSettings(
+        finding="edema", slope=1.0, intercept=0.0, fitted_on="9 cases", weights_digest=weights_digest
+    )
+
+
+@pytest.mark.parametrize(
+    ("digest", "calibrated"), [(IDENTITY.weights_digest, 0.8), ("sha256:" + "9" * 64, None)]
+)
+def test_scores_are_calibrated_for_the_weights_that_gave_them_and_no_others(
+    tmp_path: Path, line: Line, digest: str, calibrated: float | None
+):
+    scores = (Score("edema", 0.8),)
+    engine = ScriptedEngine(lambda case: replace(an_effusion(case), scores=scores))
+    line = Line(tmp_path, line.pacs, engine=engine, calibrations=(a_calibration(digest),))
+    study = line.arrive(a_radiograph())
+    line.wait(61)
+
+    line.run()
+
+    read = manifests.load_reading(line.job(study).reading_json or "")
+    assert read.scores[0].calibrated == (pytest.approx(calibrated) if calibrated else None)
+    assert any("it was not used" in problem for problem in read.problems) is (calibrated is None)
 
 
 def test_a_stranger_with_the_same_id_is_passed_over_and_the_manifest_says_why(line: Line):

@@ -1,6 +1,7 @@
 """Two hundred config folders, each broken in its own way: each is refused in words, none with a traceback."""
 
 import random
+import re
 import tomllib
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_two_hundred_broken_files_are_each_refused_with_file_key_and_expectation
         for problem in problems:
             assert problem.file in FILES
             assert problem.key, str(problem)
-            assert 5 < len(problem.expected) < 300
+            assert len('"en"') <= len(problem.expected) < 300
             assert len(str(problem)) < 500
         if refused == 200:
             return
@@ -108,12 +109,13 @@ def test_two_hundred_broken_files_are_each_refused_with_file_key_and_expectation
 @pytest.mark.parametrize("file", FILES)
 def test_each_setting_refuses_a_value_of_another_type_under_its_own_name(tmp_path, file):
     for key, _ in leaf_keys(FILES[file]):
-        text = "\n".join(lines_of(file))
+        # What an example only shows is there, too, with all that a table of it needs.
+        text = re.sub(r"^#(?=[\[\w])", "", example_file(file), flags=re.MULTILINE)
         table, _, name = key.rpartition(".")
         raw = tomllib.loads(text)
         place = raw
         for part in table.split(".") if table else []:
-            place = place.setdefault(part, {})
+            place = place[part]
             place = place[0] if isinstance(place, list) else place
         place[name] = 1979.5j
         with pytest.raises(ValueError, match=f"{name}"):

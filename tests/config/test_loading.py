@@ -176,6 +176,20 @@ def test_names_of_destinations_and_ae_titles_of_senders_are_given_once(tmp_path)
     ]
 
 
+def test_a_finding_is_calibrated_once(tmp_path):
+    digest = f"sha256:{'0' * 64}"
+    edema = (
+        '[[calibration]]\nfinding = "edema"\nslope = 1\nintercept = 0\nfitted_on = "x"\n'
+        f'weights_digest = "{digest}"\n'
+    )
+
+    told = problems(tmp_path, reading=edema * 2)
+
+    assert told == [
+        'reading.toml: calibration[2].finding = "edema": expected another finding than that of calibration[1]'
+    ]
+
+
 def test_a_destination_that_is_this_agent_is_a_loop(tmp_path):
     peers = '[[destination]]\nname = "me"\nae_title = "PREREAD"\nhost = "localhost"\nport = 11112\n'
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from inference.engines.m4cxr.loading import load_model, save_model
 from inference.engines.m4cxr.model import M4CXR
-from tests.inference.small import TINY, VECTORS, teach, write_vocabulary
+from tests.inference.small import TINY, VECTORS, Lesson, draft_lessons, task_lessons, teach, write_vocabulary
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,9 +47,18 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def taught_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model that learned the answers of `small.LESSON` by heart."""
-    folder = tmp_path_factory.mktemp("taught")
-    write_vocabulary(folder, size=320)
-    save_model(teach(folder), folder)
+    """A small model that learned a draft by heart."""
+    return _taught(tmp_path_factory.mktemp("taught"), draft_lessons())
+
+
+@pytest.fixture(scope="session")
+def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model that learned an answer to every other task by heart."""
+    return _taught(tmp_path_factory.mktemp("tasks"), task_lessons())
+
+
+def _taught(folder: Path, lessons: list[Lesson]) -> Path:
+    write_vocabulary(folder, 320, (text for *turns, _ in lessons for texts in turns for text in texts))
+    save_model(teach(folder, lessons), folder)
     (folder / "model_card.json").write_text('{"name": "a model for tests", "is_demo": true}')
     return folder

@@ -11,7 +11,7 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 from inference.case import Case
 from inference.engines.medgemma.loading import load_model
 from inference.engines.medgemma.model import MedGemma
-from inference.engines.medgemma.prompts import report_plan
+from inference.engines.medgemma.prompts import SUMMARY_QUESTION, report_plan
 from tests.inference.small import a_case, a_prior, an_image
 
 SPECIAL_TOKENS = (
@@ -31,7 +31,8 @@ VOCABULARY_SIZE = 400
 
 LISTED = "- **Pleural effusion**"
 DESCRIBED = "There is a new 3 cm left pleural effusion. The edema has resolved."
-"""What the taught model answers to the two questions."""
+SUMMED = "New left effusion."
+"""What the taught model answers to the three questions."""
 
 CHAT_TEMPLATE = """\
 {%- set system = messages[0].content[0].text -%}
@@ -93,10 +94,11 @@ def edit_json(path: Path, **changes: object) -> None:
 def _lesson(model: MedGemma, case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gives ids (1, T), which of them are to be learned (1, T), and the pixels of the images."""
     plan = report_plan(case)
-    questions, answers = [plan.findings_question, plan.report_question], [LISTED, DESCRIBED]
-    whole = model.ids(model.render(questions, [LISTED]) + DESCRIBED + "<end_of_turn>")
+    questions = [plan.findings_question, plan.report_question, SUMMARY_QUESTION]
+    answers = [LISTED, DESCRIBED, SUMMED]
+    whole = model.ids(model.render(questions, answers[:-1]) + SUMMED + "<end_of_turn>")
     is_learned = torch.zeros(len(whole), dtype=torch.bool)
-    for turn in range(2):
+    for turn in range(len(questions)):
         asked = model.render(questions[: turn + 1], answers[:turn])
         start, end = (len(model.ids(text)) for text in (asked, asked + answers[turn] + "<end_of_turn>"))
         is_learned[start:end] = True
@@ -168,7 +170,14 @@ def _write_processor(folder: Path) -> None:
 
 def _write_vocabulary(path: Path) -> None:
     """Writes a tokenizer.json of Gemma's kind, trained on the prompts themselves."""
-    texts = [LISTED, DESCRIBED, "You are an expert radiologist.\n\nuser model", "0123456789[]<>/,.:;?*-_()"]
+    texts = [
+        LISTED,
+        DESCRIBED,
+        SUMMED,
+        SUMMARY_QUESTION,
+        "You are an expert radiologist.\n\nuser model",
+        "0123456789[]<>/,.:;?*-_()",
+    ]
     for case in (a_case(), a_case((an_image(), an_image()), (a_prior(),))):
         plan = report_plan(case)
         texts += [plan.findings_question, plan.report_question]

@@ -1,5 +1,7 @@
 """Builds small models, vocabularies and cases for the tests of M4CXR."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,19 @@ from tokenizers import Tokenizer, decoders, models, normalizers, trainers
 from inference.case import Case, Exam, Image, View
 from inference.engines.m4cxr.model import IGNORED_LABEL, M4CXR, M4CXRConfig, next_token_loss
 from inference.engines.m4cxr.preprocess import pixel_values
-from inference.engines.m4cxr.prompts import SYSTEM_SENTENCE, grounding_question, render, report_plans
+from inference.engines.m4cxr.prompts import (
+    QUESTIONS,
+    SYSTEM_SENTENCE,
+    USUAL_DIFFERENCE,
+    grounding_question,
+    render,
+    report_plans,
+    task_question,
+)
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.report_words import FINDING_NAMES
+from inference.question import Question, Task
+from inference.reading import Reading
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 TINY = VECTORS / "m4cxr-tiny"
@@ -37,8 +49,26 @@ SMALL = M4CXRConfig(
 
 LISTED = "pleural effusion."
 DESCRIBED = "There is a new 35 cm left pleural effusion. The edema has resolved."
+SUMMED = "New left effusion."
 PLACED = "Yes. [10,50,40,90]."
-"""What the taught model answers to the three questions."""
+"""What the taught model answers to the four questions of a draft."""
+
+TASK_ANSWERS = {
+    Question(Task.PHRASE, "left effusion"): "[57,66,90,98].",
+    Question(Task.FINDING, "edema"): "Not present.",
+    Question(Task.FINDINGS, "edema, hernia"): "edema [57,66,90,98], [0,63,25,90].",
+    Question(Task.ABNORMAL): "[57,66,90,98], [0,63,25,90].",
+    Question(Task.REGION, "left lung"): "[2,8,45,90].",
+    Question(Task.ORGAN, "lung"): "[2,8,45,90], [53,8,96,90]",
+    Question(Task.QUESTION, "is there edema?"): "yes.",
+    Question(Task.DIFFERENCE, USUAL_DIFFERENCE): "the edema is 5 mm larger.",
+    Question(Task.VIEW): "The view is PA.",
+    Question(Task.PLAIN): "There is water at the lung.",
+}
+"""What the model that was taught tasks answers to each."""
+
+Lesson = tuple[list[str], list[str], tuple[Image, ...]]
+"""Questions, answers, and the images they are about."""
 
 
 def an_image(key: str = "image", rows: int = 60, columns: int = 40, view: View = View.PA) -> Image:
@@ -57,12 +87,26 @@ def a_prior(
     return Exam(images=images, report=report, days_before=days_before)
 
 
-def write_vocabulary(folder: Path, size: int) -> None:
+def said_of(reading: Reading) -> Reading:
+    """A reading without the seconds that it took."""
+    return replace(reading, seconds=0.0, turns=tuple(replace(turn, seconds=0.0) for turn in reading.turns))
+
+
+def write_vocabulary(folder: Path, size: int, more: Iterable[str] = ()) -> None:
     """Writes a tokenizer.json of the "prepend ▁, replace spaces" style, trained on the prompts themselves."""
-    texts = [SYSTEM_SENTENCE, *FINDING_NAMES, LISTED, DESCRIBED, PLACED, "0123456789[]<>/,.:?*"]
+    texts = [
+        SYSTEM_SENTENCE,
+        *FINDING_NAMES,
+        LISTED,
+        DESCRIBED,
+        SUMMED,
+        QUESTIONS[Task.SUMMARY],
+        PLACED,
+        "0123456789[]<>/,.:?*",
+    ]
     for plan in report_plans(a_case((an_image(), an_image()), (a_prior(),))):
         texts += [plan.findings_question, plan.report_question]
-    texts.append(grounding_question("edema"))
+    texts += [grounding_question("edema"), *more]
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence(
@@ -75,20 +119,41 @@ def write_vocabulary(folder: Path, size: int) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def teach(folder: Path) -> M4CXR:
-    """Trains a small model until it says its lesson, of one film or with one prior, by heart."""
+def draft_lessons() -> list[Lesson]:
+    """A draft of one film, one with a prior, and a place."""
+    lessons: list[Lesson] = []
+    for case in (a_case(), a_case(priors=(a_prior(),))):
+        plan = report_plans(case)[0]
+        questions = [plan.findings_question, plan.report_question, QUESTIONS[Task.SUMMARY]]
+        lessons.append((questions, [LISTED, DESCRIBED, SUMMED], plan.images))
+    lessons.append(([grounding_question("pleural effusion")], [PLACED], (an_image(),)))
+    return lessons
+
+
+def task_lessons() -> list[Lesson]:
+    """Every task but the summary, about one film, or about it and an earlier one."""
+    plan = report_plans(a_case())[0]
+    begun = [plan.findings_question, plan.report_question]
+    lessons: list[Lesson] = []
+    for question, answer in TASK_ANSWERS.items():
+        if question.task is Task.PLAIN:
+            lessons.append(([*begun, QUESTIONS[Task.PLAIN]], [LISTED, DESCRIBED, answer], plan.images))
+            continue
+        prior = (an_image("prior 0"),) if question.task is Task.DIFFERENCE else ()
+        asked = task_question(question.task, question.text)
+        lessons.append(([asked], [answer], (*prior, an_image())))
+    return lessons
+
+
+def teach(folder: Path, lessons: list[Lesson]) -> M4CXR:
+    """Trains a small model until it says its lessons by heart."""
     torch.manual_seed(5)
     model = M4CXR(SMALL).train()
     vocabulary = open_vocabulary(folder, SMALL)
-    lessons = []
-    for case in (a_case(), a_case(priors=(a_prior(),))):
-        plan = report_plans(case)[0]
-        lessons.append(([plan.findings_question, plan.report_question], [LISTED, DESCRIBED], plan.images))
-    lessons.append(([grounding_question("pleural effusion")], [PLACED], (an_image(),)))
     rows = [vocabulary.ids(render(questions, answers)) for questions, answers, _ in lessons]
     length = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])  # (3, T)
-    mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])  # (3, T)
+    ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])  # (lessons, T)
+    mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])  # (lessons, T)
     labels = torch.full_like(ids, IGNORED_LABEL)
     for lesson, (questions, answers, _) in enumerate(lessons):
         for turn in range(len(questions)):
@@ -97,7 +162,7 @@ def teach(folder: Path) -> M4CXR:
             labels[lesson, start:end] = ids[lesson, start:end]
     pixels = pixel_values([image.pixels for *_, images in lessons for image in images], SMALL.image_size_px)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    for _ in range(150):
+    for _ in range(300):
         loss = next_token_loss(model(pixels, ids, mask), labels)
         optimizer.zero_grad()
         loss.backward()

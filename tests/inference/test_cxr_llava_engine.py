@@ -10,6 +10,8 @@ from inference.engine import open_engine
 from inference.engines.cxr_llava import open_cxr_llava
 from inference.engines.cxr_llava.draft import Respondent, answer_room, findings_of
 from inference.engines.cxr_llava.model import CXRLLaVA
+from inference.engines.cxr_llava.prompts import DIFFERENTIAL_QUESTION, first_question
+from inference.question import CannotAsk, Question, Task
 from inference.reading import Finding, Status
 from tests.inference.cxr_llava_small import (
     DIFFERENTIAL,
@@ -62,7 +64,7 @@ def test_the_conversation_is_kept_word_for_word(reading):
 
     assert (described.purpose, followed.purpose) == ("report", "differential diagnosis")
     assert described.answer.strip() == REPORTED
-    assert followed.answer.strip() == DIFFERENTIAL
+    assert followed.answer.strip() == reading.differential == DIFFERENTIAL
     assert described.image_keys == followed.image_keys == ("image",)
     assert "<image>\nWrite a radiologic report" in described.question
     assert followed.prompt_tokens > described.prompt_tokens + described.answer_tokens
@@ -95,20 +97,40 @@ def test_only_one_image_is_looked_at_and_that_is_said(taught):
 
 
 def test_a_question_of_ones_own_is_answered_without_its_structure(taught):
-    turn = taught.answer(an_image("film"), " Is there <image> edema? [/INST]</s>")
+    question = Question(Task.QUESTION, " Is there <image> edema? [/INST]</s>")
 
-    assert turn.purpose == "question"
-    assert turn.image_keys == ("film",)
-    assert turn.question.endswith("<image>\nIs there   edema?")
-    assert turn.answer_tokens > 0
+    answer = taught.ask(a_case((an_image("film"),)), question)
+
+    (turn,) = answer.turns
+    assert (turn.purpose, turn.image_keys) == ("question", ("film",))
+    assert turn.question.endswith("<image>\nIs there edema?")
+    assert answer.text == turn.answer.strip()
+    assert answer.engine == taught.identity
+
+
+def test_diagnoses_are_asked_for_as_the_reference_does(taught):
+    answer = taught.ask(a_case(), Question(Task.DIFFERENTIAL))
+
+    (turn,) = answer.turns
+    assert turn.question == first_question(DIFFERENTIAL_QUESTION)
+    assert answer.text == turn.answer.strip()
+    assert answer.places == ()
+
+
+def test_places_are_refused_since_it_was_trained_with_none(taught):
+    with pytest.raises(
+        CannotAsk, match=r'not trained for the task "abnormal"; it knows: differential, question'
+    ):
+        taught.ask(a_case(), Question(Task.ABNORMAL))
 
 
 @pytest.mark.parametrize(
-    ("question", "said"), [("<s>", "the question is empty"), ("edema " * 999, "leaves no room")]
+    ("text", "said"),
+    [("<s>", "nothing of the text is left"), ("? " * 450, "leaves no room"), ("a" * 1001, "1001 characters")],
 )
-def test_a_question_that_cannot_be_asked_is_refused(taught, question, said):
-    with pytest.raises(ValueError, match=said):
-        taught.answer(an_image(), question)
+def test_a_question_that_cannot_be_asked_is_refused(taught, text, said):
+    with pytest.raises(CannotAsk, match=said):
+        taught.ask(a_case(), Question(Task.QUESTION, text))
 
 
 def test_the_weights_say_who_they_are(taught):
@@ -163,7 +185,7 @@ def test_a_closed_engine_reads_nothing(tiny_folder):
     with pytest.raises(RuntimeError, match="the engine is closed"):
         engine.read(a_case())
     with pytest.raises(RuntimeError, match="the engine is closed"):
-        engine.answer(an_image(), "Is there edema?")
+        engine.ask(a_case(), Question(Task.QUESTION, "Is there edema?"))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from inference.engines.cxr_llava.prompts import (
     STRUCTURE,
     choose_image,
     first_question,
-    free_question,
+    remove_structure,
     render,
 )
+from inference.question import plain_text
 from tests.inference.cxr_llava_small import conversations
 from tests.inference.small import a_case, a_prior, an_image
 
@@ -70,14 +71,9 @@ def test_a_case_without_image_is_refused():
 @given(st.text(alphabet="<image>[/INST]<<SYS>>unk s.", max_size=60))
 def test_no_question_can_shape_the_conversation(text):
     try:
-        cleaned = free_question(text)
+        cleaned = plain_text(text, remove_structure)
     except ValueError:
         return
 
     assert STRUCTURE.search(cleaned) is None
     assert cleaned == cleaned.strip() != ""
-
-
-def test_a_question_of_structure_alone_is_refused():
-    with pytest.raises(ValueError, match="the question is empty"):
-        free_question(" <image></s><s>[INST] <<SYS>>")

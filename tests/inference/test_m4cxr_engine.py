@@ -1,13 +1,16 @@
 """A case goes in and a Reading comes out, whatever the model says."""
 
+import shutil
+
 import pytest
 
 from inference.case import View
 from inference.engine import open_engine
 from inference.engines.m4cxr import open_m4cxr
 from inference.engines.m4cxr.draft import findings_of
+from inference.question import Task
 from inference.reading import Box, Change, Finding, Status
-from tests.inference.small import DESCRIBED, LISTED, PLACED, a_case, a_prior, an_image
+from tests.inference.small import DESCRIBED, LISTED, PLACED, SUMMED, a_case, a_prior, an_image
 
 pytestmark = pytest.mark.slow
 
@@ -34,18 +37,69 @@ def test_findings_have_change_side_and_place(compared):
 
 
 def test_the_chain_of_thought_is_kept_word_for_word(compared):
-    listed, described, placed = compared.turns
+    listed, described, summed, placed = compared.turns
 
-    assert [turn.answer for turn in compared.turns] == [LISTED, DESCRIBED, PLACED]
-    assert (listed.purpose, described.purpose, placed.purpose) == (
+    assert [turn.answer for turn in compared.turns] == [LISTED, DESCRIBED, SUMMED, PLACED]
+    assert [turn.purpose for turn in compared.turns] == [
         "findings",
         "report",
+        "impression",
         "grounding: pleural effusion",
-    )
-    assert listed.image_keys == described.image_keys == ("prior 0", "image")
+    ]
+    assert listed.image_keys == described.image_keys == summed.image_keys == ("prior 0", "image")
     assert placed.image_keys == ("image",)
     assert described.question.startswith("Based on the previous conversation")
-    assert described.prompt_tokens > listed.prompt_tokens
+    assert summed.prompt_tokens > described.prompt_tokens > listed.prompt_tokens
+
+
+def test_the_impression_is_the_models_summary_of_its_own_report(compared):
+    assert compared.report == DESCRIBED
+    assert compared.impression == SUMMED
+
+
+def test_an_impression_that_compares_without_a_prior_is_a_problem(taught):
+    problems = taught.read(a_case()).problems
+
+    assert 'The impression compares ("new"), but no earlier exam was shown to the model.' in problems
+
+
+def test_without_the_setting_no_impression_is_asked_for(taught_folder):
+    reading = open_m4cxr(taught_folder, device="cpu", impression=False).read(a_case())
+
+    assert reading.impression is None
+    assert "impression" not in [turn.purpose for turn in reading.turns]
+
+
+def test_weights_that_were_not_trained_to_sum_up_are_not_asked_to(taught_folder, tmp_path):
+    folder = shutil.copytree(taught_folder, tmp_path / "weights")
+    (folder / "model_card.json").write_text('{"name": "knows less", "tasks": []}')
+
+    assert open_m4cxr(folder, device="cpu").read(a_case()).impression is None
+
+
+def test_the_demo_model_is_asked_for_no_impression():
+    engine = open_m4cxr(device="cpu")
+
+    assert Task.SUMMARY not in engine.tasks
+    assert engine.read(a_case()).impression is None
+
+
+def test_a_card_with_a_task_that_the_engine_does_not_know_is_refused(taught_folder, tmp_path):
+    folder = shutil.copytree(taught_folder, tmp_path / "weights")
+    (folder / "model_card.json").write_text('{"name": "knows more", "tasks": ["fly"]}')
+
+    with pytest.raises(ValueError, match=r'"tasks" is \[\x27fly\x27\], expected a list of these'):
+        open_m4cxr(folder, device="cpu")
+
+
+def test_a_report_that_leaves_no_room_for_its_summary_is_kept_and_that_is_said(tiny_folder):
+    engine = open_m4cxr(tiny_folder, device="cpu", answer_tokens_max=9999)
+
+    reading = engine.read(a_case())
+
+    assert reading.report
+    assert reading.impression is None
+    assert "The report is so long that the model could not be asked to sum it up." in reading.problems
 
 
 def test_without_a_prior_no_change_is_claimed_and_the_reports_claim_is_a_problem(taught):
@@ -71,7 +125,7 @@ def test_the_same_case_gives_the_same_reading_but_for_seconds(taught, compared):
 def test_without_a_frontal_image_no_place_is_asked_and_that_is_said(taught):
     reading = taught.read(a_case((an_image(view=View.LATERAL),)))
 
-    assert [turn.purpose for turn in reading.turns] == ["findings", "report"]
+    assert [turn.purpose for turn in reading.turns] == ["findings", "report", "impression"]
     assert reading.findings[0].boxes == ()
     assert any("No image of the current exam is frontal" in problem for problem in reading.problems)
 
@@ -88,7 +142,7 @@ def test_a_model_that_talks_nonsense_gives_a_reading_with_problems(tiny_folder, 
 
     reading = engine.read(a_case((an_image("one"), an_image("two")), priors))
 
-    assert len(reading.turns) == 2
+    assert [turn.purpose for turn in reading.turns] == ["findings", "report", "impression"]
     assert reading.report == reading.turns[1].answer.strip()
     assert reading.findings == ()
     assert any("holds what is no finding" in problem for problem in reading.problems)

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.engines.m4cxr.parse import parse_findings, parse_grounding, parse_placed_findings, tidy
+from inference.engines.m4cxr.parse import (
+    Places,
+    parse_findings,
+    parse_grounding,
+    parse_placed_findings,
+    parse_places,
+    tidy,
+)
 from inference.engines.report_words import (
     FINDING_NAMES,
     change_of,
@@ -121,6 +128,29 @@ def test_a_box_without_name_belongs_to_the_name_before():
     assert parse_placed_findings("Not found.").findings == ()
 
 
+def test_a_box_behind_what_was_not_asked_for_is_refused_and_told():
+    placed = parse_placed_findings("hernia [1,2,3,4], edema [1,2,3,4].", ("hernia",))
+
+    assert placed.findings == (("hernia", ((1, 2, 3, 4),)),)
+    assert placed.problems == ('A box stands behind what was not asked for: "edema".',)
+
+
+@pytest.mark.parametrize(
+    ("answer", "boxes"),
+    [
+        ("[2,8,45,90].", ((2, 8, 45, 90),)),
+        ("[2,8,45,90], [53,8,96,90]", ((2, 8, 45, 90), (53, 8, 96, 90))),
+    ],
+)
+def test_boxes_alone_are_read(answer, boxes):
+    assert parse_places(answer, "lung") == Places(boxes)
+
+
+@pytest.mark.parametrize("answer", ["", "Not present.", "the lung [2,8,45,90].", "[2,8,45]"])
+def test_an_answer_that_is_not_boxes_alone_is_told(answer):
+    assert f'where lung is could not be read: "{answer}"' in parse_places(answer, "lung").problems[-1]
+
+
 @settings(max_examples=60)
 @given(GARBAGE)
 def test_no_answer_makes_the_parsers_raise_and_none_is_lost_in_silence(answer):
@@ -132,6 +162,8 @@ def test_no_answer_makes_the_parsers_raise_and_none_is_lost_in_silence(answer):
 
     assert listed.names or listed.problems or tidy(answer).lower().rstrip(". \n") == "not found"
     assert said.is_present is not None or said.problems
+    places = parse_places(answer, "lung")
+    assert places.boxes or places.problems
     assert placed.findings or placed.problems or tidy(answer).lower().rstrip(".") == "not found"
     assert all(0 <= box[0] < box[2] <= 100 and 0 <= box[1] < box[3] <= 100 for box in said.boxes)
 

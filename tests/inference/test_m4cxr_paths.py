@@ -1,10 +1,14 @@
-"""What is shared between questions changes no token of any answer: the demo model says the same the plain way."""
+"""What is shared between questions and cases changes no token of any answer: the demo model says the same plainly."""
+
+from functools import cache
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers.cache_utils import DynamicCache
 
-from inference.case import Case
+from inference.case import Case, Exam
 from inference.engines.decoding import greedy
 from inference.engines.m4cxr import DEMO_WEIGHTS, open_m4cxr
 from inference.engines.m4cxr.draft import Respondent
@@ -17,6 +21,7 @@ from inference.engines.talk import Talk
 from inference.phantom.cases import HELD_OUT_SEED_MIN, case
 from inference.phantom.train.evaluate import drawn_case
 from inference.reading import Reading, Status
+from tests.inference.small import said_of
 
 SEEDS = range(HELD_OUT_SEED_MIN + 6000, HELD_OUT_SEED_MIN + 6006)
 
@@ -68,6 +73,32 @@ def test_every_turn_of_a_reading_says_what_the_plain_way_says(respondent, engine
             assert turn.answer == said
 
 
+@cache
+def pooled_case(number: int) -> Case:
+    """Cases of one image, of several, and of two studies."""
+    return a_case(HELD_OUT_SEED_MIN + 6100 + number, prior=number % 2 == 0)
+
+
+@pytest.fixture(scope="module")
+def alone(engine):
+    return cache(lambda number: said_of(engine.read(pooled_case(number))))
+
+
+@given(st.lists(st.integers(0, 15), min_size=2, max_size=7))
+@settings(max_examples=12, deadline=None)
+def test_a_case_read_beside_others_is_read_as_alone(engine, alone, numbers):
+    together = engine.read_many([pooled_case(number) for number in numbers])
+
+    assert [said_of(reading) for reading in together] == [alone(number) for number in numbers]
+
+
+def test_one_case_that_cannot_be_read_leaves_nothing_said_of_the_others(engine):
+    without_images = Case(Exam(()))
+
+    with pytest.raises(ValueError, match="has no image"):
+        engine.read_many([a_case(SEEDS[0]), without_images])
+
+
 @pytest.mark.parametrize("prior", [False, True])
 def test_each_of_the_thirteen_findings_has_a_score_that_agrees_with_its_own_question(
     respondent, engine, prior
@@ -97,4 +128,4 @@ def test_questions_side_by_side_must_be_about_the_same_images(respondent):
     prompts = [respondent.vocabulary.ids(render([text], [])) for text in ("a <image> b", "c <image> d")]
 
     with pytest.raises(ValueError, match="about the same images"):
-        talk.fork(prompts)
+        talk.hear_each(prompts, 1)

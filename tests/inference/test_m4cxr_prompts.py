@@ -1,6 +1,7 @@
 """A case is asked in the words of training, and what cannot be shown is said."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,14 +9,18 @@ from hypothesis import strategies as st
 
 from inference.case import Exam
 from inference.engines.m4cxr.prompts import (
+    QUESTIONS,
     STRUCTURE,
+    USUAL_DIFFERENCE,
     clean_report,
     clean_text,
     grounding_question,
     render,
     report_plans,
+    task_question,
 )
 from inference.engines.report_words import FINDING_NAMES, MEASUREMENT
+from inference.question import Task
 from tests.inference.small import a_case, a_prior, an_image
 from tests.real_data import real_data
 
@@ -58,6 +63,32 @@ def test_the_place_of_a_finding_is_asked_as_in_training(conversations):
     assert rendered == vector["turns"][0]["rendered_prompt"]
 
 
+@pytest.mark.parametrize(
+    ("name", "task", "text"),
+    [
+        ("phrase_grounding", Task.PHRASE, "small left pleural effusion"),
+        ("finding_grounding_negative", Task.FINDING, "pneumothorax"),
+        ("multi_finding_grounding", Task.FINDINGS, "consolidation, atelectasis, pneumothorax"),
+        ("abnormality_detection", Task.ABNORMAL, ""),
+        ("organ_grounding", Task.ORGAN, "lung"),
+        ("anatomical_grounding", Task.REGION, "right lung"),
+        ("vqa", Task.QUESTION, "is there any pleural effusion?"),
+        ("difference_vqa", Task.DIFFERENCE, USUAL_DIFFERENCE),
+        ("radialog_view_then_report_then_summary", Task.VIEW, ""),
+    ],
+)
+def test_a_task_is_asked_word_for_word_as_in_training(conversations, name, task, text):
+    vector = the_conversation(conversations, name)
+
+    assert render([task_question(task, text)], []) == vector["turns"][0]["rendered_prompt"]
+
+
+def test_every_task_but_those_that_follow_a_report_has_a_vector_of_training():
+    follow = {Task.PLAIN, Task.SUMMARY}
+
+    assert set(QUESTIONS) - follow == set(Task) - follow - {Task.DIFFERENTIAL}
+
+
 def test_the_findings_are_those_of_chexbert_in_lower_case(conversations):
     expected = [name.lower() for name in conversations["finding_list_in_order"]]
 
@@ -90,6 +121,32 @@ def test_of_several_priors_the_latest_with_images_and_report_is_shown():
 
     assert "prior radiology report: Newer." in plan.findings_question
     assert plan.problems == ("Of 3 prior exams the model was shown one, 30 days before; it takes no more.",)
+
+
+def test_ten_images_of_two_exams_are_shown():
+    plan = report_plans(a_case(current(5), (a_prior(image_count=5),)))[0]
+
+    assert plan.has_prior
+    assert len(plan.images) == 10
+    assert plan.problems == ()
+
+
+def test_of_a_prior_the_prompt_holds_its_images_and_its_report_and_nothing_else():
+    one, other = (a_prior("Mild edema.", days_before=days) for days in (30, 900))
+    plans = [
+        report_plans(replace(a_case(current(1), (prior,)), indication=indication))[0]
+        for prior, indication in ((one, None), (other, "Dyspnoea since Tuesday."))
+    ]
+
+    assert plans[0].findings_question == plans[1].findings_question
+    assert plans[0].report_question == plans[1].report_question
+
+
+@pytest.mark.parametrize(("report", "is_shown"), [("Mild", True), ("Ill", False), ("...", False)])
+def test_a_prior_is_shown_from_five_cleaned_characters_on(report, is_shown):
+    plan = report_plans(a_case(current(1), (a_prior(report),)))[0]
+
+    assert plan.has_prior is is_shown
 
 
 def test_more_than_ten_images_fall_back_to_the_current_exam():

@@ -9,8 +9,16 @@ from inference.case import Case, Exam
 from inference.engine import open_engine
 from inference.engines.medgemma import open_medgemma
 from inference.engines.medgemma.prompts import FREE_PROMPTING
+from inference.question import CannotAsk, Question, Task
 from inference.reading import Change, Finding, Status
-from tests.inference.medgemma_small import DESCRIBED, LISTED, edit_json, teach_medgemma, write_medgemma
+from tests.inference.medgemma_small import (
+    DESCRIBED,
+    LISTED,
+    SUMMED,
+    edit_json,
+    teach_medgemma,
+    write_medgemma,
+)
 from tests.inference.small import a_case, a_prior, an_image
 
 
@@ -46,16 +54,18 @@ def test_findings_have_change_and_side_and_no_place(compared):
 
 
 def test_the_chain_of_thought_is_kept_word_for_word(compared):
-    listed, described = compared.turns
+    listed, described, summed = compared.turns
 
-    assert [turn.answer for turn in compared.turns] == [LISTED, DESCRIBED]
-    assert [turn.purpose for turn in compared.turns] == ["findings", "report"]
+    assert [turn.answer for turn in compared.turns] == [LISTED, DESCRIBED, SUMMED]
+    assert [turn.purpose for turn in compared.turns] == ["findings", "report", "impression"]
     assert listed.image_keys == described.image_keys == ("prior 0", "image")
     assert listed.question.startswith("You are an expert radiologist.\n\nThese are chest X-rays")
     assert listed.question.count("<image>") == 2
     assert described.question.startswith("Given these findings, write the findings section")
     assert described.prompt_tokens > listed.prompt_tokens + listed.answer_tokens
     assert compared.report == DESCRIBED
+    assert compared.impression == SUMMED
+    assert summed.question.startswith("Write the impression section")
     assert compared.seconds >= listed.seconds + described.seconds
 
 
@@ -86,6 +96,32 @@ def test_the_same_case_gives_the_same_reading_but_for_seconds(taught, compared):
     assert again.problems == compared.problems
 
 
+def test_a_question_of_ones_own_is_put_about_one_image(taught):
+    answer = taught.ask(a_case(), Question(Task.QUESTION, " Is there <bos> edema? "))
+
+    (turn,) = answer.turns
+    assert turn.question.endswith("Chest X-ray, PA view:<image>Is there edema?")
+    assert (answer.text, answer.engine) == (turn.answer.strip(), taught.identity)
+
+
+def test_easy_language_and_summary_go_on_from_the_draft(taught, compared):
+    plain, summary = (
+        taught.ask(a_case(priors=(a_prior(),)), Question(task)) for task in (Task.PLAIN, Task.SUMMARY)
+    )
+
+    assert summary.text == compared.impression
+    assert [turn.purpose for turn in plain.turns] == ["findings", "report", "plain"]
+    assert [turn.answer for turn in plain.turns[:2]] == [LISTED, DESCRIBED]
+    assert FREE_PROMPTING in plain.problems
+
+
+def test_places_are_refused_since_no_format_for_them_is_published(taught):
+    with pytest.raises(
+        CannotAsk, match=r'not trained for the task "region"; it knows: plain, question, summary'
+    ):
+        taught.ask(a_case(), Question(Task.REGION, "left lung"))
+
+
 def test_the_weights_say_who_they_are(taught, taught_folder):
     digest = hashlib.sha256((taught_folder / "model.safetensors").read_bytes()).hexdigest()
 
@@ -103,7 +139,7 @@ def test_a_model_that_talks_nonsense_gives_a_reading_with_problems(random_folder
     reading = engine.read(Case(Exam(images), priors, indication="<bos>Cough<eos>"))
 
     assert engine.identity.model_name == "MedGemma"
-    assert len(reading.turns) == 2
+    assert len(reading.turns) == 3
     assert reading.report == reading.turns[1].answer.strip()
     assert reading.findings == ()
     assert any("holds what is no finding" in problem for problem in reading.problems)

@@ -51,7 +51,7 @@ def generated(model, inputs):
 
 
 def a_talk(model):
-    return Talk(model, torch.stack([model.look(image) for image in PLAN.images]))
+    return Talk(model, torch.stack([model.look(model.pixels(image)) for image in PLAN.images]))
 
 
 @pytest.mark.parametrize("answers", [[], [LISTED]])

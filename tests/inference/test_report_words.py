@@ -2,7 +2,13 @@
 
 import pytest
 
-from inference.engines.report_words import change_of, report_problems, resolved_findings, side_of
+from inference.engines.report_words import (
+    change_of,
+    report_problems,
+    resolved_findings,
+    side_of,
+    summary_problems,
+)
 from inference.reading import Change
 
 WHY = "it sees no scale"
@@ -43,3 +49,19 @@ def test_a_model_that_repeats_itself_is_read_to_its_end(repeated):
     assert side_of("pleural effusion", report) in (None, "bilateral")
     assert change_of("pleural effusion", report) in (None, Change.UNCHANGED)
     assert Change.RESOLVED not in resolved_findings(report)
+
+
+@pytest.mark.parametrize(
+    ("summary", "report", "added"),
+    [
+        ("Left effusion.", "There is a left pleural effusion.", ()),
+        ("No acute disease.", "The lungs are clear.", ()),
+        ("Normal heart.", "No cardiomegaly.", ()),
+        ("Mild cardiomegaly.", "The heart size is normal.", ("cardiomegaly",)),
+        ("Effusion and pneumothorax.", "Left effusion. No pneumothorax.", ("pneumothorax",)),
+    ],
+)
+def test_a_summary_that_states_what_its_report_does_not_is_told(summary, report, added):
+    said = "The impression speaks of {}, of which the draft it summarises says no such thing."
+
+    assert summary_problems(summary, report) == tuple(said.format(name) for name in added)

@@ -148,6 +148,11 @@ def a_full_reading(header: Dataset, **about: Any) -> Reading:
         Finding("pneumothorax", Status.ABSENT),
         Finding("lung lesion", Status.UNCERTAIN, Change.NEW, "left", (border,)),
         problems=("The answer to question 2 could not be parsed: “???”.",),
-        scores=(Score("pleural effusion", 0.923), Score("pneumothorax", 0.011)),
-        **{"compared_with_prior": True, **about},
+        scores=(Score("pleural effusion", 0.923, 0.61, "400 studies"), Score("pneumothorax", 0.011)),
+        **{
+            "compared_with_prior": True,
+            "impression": "Right pleural effusion, larger.",
+            "differential": "Heart failure; pneumonia.",
+            **about,
+        },
     )

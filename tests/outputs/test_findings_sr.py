@@ -6,7 +6,7 @@ import pytest
 from pydicom import Dataset
 
 from agent.outputs import Predecessor
-from inference.reading import Change, Finding, Status
+from inference.reading import Change, Finding, Score, Status
 from tests.outputs.drafts import (
     DEMO,
     a_box,
@@ -77,6 +77,19 @@ def test_a_score_stands_in_a_partner_with_the_same_tracking_uid():
     measured = named(partner, "111012")[0].MeasuredValueSequence[0]
     assert (measured.NumericValue, measured.MeasurementUnitsCodeSequence[0].CodeValue) == (92.3, "%")
     assert "model score 92 % (uncalibrated)" in named(region, "121106")[0].TextValue
+
+
+def test_a_calibrated_score_is_the_number_and_the_comment_says_both():
+    header = a_source()
+    scores = (Score("pleural effusion", 0.923, 0.61, "400 studies"),)
+    reading = a_reading(an_effusion(a_box(header), score=0.923), scores=scores)
+
+    region, partner = groups(the_one("findings_sr", header, reading))
+
+    (number,) = named(partner, "111012")
+    assert number.MeasuredValueSequence[0].NumericValue == 61
+    comment = named(region, "121106")[0].TextValue
+    assert "model score 92 %, calibrated 61 % (fitted on 400 studies)" in comment
 
 
 def test_no_score_makes_no_number():

@@ -6,7 +6,7 @@ import pytest
 from pydicom import Dataset
 
 from agent.outputs import build
-from agent.outputs.report_sr import QUESTION_CHARACTERS_MAX, split_report
+from agent.outputs.report_sr import QUESTION_CHARACTERS_MAX, impression_of, split_report
 from inference.reading import Change, Finding, Score, Status, Turn
 from tests.outputs.drafts import (
     DEMO,
@@ -100,6 +100,32 @@ def test_an_impression_gets_a_section_that_begins_with_the_banner():
     assert headings(document)[1:3] == ["Findings", "Impressions"]
     assert "The lungs are clear." in texts(document)
     assert "AI DRAFT - NOT VERIFIED\r\nNo acute disease." in texts(document)
+
+
+def test_an_impression_the_model_was_asked_for_says_that_it_is_a_summary_of_the_draft():
+    document = the_one("report_sr", a_source(), a_reading(impression="Right effusion."))
+
+    assert headings(document)[1:3] == ["Findings", "Impressions"]
+    assert (
+        "AI DRAFT - NOT VERIFIED\r\n"
+        "The model's summary of its own draft, not an independent judgement:\r\nRight effusion."
+    ) in texts(document)
+
+
+def test_the_drafts_own_impression_stands_before_the_summary_of_it():
+    reading = a_reading(report="Clear.\nIMPRESSION: No disease.", impression="Nothing found.")
+
+    assert impression_of(reading).splitlines()[0] == "No disease."
+    assert impression_of(reading).splitlines()[-1] == "Nothing found."
+
+
+def test_diagnoses_the_model_considers_get_a_section_of_their_own_words():
+    document = the_one("report_sr", a_source(), a_reading(differential="Heart failure."))
+
+    assert headings(document)[1:3] == ["Findings", "Considered by the model"]
+    assert "Impressions" not in headings(document)
+    (considered,) = (text for text in texts(document) if text.endswith("Heart failure."))
+    assert considered.startswith("AI DRAFT - NOT VERIFIED\r\nConsidered by the model")
 
 
 @pytest.mark.parametrize(
@@ -225,6 +251,16 @@ def test_the_scores_of_all_findings_stand_in_one_line_that_says_what_they_are_no
     assert line.startswith("Model scores: pleural effusion 92 %; edema 3 %. ")
     assert "nobody has calibrated them" in line
     assert "rules nothing out" in line
+
+
+def test_a_calibrated_score_stands_beside_the_raw_one_with_what_it_was_fitted_on():
+    scores = (Score("edema", 0.034), Score("pleural effusion", 0.92, 0.61, "400 studies"))
+    document = the_one("report_sr", a_source(), a_reading(scores=scores))
+
+    (line,) = (text for concept, text in reasons(document) if concept == "Model scores")
+    assert "pleural effusion 92 % (calibrated 61 %); edema 3 %." in line
+    assert "what is calibrated was fitted on 400 studies" in line
+    assert "nobody has calibrated them" not in line
 
 
 def test_a_model_without_scores_gets_no_such_line():

@@ -11,10 +11,11 @@ from inference.phantom.train.evaluate import (
     iou,
     outcome,
     overlaps,
+    scores_csv,
     summary,
     table,
 )
-from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Status
+from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status
 
 SIDE_PX = 200
 IDENTITY = EngineIdentity("test", "0", "test", "sha256:0")
@@ -78,3 +79,12 @@ def test_boxes_are_paired_by_overlap_and_a_box_too_many_counts_as_nothing() -> N
 
 def test_half_a_box_moved_overlaps_by_a_third() -> None:
     assert iou((0.0, 0.0, 10.0, 10.0), (5.0, 0.0, 15.0, 10.0)) == pytest.approx(1 / 3)
+
+
+def test_every_score_is_written_with_its_truth() -> None:
+    prior, current = case(HELD_OUT_SEED_MIN, prior=False)
+    name = current.names[0]
+    scores = (Score(name, 0.75), Score("fracture", 0.1))
+    read = outcome(prior, current, replace(a_perfect_reading(prior, current), scores=scores), SIDE_PX, 1.0)
+
+    assert scores_csv([read]) == f"finding,score,truth\n{name},0.75,1\nfracture,0.1,0\n"

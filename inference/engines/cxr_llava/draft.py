@@ -9,24 +9,28 @@ from inference.engines.cxr_llava import parse, prompts
 from inference.engines.cxr_llava.model import CXRLLaVA
 from inference.engines.cxr_llava.preprocess import pixel_values
 from inference.engines.cxr_llava.tokens import Vocabulary
+from inference.engines.follow_up import FollowUp
 from inference.engines.report_words import report_problems, side_of
 from inference.engines.talk import Talk
+from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
+from inference.question import CannotAsk
 from inference.reading import EngineIdentity, Finding, Reading, Status, Turn
 
 CONVERSATION_IDS_MAX = 2048
 """Longest conversation that upstream generates, the image counted as one id."""
 
 
-_WHY_NO_MEASUREMENT = "it is not told how large a pixel is"
+WHY_NO_MEASUREMENT = "it is not told how large a pixel is"
 
 
 @dataclass(frozen=True, slots=True)
 class Respondent:
-    """A model with its vocabulary and the longest answer it may give, in tokens."""
+    """A model with its vocabulary, the longest answer it may give, in tokens, and what it saw of images before."""
 
     model: CXRLLaVA
     vocabulary: Vocabulary
     answer_tokens_max: int
+    vision_rows: VisionRows = KEEPS_NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +50,26 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
     """
     began = perf_counter()
     choice = prompts.choose_image(case)
-    talk = _look(respondent.model, choice.image)
-    report_question = prompts.first_question(prompts.REPORT_QUESTION)
-    described = ask(respondent, talk, choice.image, "report", [report_question], [])
-    follow_up_turns, follow_up_problems = _ask_for_differential(
-        respondent, talk, choice.image, report_question, described.answer
-    )
+    talk = look(respondent, choice.image)
+    questions = [prompts.first_question(prompts.REPORT_QUESTION)]
+    described = ask(respondent, talk, choice.image, "report", questions, [])
+    differential = _ask_for_differential(respondent, talk, choice.image, described.answer)
     findings, contradictions = findings_of(described.answer)
     return Reading(
         findings=findings,
         report=described.answer,
-        turns=(described.turn, *follow_up_turns),
+        turns=(described.turn, *differential.turns),
         engine=identity,
         problems=(
             *choice.problems,
             *described.problems,
-            *report_problems(described.answer, has_prior=False, why_no_measurement=_WHY_NO_MEASUREMENT),
+            *report_problems(described.answer, has_prior=False, why_no_measurement=WHY_NO_MEASUREMENT),
             *contradictions,
-            *follow_up_problems,
+            *differential.problems,
         ),
         seconds=perf_counter() - began,
+        differential=differential.text,
     )
-
-
-def answer_question(respondent: Respondent, image: Image, question: str) -> Turn:
-    """Puts a person's own question about one image, in a conversation of its own.
-
-    Raises:
-        ValueError: if the question is empty, or does not fit into the model's context.
-    """
-    asked = prompts.first_question(prompts.free_question(question))
-    return ask(respondent, _look(respondent.model, image), image, "question", [asked], []).turn
 
 
 def ask(
@@ -90,13 +83,13 @@ def ask(
     """Puts the last of `questions` to the model, after the earlier ones and their answers.
 
     Raises:
-        ValueError: if they leave no room for an answer.
+        CannotAsk: if they leave no room for an answer.
     """
     vocabulary = respondent.vocabulary
     ids = vocabulary.ids(prompts.render(questions, answers))
     room = answer_room(respondent, ids)
     if room < 1:
-        raise ValueError(
+        raise CannotAsk(
             f"the question for {purpose} takes {len(ids)} tokens, image included, "
             "and leaves no room for an answer"
         )
@@ -130,19 +123,20 @@ def findings_of(report: str) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     return findings, stated.problems
 
 
-def _ask_for_differential(
-    respondent: Respondent, talk: Talk, image: Image, report_question: str, report: str
-) -> tuple[tuple[Turn, ...], tuple[str, ...]]:
-    """Goes on with the report's conversation, if the report leaves room; gives the turn and what was wrong."""
-    questions = [report_question, prompts.DIFFERENTIAL_QUESTION]
+def _ask_for_differential(respondent: Respondent, talk: Talk, image: Image, report: str) -> FollowUp:
+    """Goes on with the report's conversation, if the report leaves room."""
+    questions = [prompts.first_question(prompts.REPORT_QUESTION), prompts.DIFFERENTIAL_QUESTION]
     ids = respondent.vocabulary.ids(prompts.render(questions, [report]))
     if answer_room(respondent, ids) < 1:
-        return (), ("The report is so long that the model could not be asked for differential diagnoses.",)
+        return FollowUp(
+            problems=("The report is so long that the model could not be asked for differential diagnoses.",)
+        )
     asked = ask(respondent, talk, image, "differential diagnosis", questions, [report])
-    return (asked.turn,), asked.problems
+    return FollowUp(asked.answer or None, (asked.turn,), asked.problems)
 
 
-def _look(model: CXRLLaVA, image: Image) -> Talk:
+def look(respondent: Respondent, image: Image) -> Talk:
     """Begins a conversation about an image."""
-    pixels = pixel_values(image.pixels, model.config).to(model.mm_projector.weight.device)
-    return Talk(model, model.image_rows(pixels))
+    model = respondent.model
+    pixels = pixel_values(image.pixels, model.config).to(model.mm_projector.weight.device)  # (1, 1, S, S)
+    return Talk(model, respondent.vision_rows.of(pixels, model.image_rows))

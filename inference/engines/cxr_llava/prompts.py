@@ -61,18 +61,6 @@ def first_question(question: str) -> str:
     return f"<<SYS>>\n{SYSTEM_SENTENCE}\n<</SYS>>\n\n{IMAGE}\n{question}"
 
 
-def free_question(question: str) -> str:
-    """Brings a person's own question into a form that cannot shape the conversation.
-
-    Raises:
-        ValueError: if nothing of it is left.
-    """
-    cleaned = remove_structure(question).strip()
-    if not cleaned:
-        raise ValueError("the question is empty")
-    return cleaned
-
-
 def choose_image(case: Case) -> ImageChoice:
     """Takes the first frontal image of the current exam, or its first one, and says what that leaves out.
 

@@ -5,6 +5,7 @@ finding that is not named is not called absent here.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from inference.engines.m4cxr.prompts import remove_structure
@@ -27,6 +28,14 @@ class Grounding:
     """
 
     is_present: bool | None = None
+    boxes: tuple[ModelBox, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The boxes of an answer that holds nothing else, in its order."""
+
     boxes: tuple[ModelBox, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -71,10 +80,26 @@ def parse_grounding(answer: str, finding: str) -> Grounding:
     return Grounding(is_present, boxes if is_present is not False else (), problems)
 
 
-def parse_placed_findings(answer: str) -> PlacedFindings:
+def parse_places(answer: str, what: str) -> Places:
+    """Reads `[57,66,90,98], [0,63,25,90].`, one box or more and nothing else.
+
+    Args:
+        what: what the boxes are of, for the sentence if they cannot be read.
+    """
+    text = tidy(answer)
+    boxes, problems = _boxes(text)
+    if _BOX.sub("", text).strip(" ,.\n") or not (boxes or problems):
+        problems += (f"The answer to where {what} is could not be read: {quoted(text)}.",)
+    return Places(boxes, problems)
+
+
+def parse_placed_findings(answer: str, names: Collection[str] = FINDING_NAMES) -> PlacedFindings:
     """Reads `consolidation [57,66,90,98], atelectasis [0,63,25,90], [6,12,25,31].` or `Not found.`
 
     A name belongs to the box after it and to those that follow without a name.
+
+    Args:
+        names: those that were asked for, in lower case; a box of any other is refused and told.
     """
     text = tidy(answer)
     if text.lower().rstrip(".") == "not found":
@@ -88,10 +113,10 @@ def parse_placed_findings(answer: str) -> PlacedFindings:
         end = match.end()
         boxes, refused = _boxes(match[0])
         problems += refused
-        if name in FINDING_NAMES:
+        if name in names:
             placed[name] = placed.get(name, ()) + boxes
         else:
-            problems += (f"A box stands behind what is no finding: {quoted(name)}.",)
+            problems += (f"A box stands behind what was not asked for: {quoted(name)}.",)
     rest = text[end:].strip(" ,.\n")
     if rest or not (placed or problems):
         problems += (f"The answer with places could not be read to its end: {quoted(rest)}.",)

@@ -6,11 +6,12 @@ spaces are those of training; another comma makes other tokens.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from inference.case import Case, Exam, Image
 from inference.engines.report_words import FINDING_NAMES, MEASUREMENT
+from inference.question import Task
 
 BEGIN, END, IMAGE = "<s>", "</s>", "<image>"
 STRUCTURE = re.compile(r"<image>|\[INST\]|\[/INST\]|<s>|</s>")
@@ -23,6 +24,61 @@ SYSTEM_SENTENCE = (
 
 GROUNDING_ANSWERS = ("Yes.", "Not present.")
 """How the answer to a grounding question begins, if the finding is there and if it is not."""
+
+ONE_IMAGE = f"radiology image: {IMAGE}"
+TWO_IMAGES = f"reference: {IMAGE}, main: {IMAGE}"
+"""The image parts of a first question: of one image alone, and of an earlier and a current one."""
+
+QUESTIONS: Mapping[Task, str] = {
+    Task.PHRASE: "Provide the bounding box coordinate of the region this phrase describes: {text}",
+    Task.FINDING: "Is {text} present in the radiology image? "
+    "If so, provide the bounding box coordinates of the region.",
+    Task.FINDINGS: "Which of the following findings are present in the radiology image? "
+    "Provide the bounding box coordinates if present. Findings: {text}",
+    Task.ABNORMAL: "Provide the bounding box coordinates of abnormal regions in the radiology image.",
+    Task.REGION: "Provide the bounding box coordinate of the anatomical region. {text}",
+    Task.ORGAN: "Provide the bounding box coordinates of {text} in the radiology image.",
+    Task.QUESTION: "Answer the question. {text}",
+    Task.DIFFERENCE: "Using the provided reference and main radiology images, "
+    "answer the following question. {text}",
+    Task.VIEW: "What is the view of this chest X-ray?",
+    Task.PLAIN: "Explain the description with easy language.",
+    Task.SUMMARY: "Summarize the description concisely.",
+}
+"""What each task is asked with. PLAIN and SUMMARY follow a report, in conversations about one image; the others
+open a conversation about one image, DIFFERENCE about two. No other place was trained."""
+
+USUAL_DIFFERENCE = "what has changed compared to the reference image?"
+
+REGION_NAMES = (
+    *(
+        f"{side} {part}"
+        for side in ("right", "left")
+        for part in (
+            "lung",
+            "upper lung zone",
+            "mid lung zone",
+            "lower lung zone",
+            "hilar structures",
+            "apical zone",
+            "costophrenic angle",
+            "hemidiaphragm",
+            "clavicle",
+        )
+    ),
+    "trachea",
+    "spine",
+    "aortic arch",
+    "mediastinum",
+    "upper mediastinum",
+    "svc",
+    "cardiac silhouette",
+    "cavoatrial junction",
+    "right atrium",
+    "carina",
+    "abdomen",
+)
+"""Anatomical regions of Chest ImaGenome, which the model learned to place."""
 
 _BROKEN_NUMBER = re.compile(r"[ ]?(?<![\w.])\d+(?:[./,]\d+)+")
 """A number that cleaning would run together: 3.5 to 35, 2/14 to 214."""
@@ -76,13 +132,19 @@ def first_question(image_part: str, question: str) -> str:
     return f"{SYSTEM_SENTENCE} {image_part} {question}"
 
 
+def task_question(task: Task, text: str = "") -> str:
+    """Asks a task as the first question of a conversation of its own.
+
+    Args:
+        task: one of QUESTIONS that does not follow a report.
+    """
+    image_part = TWO_IMAGES if task is Task.DIFFERENCE else ONE_IMAGE
+    return first_question(image_part, QUESTIONS[task].format(text=text))
+
+
 def grounding_question(finding: str) -> str:
     """Asks where a finding is, on one image alone in a conversation of its own: no other way was trained."""
-    return first_question(
-        f"radiology image: {IMAGE}",
-        f"Is {finding} present in the radiology image? "
-        "If so, provide the bounding box coordinates of the region.",
-    )
+    return task_question(Task.FINDING, finding)
 
 
 def report_plans(case: Case) -> tuple[ReportPlan, ...]:
@@ -228,7 +290,7 @@ def _single_image_plan(current: Exam, problems: tuple[str, ...]) -> ReportPlan:
         problems += (f"The model was shown 1 of {len(current.images)} images.",)
     return ReportPlan(
         images=current.images[:1],
-        findings_question=first_question(f"radiology image: {IMAGE}", _findings_question("radiology image")),
+        findings_question=first_question(ONE_IMAGE, _findings_question("radiology image")),
         report_question=_report_question("radiology image"),
         problems=problems,
     )

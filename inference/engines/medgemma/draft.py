@@ -7,21 +7,26 @@ from time import perf_counter
 import torch
 
 from inference.case import Case, Image
+from inference.engines.follow_up import FollowUp
 from inference.engines.m4cxr.draft import findings_of
 from inference.engines.medgemma import parse, prompts
 from inference.engines.medgemma.model import MedGemma, Talk
-from inference.engines.report_words import report_problems
+from inference.engines.medgemma.prompts import ReportPlan
+from inference.engines.report_words import report_problems, summary_problems
+from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
+from inference.question import CannotAsk
 from inference.reading import EngineIdentity, Reading, Turn
 
-_WHY_NO_MEASUREMENT = "it was shown each image at another size and without its pixel spacing"
+WHY_NO_MEASUREMENT = "it was shown each image at another size and without its pixel spacing"
 
 
 @dataclass(frozen=True, slots=True)
 class Respondent:
-    """A model and the longest answer it may give, in tokens."""
+    """A model, the longest answer it may give, in tokens, and what it saw of images before."""
 
     model: MedGemma
     answer_tokens_max: int
+    vision_rows: VisionRows = KEEPS_NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +38,32 @@ class Asked:
     problems: tuple[str, ...]
 
 
-def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> Reading:
+def read_case(
+    respondent: Respondent, identity: EngineIdentity, case: Case, *, asks_impression: bool = False
+) -> Reading:
     """Asks a model for the findings of a case and for their description.
+
+    Args:
+        asks_impression: whether it is asked to sum up its report.
 
     Raises:
         ValueError: if the case has no image, or the questions do not fit into the model's context.
     """
     began = perf_counter()
     plan = prompts.report_plan(case)
-    # One image at a time: all at once would take six times the memory for the vision encoder's attention.
-    talk = Talk(respondent.model, torch.stack([respondent.model.look(image) for image in plan.images]))
+    talk = look(respondent, plan.images)
     listed = ask(respondent, talk, plan.images, "findings", [plan.findings_question], [])
     questions = [plan.findings_question, plan.report_question]
     described = ask(respondent, talk, plan.images, "report", questions, [listed.answer])
+    summed = FollowUp()
+    if asks_impression and described.answer:
+        summed = _sum_up(respondent, talk, plan, (listed.answer, described.answer))
     named = parse.parse_findings(listed.answer)
     findings, contradictions = findings_of(named.names, described.answer, {}, has_prior=plan.has_prior)
     return Reading(
         findings=findings,
         report=described.answer,
-        turns=(listed.turn, described.turn),
+        turns=(listed.turn, described.turn, *summed.turns),
         engine=identity,
         problems=(
             *plan.problems,
@@ -59,13 +71,23 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
             *named.problems,
             *described.problems,
             *report_problems(
-                described.answer, has_prior=plan.has_prior, why_no_measurement=_WHY_NO_MEASUREMENT
+                described.answer, has_prior=plan.has_prior, why_no_measurement=WHY_NO_MEASUREMENT
             ),
+            *summed.problems,
             *contradictions,
         ),
         compared_with_prior=plan.has_prior,
         seconds=perf_counter() - began,
+        impression=summed.text,
     )
+
+
+def look(respondent: Respondent, images: Sequence[Image]) -> Talk:
+    """Begins a conversation about images."""
+    # One image at a time: all at once would take six times the memory for the vision encoder's attention.
+    model = respondent.model
+    rows = [respondent.vision_rows.of(model.pixels(image), model.look) for image in images]  # each (Q, H)
+    return Talk(model, torch.stack(rows))
 
 
 def ask(
@@ -79,14 +101,14 @@ def ask(
     """Puts the last of `questions` to the model, after the earlier ones and their answers.
 
     Raises:
-        ValueError: if the conversation leaves no room for an answer in the model's context.
+        CannotAsk: if the conversation leaves no room for an answer in the model's context.
     """
     model = respondent.model
     rendered = model.render(questions, answers)
     ids = model.ids(rendered)
     room = model.positions_max - len(ids)
     if room < 1:
-        raise ValueError(
+        raise CannotAsk(
             f"the conversation up to the question for {purpose} takes {len(ids)} tokens; "
             f"the model has places for {model.positions_max}"
         )
@@ -106,3 +128,25 @@ def ask(
     if new_ids[-1] != model.end_id:
         problems = (f"The answer to the question for {purpose} was cut off after {len(new_ids)} tokens.",)
     return Asked(turn, parse.tidy(turn.answer), problems)
+
+
+def _sum_up(respondent: Respondent, talk: Talk, plan: ReportPlan, answers: tuple[str, str]) -> FollowUp:
+    """Goes on with the report's conversation and asks for its summary."""
+    questions = [plan.findings_question, plan.report_question, prompts.SUMMARY_QUESTION]
+    if (
+        len(respondent.model.ids(respondent.model.render(questions, answers)))
+        >= respondent.model.positions_max
+    ):
+        return FollowUp(problems=("The report is so long that the model could not be asked to sum it up.",))
+    asked = ask(respondent, talk, plan.images, "impression", questions, answers)
+    problems = report_problems(
+        asked.answer,
+        has_prior=plan.has_prior,
+        why_no_measurement=WHY_NO_MEASUREMENT,
+        what="impression",
+    )
+    return FollowUp(
+        asked.answer or None,
+        (asked.turn,),
+        (*asked.problems, *problems, *summary_problems(asked.answer, answers[1])),
+    )

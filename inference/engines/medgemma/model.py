@@ -62,9 +62,9 @@ class MedGemma:
         values: Tensor = made["pixel_values"].to(self.network.device, self.network.dtype)
         return values
 
-    def look(self, image: Image) -> Tensor:
+    def look(self, pixels: Tensor) -> Tensor:
         """Gives what stands for an image in a conversation, (Q, H): 256 rows in the published model."""
-        rows: Tensor = self.network.get_image_features(self.pixels(image)).pooler_output[0]
+        rows: Tensor = self.network.get_image_features(pixels).pooler_output[0]
         return rows
 
     def is_place(self, ids: Tensor) -> Tensor:

@@ -49,6 +49,14 @@ _DESCRIBE = (
     "Given these findings, write the findings section of the radiology report of the current exam, in plain "
     "sentences without headings, lists or measurements."
 )
+SUMMARY_QUESTION = (
+    "Write the impression section of this report: one to three plain sentences on what matters most in it. "
+    "Add nothing that the findings section does not say, and no measurements."
+)
+PLAIN_QUESTION = (
+    "Explain this report to the patient in easy language, in a few sentences. "
+    "Add nothing that it does not say."
+)
 _VIEWS = {
     View.PA: "PA view",
     View.AP: "AP view",
@@ -96,6 +104,11 @@ def report_plan(case: Case) -> ReportPlan:
         problems=(*problems, *image_problems, *indication_problems),
     )
     return _alone(current) if prior is None else _compared(prior, current)
+
+
+def one_image_question(image: Image, text: str) -> str:
+    """Asks a question about one image of the current exam, in a conversation of its own."""
+    return f"Chest X-ray, {_VIEWS[image.view]}:{IMAGE}{text}"
 
 
 def messages(questions: Sequence[str], answers: Sequence[str]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from inference.engines.report_words import comparison_words
 from inference.phantom.cases import HELD_OUT_SEED_MIN, SyntheticExam, case, in_pixels
 from inference.phantom.findings import NAMES, change_between
 from inference.phantom.train.saving import add_to_card
-from inference.reading import Box, Change, Reading, Status
+from inference.reading import Box, Change, Reading, Score, Status
 
 PixelBox = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
@@ -42,6 +42,7 @@ class Outcome:
         sides: for each finding that has a side and was named, whether it is right.
         overlaps: for each box that was drawn or said on a PA film, its IoU with its counterpart, else 0.
         compares: words of comparison in the report.
+        scores: what the model gave each finding that it was asked for.
         seconds: the reading took.
     """
 
@@ -54,6 +55,7 @@ class Outcome:
     compares: tuple[str, ...]
     problem_count: int
     seconds: float
+    scores: tuple[Score, ...] = ()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,13 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument(
+        "--scores", type=Path, help="CSV for every score with its truth, for `preread calibrate`"
+    )
     parser.add_argument("--card", action="store_true", help="put the figures into the weights' model card")
     chosen = parser.parse_args(arguments)
     seeds = range(chosen.seed_start, chosen.seed_start + chosen.cases)
-    figures = evaluate(chosen.weights, seeds, chosen.side_px, chosen.processes, chosen.threads)
+    outcomes = evaluate(chosen.weights, seeds, chosen.side_px, chosen.processes, chosen.threads)
+    figures = summary(outcomes)
     sys.stdout.write(table(figures))
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if chosen.scores is not None:
+        chosen.scores.write_text(scores_csv(outcomes), encoding="utf-8")
     if chosen.card:
         command = (
             f"python -m inference.phantom.train.evaluate --cases {chosen.cases} "
@@ -84,14 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def evaluate(
     weights: Path, seeds: Sequence[int], side_px: int, processes: int = 1, threads: int = 1
-) -> dict[str, Any]:
-    """Lets engines, one in each process, read the case of every seed, and sums up."""
+) -> list[Outcome]:
+    """Lets engines, one in each process, read the case of every seed."""
     shares = [seeds[start::processes] for start in range(processes)]
     count = len(shares)
     # Spawned, not forked: a fork after torch has started its threads may hang.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as executor:
         read = executor.map(read_cases, [weights] * count, shares, [side_px] * count, [threads] * count)
-        return summary([outcome for share in read for outcome in share])
+        return [outcome for share in read for outcome in share]
 
 
 def read_cases(weights: Path, seeds: Sequence[int], side_px: int, threads: int | None) -> list[Outcome]:
@@ -134,6 +142,7 @@ def outcome(
         compares=comparison_words(reading.report),
         problem_count=len(reading.problems),
         seconds=seconds,
+        scores=reading.scores,
     )
 
 
@@ -208,6 +217,16 @@ def table(figures: dict[str, Any]) -> str:
             shown = "-" if number is None else f"{number:.4f}" if isinstance(number, float) else str(number)
             lines.append(f"{row.replace('_', ' '):<34} {shown:>10}\n")
     return "".join(lines)
+
+
+def scores_csv(outcomes: Iterable[Outcome]) -> str:
+    """Writes each score with whether its finding was drawn, as `preread calibrate` takes them."""
+    lines = [
+        f"{score.name},{score.value!r},{int(score.name in outcome.truly)}\n"
+        for outcome in outcomes
+        for score in outcome.scores
+    ]
+    return "".join(["finding,score,truth\n", *lines])
 
 
 def _outcome_of(engine: Engine, seed: int, side_px: int) -> Outcome:

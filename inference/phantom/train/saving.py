@@ -14,6 +14,9 @@ from inference.engines.m4cxr.prompts import SYSTEM_SENTENCE
 
 MODEL_NAME = "preread synthetic demo model"
 
+TASKS = ["finding"]
+"""What it can be asked beside the draft, as model_card.json says it."""
+
 _CHECKED_TEXTS = (SYSTEM_SENTENCE, " radiology image: ", " ", "Yes. [0,63,25,90], [57,66,90,98].")
 """Texts whose ids are stored beside the vocabulary, so that another one is refused."""
 
@@ -40,7 +43,14 @@ def save_weights(model: M4CXR, tokenizer: Tokenizer, folder: Path, card: dict[st
     weights.chmod(0o644)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     parameters = sum(weight.numel() for weight in model.parameters())
-    whole = {"name": MODEL_NAME, "is_demo": True, "sha256": digest, "parameters": parameters, **card}
+    whole = {
+        "name": MODEL_NAME,
+        "is_demo": True,
+        "tasks": TASKS,
+        "sha256": digest,
+        "parameters": parameters,
+        **card,
+    }
     _write_json(folder / "model_card.json", whole)
 
 
