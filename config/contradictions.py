@@ -8,8 +8,8 @@ from config.agent_settings import AgentSettings, ListenerSettings, StorageSettin
 from config.peers_settings import DestinationSettings, DestinationTlsSettings, PeersSettings
 from config.problems import Problem
 from config.reading_settings import ReadingSettings
-from config.values import is_loopback
-from config.wording import quoted
+from config.values import OutputKind, is_loopback
+from config.wording import quoted, shown
 
 AGENT_FILE, PEERS_FILE, READING_FILE = "agent.toml", "peers.toml", "reading.toml"
 _EVERY_INTERFACE = ("0.0.0.0", "::")
@@ -54,8 +54,15 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     yield from _named_once(PEERS_FILE, "sender", "ae_title", [one.ae_title for one in peers.senders])
     yield from _named_once(PEERS_FILE, "destination", "name", [one.name for one in peers.destinations])
     for number, destination in enumerate(peers.destinations, start=1):
+        yield from _findings_twice(PEERS_FILE, f"destination[{number}].outputs", destination.outputs)
         if destination.tls is not None:
             yield from _destination_tls(f"destination[{number}].tls", destination.tls)
+
+
+def _findings_twice(file: str, key: str, outputs: Sequence[OutputKind]) -> Iterator[Problem]:
+    if {"findings_sr", "findings_sr_air"} <= set(outputs):
+        one = "either findings_sr or findings_sr_air: both say the same, and a viewer would show each finding twice"
+        yield Problem(file, key, shown(outputs), one)
 
 
 def _named_once(file: str, table: str, key: str, names: Sequence[str]) -> Iterator[Problem]:
@@ -83,6 +90,7 @@ def reading_contradictions(reading: ReadingSettings) -> Iterator[Problem]:
             'written by the person who has accepted it, such as "CC-BY-NC-4.0"'
         )
         yield Problem(READING_FILE, "engine.accepted_licence", quoted(engine.accepted_licence), licence)
+    yield from _findings_twice(READING_FILE, "outputs.defaults", reading.outputs.defaults)
     names = [one.finding for one in reading.calibrations]
     yield from _named_once(READING_FILE, "calibration", "finding", names)
 

@@ -260,5 +260,6 @@ OutputKind = Literal[
     "key_object_selection",
     "segmentation",
     "encapsulated_pdf",
+    "findings_sr_air",
 ]
 View = Literal["frontal", "lateral"]

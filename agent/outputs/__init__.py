@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from agent.dicom.opening import quietly
 from agent.outputs.capture import build_secondary_captures
 from agent.outputs.encapsulated_pdf import build_encapsulated_pdf
-from agent.outputs.findings_sr import build_findings_sr
+from agent.outputs.findings_sr import build_findings_sr, build_findings_sr_air
 from agent.outputs.heading import encode, instance_uid, series_uid
 from agent.outputs.key_objects import build_key_objects
 from agent.outputs.presentation import build_presentation_states, needs_pixels
@@ -42,6 +42,7 @@ OUTPUTS: Mapping[str, Callable[[Sources, Reading, Narrative, Stamp], tuple[Datas
     "key_object_selection": build_key_objects,
     "segmentation": build_segmentations,
     "encapsulated_pdf": build_encapsulated_pdf,
+    "findings_sr_air": build_findings_sr_air,
 }
 """Kind of output to the function that makes it: no object, one, or one for each image."""
 

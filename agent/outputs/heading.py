@@ -27,6 +27,7 @@ KINDS = (
     "key_object_selection",
     "segmentation",
     "encapsulated_pdf",
+    "findings_sr_air",
 )
 """Keys of OUTPUTS, in the order of their Series Numbers; a new one comes last, or old series get new numbers."""
 

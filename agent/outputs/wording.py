@@ -13,6 +13,7 @@ SERIES_DESCRIPTIONS = {
     "key_object_selection": "AI key images (DRAFT)",
     "segmentation": "AI boxes as masks (DRAFT)",
     "encapsulated_pdf": "AI DRAFT report, printed (unverified)",
+    "findings_sr_air": "AI CXR findings, IHE AIR (DRAFT)",
 }
 """Kind to Series Description; ASCII, at most 64 characters with the demo's addition."""
 

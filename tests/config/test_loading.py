@@ -299,3 +299,13 @@ def test_the_effective_settings_show_where_the_password_is_and_never_the_passwor
 
     assert 'database_password = { env = "DB_PASSWORD" }' in shown
     assert "hunter2" not in shown
+
+
+def test_nobody_gets_the_findings_in_both_forms(tmp_path):
+    both = '["findings_sr", "findings_sr_air"]'
+    peers = f'[[destination]]\nname = "p"\nae_title = "P"\nhost = "h"\nport = 1\noutputs = {both}\n'
+
+    in_peers, in_defaults = problems(tmp_path, peers=peers, reading=f"[outputs]\ndefaults = {both}\n")
+
+    assert in_peers.startswith(f"peers.toml: destination[1].outputs = {both}: expected either findings_sr or")
+    assert in_defaults.startswith(f"reading.toml: outputs.defaults = {both}: expected either findings_sr or")
