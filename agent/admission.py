@@ -47,6 +47,7 @@ SOP_CLASSES: dict[str, tuple[str, InstanceRole]] = {
     "1.2.840.10008.5.1.4.1.1.11.5": ("XA/XRF Grayscale Softcopy Presentation State", _OTHER),
     "1.2.840.10008.5.1.4.1.1.11.8": ("Advanced Blending Presentation State", _OTHER),
     "1.2.840.10008.5.1.4.1.1.11.12": ("Variable Modality LUT Softcopy Presentation State", _OTHER),
+    "1.2.840.10008.5.1.4.1.1.66.4": ("Segmentation", _OTHER),
     "1.2.840.10008.5.1.4.1.1.104.1": ("Encapsulated PDF", _OTHER),
     "1.2.840.10008.5.1.4.1.1.104.2": ("Encapsulated CDA", _OTHER),
 }

@@ -15,7 +15,17 @@ from agent.dicom.pixels import FILE_BYTES_MAX, load
 from agent.dicom.uids import derived_uid, path_of
 from agent.errors import GiveUp
 from agent.manifest import Manifest, ManifestExam
-from agent.outputs import Device, Narrative, Predecessor, Sources, Stamp, build, encode, needs_pixels
+from agent.outputs import (
+    KINDS_WITH_PICTURES,
+    Device,
+    Narrative,
+    Predecessor,
+    Sources,
+    Stamp,
+    build,
+    encode,
+    needs_pixels,
+)
 from agent.outputs.capture import draw, layout_of
 from agent.outputs.marks import marks_of
 from config.settings import Settings
@@ -115,7 +125,7 @@ def results_of(
     sources = Sources(
         current=_headers(manifest.current, files, with_pixels_where_needed=True),
         priors=tuple(header for prior in manifest.priors for header in _headers(prior, files)),
-        pixels=_pixels(manifest, files) if "secondary_capture" in kinds else {},
+        pixels=_pixels(manifest, files) if KINDS_WITH_PICTURES.intersection(kinds) else {},
         predecessors=_predecessors(job, files, jobs),
     )
     narrative, stamp = _narrative(manifest), _stamp(job, settings)

@@ -14,8 +14,8 @@ from config.peers_settings import (
 )
 from config.problems import Problem
 from config.reading_settings import ReadingSettings
-from config.values import is_loopback
-from config.wording import quoted
+from config.values import OutputKind, is_loopback
+from config.wording import quoted, shown
 
 AGENT_FILE, PEERS_FILE, READING_FILE = "agent.toml", "peers.toml", "reading.toml"
 _EVERY_INTERFACE = ("0.0.0.0", "::")
@@ -84,6 +84,8 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
         for number, one in enumerate(ones, start=1):
             if one.tls is not None:
                 yield from _peer_tls(f"{table}[{number}].tls", one.tls)
+    for number, destination in enumerate(peers.destinations, start=1):
+        yield from _findings_twice(PEERS_FILE, f"destination[{number}].outputs", destination.outputs)
 
 
 def _unreachable(place: str, archive: ArchiveSettings) -> Iterator[Problem]:
@@ -93,6 +95,12 @@ def _unreachable(place: str, archive: ArchiveSettings) -> Iterator[Problem]:
             yield Problem(
                 PEERS_FILE, f"{place}.{key}", '""', f"a value, since retrieve = {quoted(archive.retrieve)}"
             )
+
+
+def _findings_twice(file: str, key: str, outputs: Sequence[OutputKind]) -> Iterator[Problem]:
+    if {"findings_sr", "findings_sr_air"} <= set(outputs):
+        one = "either findings_sr or findings_sr_air: both say the same, and a viewer would show each finding twice"
+        yield Problem(file, key, shown(outputs), one)
 
 
 def _named_once(file: str, table: str, key: str, names: Sequence[str]) -> Iterator[Problem]:
@@ -120,6 +128,7 @@ def reading_contradictions(reading: ReadingSettings) -> Iterator[Problem]:
             'written by the person who has accepted it, such as "CC-BY-NC-4.0"'
         )
         yield Problem(READING_FILE, "engine.accepted_licence", quoted(engine.accepted_licence), licence)
+    yield from _findings_twice(READING_FILE, "outputs.defaults", reading.outputs.defaults)
     names = [one.finding for one in reading.calibrations]
     yield from _named_once(READING_FILE, "calibration", "finding", names)
 

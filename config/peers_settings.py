@@ -79,8 +79,11 @@ class DestinationSettings(Frozen):
 
     outputs: Distinct[OutputKind] = ()
     """What it gets: report_sr (text), findings_sr (coded findings with places), presentation_state
-    (overlay), secondary_capture (picture with the boxes drawn in). Empty: `outputs.defaults` of
-    reading.toml. Take what its viewers can show; a picture is shown by all."""
+    (overlay), secondary_capture (picture with the boxes drawn in), key_object_selection (which images have
+    boxes), segmentation (the boxes as masks; OHIF up to 3.13 goes black on them), encapsulated_pdf (the text
+    report and the pictures as a PDF), findings_sr_air (in place of findings_sr, for systems that want IHE AI
+    Results to the letter: Comprehensive 3D SR, scores beside their regions, also without a box; stops OHIF).
+    Empty: `outputs.defaults` of reading.toml. Take what its viewers can show; a picture is shown by all."""
 
     calling_ae_title: OptionalAETitle = ""
     """AE title we use towards it. Empty: our own."""

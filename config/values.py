@@ -278,7 +278,16 @@ ONE_LINE_EXPECTED = Expected('one line of text of at most 64 characters, or ""')
 OneLine = Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\\\x7f]*$"), ONE_LINE_EXPECTED]
 """Fits the value representation LO (PS3.5 6.2): no control characters, no backslash."""
 
-OutputKind = Literal["report_sr", "findings_sr", "presentation_state", "secondary_capture"]
+OutputKind = Literal[
+    "report_sr",
+    "findings_sr",
+    "presentation_state",
+    "secondary_capture",
+    "key_object_selection",
+    "segmentation",
+    "encapsulated_pdf",
+    "findings_sr_air",
+]
 View = Literal["frontal", "lateral"]
 
 Hl7Charset = Literal[

@@ -9,14 +9,18 @@ from pydicom.dataset import Dataset
 
 from agent.dicom.opening import quietly
 from agent.outputs.capture import build_secondary_captures
-from agent.outputs.findings_sr import build_findings_sr
+from agent.outputs.encapsulated_pdf import build_encapsulated_pdf
+from agent.outputs.findings_sr import build_findings_sr, build_findings_sr_air
 from agent.outputs.heading import encode, instance_uid, series_uid
+from agent.outputs.key_objects import build_key_objects
 from agent.outputs.presentation import build_presentation_states, needs_pixels
 from agent.outputs.report_sr import build_report_sr
+from agent.outputs.segmentation import build_segmentations
 from agent.outputs.stamp import Device, Narrative, Predecessor, Sources, Stamp
 from inference.reading import Reading
 
 __all__ = [
+    "KINDS_WITH_PICTURES",
     "OUTPUTS",
     "Device",
     "Narrative",
@@ -35,8 +39,15 @@ OUTPUTS: Mapping[str, Callable[[Sources, Reading, Narrative, Stamp], tuple[Datas
     "findings_sr": build_findings_sr,
     "presentation_state": build_presentation_states,
     "secondary_capture": build_secondary_captures,
+    "key_object_selection": build_key_objects,
+    "segmentation": build_segmentations,
+    "encapsulated_pdf": build_encapsulated_pdf,
+    "findings_sr_air": build_findings_sr_air,
 }
 """Kind of output to the function that makes it: no object, one, or one for each image."""
+
+KINDS_WITH_PICTURES = frozenset({"secondary_capture", "encapsulated_pdf"})
+"""The kinds that need the rendered images, `Sources.pixels`."""
 
 
 def build(

@@ -74,10 +74,15 @@ def build_secondary_captures(
         ValueError: if the pixels of an image to be drawn are not in `sources.pixels`, or of another size.
     """
     marks = marks_of(sources, reading)
-    shown = [header for header in sources.current if marks.on(header)] or [_first_frontal(sources)]
     return tuple(
-        _capture(index, header, marks, sources, reading.engine, stamp) for index, header in enumerate(shown)
+        _capture(index, header, marks, sources, reading.engine, stamp)
+        for index, header in enumerate(pictured(sources, marks))
     )
+
+
+def pictured(sources: Sources, marks: Marks) -> list[Dataset]:
+    """Gives the current images of which pictures are made: those with boxes, else the first frontal one."""
+    return [header for header in sources.current if marks.on(header)] or [_first_frontal(sources)]
 
 
 def _first_frontal(sources: Sources) -> Dataset:
@@ -91,21 +96,9 @@ def _first_frontal(sources: Sources) -> Dataset:
 def _capture(
     index: int, header: Dataset, marks: Marks, sources: Sources, engine: EngineIdentity, stamp: Stamp
 ) -> Dataset:
-    uid = sop_instance_uid(header)
-    image = sources.pixels.get(uid)
-    if image is None:
-        raise ValueError(f"no rendered pixels for image {uid}; a secondary capture shows them")
-    if (image.rows, image.columns) != (int(header.Rows), int(header.Columns)):
-        raise ValueError(
-            f"image {uid} has {header.Rows} x {header.Columns} pixels, rendered {image.pixels.shape}"
-        )
-    foot = f"{engine.model_name} {engine.version}, {stamp.now:%Y-%m-%d %H:%M %z}"
-    if not marks.on(header):
-        foot = f"No place was marked. {foot}"
-    pixels = draw(image, layout_of(header), marks.on(header), engine, foot)
     known = evidence(header)
     capture = SCImage(
-        pixels,
+        picture_of(header, marks, sources, engine, stamp),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -116,6 +109,34 @@ def _capture(
     )
     _describe(capture, header, stamp)
     return finished(capture, header, stamp)
+
+
+def picture_of(
+    header: Dataset,
+    marks: Marks,
+    sources: Sources,
+    engine: EngineIdentity,
+    stamp: Stamp,
+    *,
+    side_px_max: int = SIDE_PX_MAX,
+) -> NDArray[np.uint8]:
+    """Draws one current image with its boxes and words, (rows, columns, 3) uint8 RGB.
+
+    Raises:
+        ValueError: if the image's pixels are not in `sources.pixels`, or of another size.
+    """
+    uid = sop_instance_uid(header)
+    image = sources.pixels.get(uid)
+    if image is None:
+        raise ValueError(f"no rendered pixels for image {uid}; a picture shows them")
+    if (image.rows, image.columns) != (int(header.Rows), int(header.Columns)):
+        raise ValueError(
+            f"image {uid} has {header.Rows} x {header.Columns} pixels, rendered {image.pixels.shape}"
+        )
+    foot = f"{engine.model_name} {engine.version}, {stamp.now:%Y-%m-%d %H:%M %z}"
+    if not marks.on(header):
+        foot = f"No place was marked. {foot}"
+    return draw(image, layout_of(header, side_px_max=side_px_max), marks.on(header), engine, foot)
 
 
 def _describe(capture: Dataset, header: Dataset, stamp: Stamp) -> None:
@@ -136,14 +157,14 @@ def _describe(capture: Dataset, header: Dataset, stamp: Stamp) -> None:
     capture.ImageComments = f"Drawn from image {known.SOPInstanceUID}{f', view {view}' if view else ''}"
 
 
-def layout_of(header: Dataset) -> Layout:
-    """Works out the picture of one image: square pixels, the longest side within SIDE_PX_MIN..SIDE_PX_MAX."""
+def layout_of(header: Dataset, *, side_px_max: int = SIDE_PX_MAX) -> Layout:
+    """Works out the picture of one image: square pixels, its longest side within SIDE_PX_MIN..side_px_max."""
     rows, columns = int(header.Rows), int(header.Columns)
     aspect = float(pixel_aspect(header))
     # The larger pixel side is stretched, never the smaller one shrunk: that would lose detail.
     width, height = (columns, rows * aspect) if aspect >= 1 else (columns / aspect, rows)
     longest = max(width, height)
-    scale = min(SIDE_PX_MAX / longest, max(1.0, SIDE_PX_MIN / longest))
+    scale = min(side_px_max / longest, max(1.0, SIDE_PX_MIN / longest))
     width_px, film_height_px = max(1, round(width * scale)), max(1, round(height * scale))
     strip_px = 2 * _letter_px(width_px)
     return Layout(width_px, film_height_px, strip_px, strip_px, width_px / columns, film_height_px / rows)

@@ -1,18 +1,22 @@
 """The coded findings: Comprehensive SR (PS3.3 A.35.3), TID 1500, one TID 1410 group for each box."""
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import numpy as np
 from highdicom.sr import (
     CodeContentItem,
     CodedConcept,
+    Comprehensive3DSR,
     ComprehensiveSR,
     ContainerContentItem,
     ContentItem,
     ContentSequence,
     FindingSite,
     GraphicTypeValues,
+    ImageLibrary,
     ImageRegion,
     Measurement,
-    MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
     PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
@@ -40,16 +44,19 @@ from agent.outputs.sr import (
     document_arguments,
     language_of,
     observation_context,
-    procedure_reported,
+    procedure_item,
 )
 from agent.outputs.stamp import Narrative, Sources, Stamp
 from agent.outputs.wording import COMPLETION, as_text, banner, phrase, score_remark
 from inference.reading import EngineIdentity, Finding, Reading, Score, Status
 
 KIND = "findings_sr"
+AIR_KIND = "findings_sr_air"
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
 _DESCRIBABLE = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
+
+_Group: TypeAlias = PlanarROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations
 
 
 def build_findings_sr(
@@ -63,17 +70,51 @@ def build_findings_sr(
     marks = marks_of(sources, reading)
     if not marks.marks:
         return ()
-    report = MeasurementReport(
-        observation_context(stamp),
-        procedure_reported(sources.current[0]),
-        [group for mark in marks.marks for group in _groups(mark, reading)],
-        language_of_content_item_and_descendants=language_of(stamp),
-        referenced_images=_describable(sources) or None,
-    )
-    report[0].ContentSequence.append(_evaluations(reading, marks))
-    document = ComprehensiveSR(**document_arguments(KIND, report[0], sources, reading.engine, stamp))
+    groups = [group for mark in marks.marks for group in _groups(mark, reading)]
+    root = _root(groups, marks, sources, reading, stamp)
+    document = ComprehensiveSR(**document_arguments(KIND, root, sources, reading.engine, stamp))
     document.CompletionFlagDescription = COMPLETION
     return (finished(document, sources.current[0], stamp),)
+
+
+def build_findings_sr_air(
+    sources: Sources, reading: Reading, narrative: Narrative, stamp: Stamp
+) -> tuple[Dataset, ...]:
+    """Makes one Comprehensive 3D SR (PS3.3 A.35.13) to the letter of the IHE profile AI Results.
+
+    A score stands in the group of its region, and a reading without any box has its document, too: both stop
+    OHIF, which is why this is a kind of its own.
+    """
+    marks = marks_of(sources, reading)
+    groups = [
+        _region_group(mark, _score_of(mark.finding, reading), reading.engine, with_number=True)
+        for mark in marks.marks
+    ]
+    root = _root(groups, marks, sources, reading, stamp)
+    document = Comprehensive3DSR(**document_arguments(AIR_KIND, root, sources, reading.engine, stamp))
+    document.CompletionFlagDescription = COMPLETION
+    return (finished(document, sources.current[0], stamp),)
+
+
+def _root(
+    groups: Sequence[_Group], marks: Marks, sources: Sources, reading: Reading, stamp: Stamp
+) -> ContainerContentItem:
+    """The content tree. highdicom's MeasurementReport knows none without a measurement group."""
+    described = _describable(sources)
+    items = [
+        *language_of(stamp),
+        *observation_context(stamp),
+        procedure_item(sources.current[0]),
+        *(ImageLibrary(described) if described else ()),
+    ]
+    if groups:
+        measurements = ContainerContentItem(codes.DCM.ImagingMeasurements, relationship_type=_CONTAINS)
+        measurements.ContentSequence = ContentSequence([group[0] for group in groups])
+        items.append(measurements)
+    items.append(_evaluations(reading, marks))
+    root = ContainerContentItem(codes.DCM.ImagingMeasurementReport, template_id="1500")
+    root.ContentSequence = ContentSequence(items)
+    return root
 
 
 def _describable(sources: Sources) -> list[Dataset]:
@@ -92,9 +133,7 @@ def _is_describable(header: Dataset) -> bool:
     )
 
 
-def _groups(
-    mark: Mark, reading: Reading
-) -> list[PlanarROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations]:
+def _groups(mark: Mark, reading: Reading) -> list[_Group]:
     """The region of one box and, if there is a score, its numeric partner with the same Tracking UID.
 
     The score stands in a group of its own, since OHIF takes the first number of a group and looks for the
@@ -115,7 +154,7 @@ def _score_of(finding: Finding, reading: Reading) -> Score | None:
 
 
 def _region_group(
-    mark: Mark, score: Score | None, engine: EngineIdentity
+    mark: Mark, score: Score | None, engine: EngineIdentity, *, with_number: bool = False
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
     finding = mark.finding
     evaluations = []
@@ -134,6 +173,7 @@ def _region_group(
         finding_type=_concept_of(finding),
         algorithm_id=algorithm(engine),
         finding_sites=_sites(finding),
+        measurements=[_certainty(score)] if with_number and score is not None else None,
         qualitative_evaluations=evaluations or None,
     )
     doubt = "" if finding.status is Status.PRESENT else finding.status.value
@@ -143,17 +183,19 @@ def _region_group(
 
 
 def _score_group(mark: Mark, score: Score, engine: EngineIdentity) -> MeasurementsAndQualitativeEvaluations:
-    # One number, so that a viewer cannot take the wrong one; the comment beside the region says what it is.
-    certainty = score.value if score.calibrated is None else score.calibrated
     return MeasurementsAndQualitativeEvaluations(
         TrackingIdentifier(mark.tracking_uid, mark.identifier),
         finding_type=_concept_of(mark.finding),
         algorithm_id=algorithm(engine),
-        measurements=[
-            Measurement(codes.DCM.CertaintyOfFinding, round(certainty * 100, 1), codes.UCUM.Percent)
-        ],
+        measurements=[_certainty(score)],
         source_images=[SourceImageForMeasurementGroup(str(mark.image.SOPClassUID), mark.box.image_key)],
     )
+
+
+def _certainty(score: Score) -> Measurement:
+    # One number, so that a viewer cannot take the wrong one; the comment beside the region says what it is.
+    certainty = score.value if score.calibrated is None else score.calibrated
+    return Measurement(codes.DCM.CertaintyOfFinding, round(certainty * 100, 1), codes.UCUM.Percent)
 
 
 def _sites(finding: Finding) -> list[FindingSite] | None:

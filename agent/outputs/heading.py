@@ -19,8 +19,17 @@ from agent.outputs.stamp import Sources, Stamp
 from agent.outputs.wording import series_description
 from inference.reading import EngineIdentity
 
-KINDS = ("report_sr", "findings_sr", "presentation_state", "secondary_capture")
-"""Keys of OUTPUTS, in the order of their Series Numbers."""
+KINDS = (
+    "report_sr",
+    "findings_sr",
+    "presentation_state",
+    "secondary_capture",
+    "key_object_selection",
+    "segmentation",
+    "encapsulated_pdf",
+    "findings_sr_air",
+)
+"""Keys of OUTPUTS, in the order of their Series Numbers; a new one comes last, or old series get new numbers."""
 
 INSTANCES_PER_REVISION = 1000
 """Instance Numbers of one revision; a later one's are higher: viewers show "the last of the series"."""

@@ -32,9 +32,10 @@ from agent.outputs.wording import (
     as_text,
     banner,
     phrase,
+    program,
     scores_line,
 )
-from inference.reading import EngineIdentity, Finding, Reading, Status, Turn
+from inference.reading import Finding, Reading, Status, Turn
 
 KIND = "report_sr"
 
@@ -134,7 +135,7 @@ def _reasons(sources: Sources, reading: Reading, narrative: Narrative, marks: Ma
         reasons.append(("complete", narrative.complete_because))
     reasons += [("turn", _turn(number, turn)) for number, turn in enumerate(reading.turns, start=1)]
     reasons += [("limit", words) for words in limits]
-    reasons.append(("program", _program(reading.engine)))
+    reasons.append(("program", program(reading.engine)))
     if reading.scores:
         reasons.append(("score", scores_line(reading.scores)))
     return [_text(code("reason", key), words) for key, words in reasons]
@@ -164,12 +165,6 @@ def _shortened(question: str) -> str:
         return question
     half = QUESTION_CHARACTERS_MAX // 2
     return f"{question[:half]} [... {excess} characters left out ...] {question[-half:]}"
-
-
-def _program(engine: EngineIdentity) -> str:
-    demo = " Trained on synthetic images only: it knows nothing of real patients." if engine.is_demo else ""
-    model = f"Model {engine.model_name}, weights {engine.weights_digest}"
-    return f"{model}, run by engine {engine.name} {engine.version}.{demo}"
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -50,7 +50,7 @@ def document_arguments(
         "is_complete": True,
         "is_final": False,
         "is_verified": False,
-        "requested_procedures": _requested_procedures(sources.current[0]),
+        "requested_procedures": requested_procedures(sources.current[0]),
         "previous_versions": predecessors or None,
     }
 
@@ -69,17 +69,22 @@ def language_of(stamp: Stamp) -> LanguageOfContentItemAndDescendants:
     return LanguageOfContentItemAndDescendants(CodedConcept.from_code(code("language", stamp.language)))
 
 
-def observation_context(stamp: Stamp) -> ObservationContext:
-    """Gives the device observer (TID 1001, 1004); there is no person observer."""
+def device_observer(stamp: Stamp) -> DeviceObserverIdentifyingAttributes:
+    """Gives who this agent is as an observer (TID 1004)."""
     device = stamp.device
-    attributes = DeviceObserverIdentifyingAttributes(
+    return DeviceObserverIdentifyingAttributes(
         device.uid,
         name=device.model_name,
         manufacturer_name=device.manufacturer,
         model_name=device.model_name,
         serial_number=device.serial_number or None,
     )
-    return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, attributes))
+
+
+def observation_context(stamp: Stamp) -> ObservationContext:
+    """Gives the device observer (TID 1001); there is no person observer."""
+    observer = ObserverContext(codes.DCM.Device, device_observer(stamp))
+    return ObservationContext(observer_device_context=observer)
 
 
 def procedure_reported(header: Dataset) -> CodedConcept:
@@ -123,7 +128,7 @@ def concept(value: Code) -> CodedConcept:
     return CodedConcept.from_code(value)
 
 
-def _requested_procedures(header: Dataset) -> list[Dataset] | None:
+def requested_procedures(header: Dataset) -> list[Dataset] | None:
     """Gives Referenced Request Sequence (C.17.2) if the study has an accession number."""
     known = normalised(header)
     requests = known.get("RequestAttributesSequence") or [Dataset()]

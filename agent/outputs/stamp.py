@@ -78,7 +78,7 @@ class Sources:
         current: headers of every current image that the model saw, with or without pixels; the first one
             lends its patient and study.
         priors: headers of the prior images that the model saw, oldest exam first.
-        pixels: SOP Instance UID to the rendered image; only secondary captures look at it.
+        pixels: SOP Instance UID to the rendered image; only secondary captures and PDFs look at it.
         predecessors: our objects of the last revision, of every kind; empty for revision 1.
     """
 

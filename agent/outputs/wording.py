@@ -10,6 +10,10 @@ SERIES_DESCRIPTIONS = {
     "findings_sr": "AI CXR findings (DRAFT)",
     "presentation_state": "AI findings overlay (DRAFT)",
     "secondary_capture": "AI findings image (DRAFT, burned-in)",
+    "key_object_selection": "AI key images (DRAFT)",
+    "segmentation": "AI boxes as masks (DRAFT)",
+    "encapsulated_pdf": "AI DRAFT report, printed (unverified)",
+    "findings_sr_air": "AI CXR findings, IHE AIR (DRAFT)",
 }
 """Kind to Series Description; ASCII, at most 64 characters with the demo's addition."""
 
@@ -69,6 +73,13 @@ def phrase(finding: Finding) -> str:
     if finding.change is not None:
         parts.append(_CHANGES[finding.change])
     return ", ".join(parts)
+
+
+def program(engine: EngineIdentity) -> str:
+    """Names the program and the weights behind a draft; of a demo model, what it knows."""
+    demo = " Trained on synthetic images only: it knows nothing of real patients." if engine.is_demo else ""
+    model = f"Model {engine.model_name}, weights {engine.weights_digest}"
+    return f"{model}, run by engine {engine.name} {engine.version}.{demo}"
 
 
 def score_remark(score: Score | None) -> str:

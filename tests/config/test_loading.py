@@ -335,3 +335,13 @@ def test_a_wait_for_priors_that_would_fail_the_study_is_refused(tmp_path):
         "reading.toml: priors.wait_seconds = 30: expected less than "
         "worker.gather_patience_seconds = 30 of agent.toml"
     ]
+
+
+def test_nobody_gets_the_findings_in_both_forms(tmp_path):
+    both = '["findings_sr", "findings_sr_air"]'
+    peers = f'[[destination]]\nname = "p"\nae_title = "P"\nhost = "h"\nport = 1\noutputs = {both}\n'
+
+    in_peers, in_defaults = problems(tmp_path, peers=peers, reading=f"[outputs]\ndefaults = {both}\n")
+
+    assert in_peers.startswith(f"peers.toml: destination[1].outputs = {both}: expected either findings_sr or")
+    assert in_defaults.startswith(f"reading.toml: outputs.defaults = {both}: expected either findings_sr or")

@@ -8,14 +8,14 @@ from typing import Any
 from pydicom import Dataset, dcmread
 
 from agent.dicom.pixels import render
-from agent.outputs import Device, Narrative, Predecessor, Sources, Stamp, build, encode
+from agent.outputs import OUTPUTS, Device, Narrative, Predecessor, Sources, Stamp, build, encode
 from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status, Turn
 from tests.builders import a_code, a_radiograph
 
 SEOUL = timezone(timedelta(hours=9))
 ENGINE = EngineIdentity("m4cxr", "0.1.0", "M4CXR", f"sha256:{'5a' * 32}")
 DEMO = EngineIdentity("m4cxr", "0.1.0", "preread synthetic demo model", f"sha256:{'d0' * 32}", is_demo=True)
-KINDS = ("report_sr", "findings_sr", "presentation_state", "secondary_capture")
+KINDS = tuple(OUTPUTS)
 
 KOREAN = "Hong^Gildong=洪^吉洞=홍^길동"
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"

@@ -21,7 +21,7 @@ from tests.outputs.drafts import (
     texts,
     the_one,
 )
-from tests.outputs.validators import dcmtk, written
+from tests.outputs.validators import dciodvfy_errors, dcmtk, written
 
 
 def code_of(group: Dataset, concept: str) -> str:
@@ -227,6 +227,43 @@ def test_a_revision_names_its_predecessor_of_the_same_kind(kind: str):
     (series,) = study.ReferencedSeriesSequence
     assert series.SeriesInstanceUID == document.SeriesInstanceUID
     assert [r.ReferencedSOPInstanceUID for r in series.ReferencedSOPSequence] == [before[kind].SOPInstanceUID]
+
+
+AIR = "findings_sr_air"
+
+
+def test_for_ai_results_a_score_stands_beside_its_region():
+    header = a_source()
+    reading = a_reading(an_effusion(a_box(header), score=0.923))
+
+    document = the_one(AIR, header, reading)
+
+    assert document.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
+    (group,) = groups(document)
+    assert group.ContentTemplateSequence[0].TemplateIdentifier == "1410"
+    assert named(group, "111012")[0].MeasuredValueSequence[0].NumericValue == 92.3
+    assert len(named(group, "111030")) == 1
+
+
+def test_for_ai_results_a_reading_without_a_box_has_its_document(tmp_path: Path):
+    document = the_one(AIR, a_source(), a_reading(Finding("cardiomegaly", Status.PRESENT)))
+
+    assert groups(document) == []
+    assert code_of(evaluations(document)[0], "8186001") == "Present"
+    assert dciodvfy_errors(written(document, tmp_path)) == []
+
+
+def test_the_tracking_uids_are_the_same_for_ai_results():
+    header = a_source()
+    reading = a_full_reading(header)
+
+    uids = [
+        {named(group, "112040")[0].UID for group in groups(the_one(kind, header, reading))}
+        for kind in ("findings_sr", AIR)
+    ]
+
+    assert uids[0] == uids[1]
+    assert len(uids[0]) == 2
 
 
 @pytest.mark.peers

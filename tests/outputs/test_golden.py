@@ -34,6 +34,8 @@ def as_lines(dataset: Dataset, depth: int = 0) -> list[str]:
             lines.append(line)
             for number, item in enumerate(element.value, start=1):
                 lines += [f"{'  ' * depth}> {number}", *as_lines(item, depth + 1)]
+        elif element.keyword.startswith("EncapsulatedDocument"):
+            lines.append(f"{line}: of the PDF")  # which differs with the versions of zlib and reportlab
         elif element.keyword == "PixelData":
             lines.append(f"{line}: {len(element.value)} bytes")
         else:
