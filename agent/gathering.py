@@ -1,14 +1,15 @@
 """What the store knows of a patient, laid out for the step `gather`: earlier exams, their images and reports."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.dicom.headers import Headers, Unreadable, read_headers
 from agent.dicom.reports import load_report
 from agent.manifest import ManifestExam, ManifestImage, ManifestReport, PassedOverStudy
-from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between
+from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between, reason_against_study
 from agent.selection import Selection, SelectionRules, select_images
 from config.settings import Settings
+from inference.engine import PRIOR_USE, PriorUse
 from storage.files import Files
 from storage.index import Index
 from storage.records import Instance, InstanceRole, Study
@@ -20,7 +21,6 @@ class Priors:
 
     exams: tuple[ManifestExam, ...]
     passed_over: tuple[PassedOverStudy, ...]
-    notes: tuple[str, ...]
 
 
 def rules_of(settings: Settings) -> SelectionRules:
@@ -81,41 +81,90 @@ def exam_of(
     )
 
 
-def priors_of(current: Study, index: Index, files: Files, settings: Settings) -> Priors:
-    """Chooses the earlier exams of the patient from what is in the store, with the reason for each that is not."""
-    rules = PriorRules(
-        count_max=settings.reading.priors.count_max, window_days=settings.reading.priors.window_days
+def prior_rules_of(settings: Settings, current_images: int) -> PriorRules:
+    """What `reading.toml` says of priors, as far as the engine can look at them: no other is worth choosing.
+
+    Args:
+        current_images: how many images of the current exam the model is shown.
+    """
+    wanted, name, use = settings.reading.priors, settings.reading.engine.name, _use_of(settings)
+    count_max, count_because = wanted.count_max, f"priors.count_max = {wanted.count_max}"
+    if use.count_max < count_max:
+        count_max, count_because = use.count_max, f"engine {name} looks at {use.count_max or 'none'}"
+    if count_max and use.images_with_current_max <= current_images:
+        taken = f"engine {name} takes {use.images_with_current_max} with those of a prior"
+        count_max, count_because = 0, f"the current exam has {current_images} images, {taken}"
+    needs_report = use.report_letters_min > 0
+    return PriorRules(
+        count_max=count_max,
+        count_because=count_because,
+        window_days=wanted.window_days,
+        report="required" if needs_report else wanted.report,
+        report_because=f"engine {name} needs one" if needs_report else f'priors.report = "{wanted.report}"',
+        views=wanted.views,
     )
+
+
+def priors_of(current: Study, current_images: int, index: Index, files: Files, settings: Settings) -> Priors:
+    """Chooses the earlier exams of the patient from what is in the store, with the reason for each that is there.
+
+    Args:
+        current_images: how many images of the current exam the model is shown.
+    """
+    rules, use = prior_rules_of(settings, current_images), _use_of(settings)
+    images_max = min(
+        settings.reading.priors.images_max, use.images_max, use.images_with_current_max - current_images
+    )
+    history = index.history(current)
+    studies = [study for study in history.studies if study.study_instance_uid != current.study_instance_uid]
+    # Files are opened only of those that patient and time leave in question: a patient may have hundreds.
+    open_ones = [
+        study.study_instance_uid
+        for study in studies
+        if reason_against_study(current, study, rules, history.known) is None
+    ]
+    instances = index.instances_of(open_ones)
     exams: dict[str, ManifestExam] = {}
     candidates: list[PriorCandidate] = []
-    for study in index.studies_of_patient(current.patient_id) if current.patient_id else ():
-        if study.study_instance_uid == current.study_instance_uid:
-            continue
-        exam, has_frontal_image = _prior_exam(study, current, index, files, settings)
-        exams[study.study_instance_uid] = exam
-        candidates.append(PriorCandidate(study, has_frontal_image, exam.report is not None))
-    choice = choose_priors(current, candidates, rules)
+    for study in studies:
+        candidate = PriorCandidate(study)
+        if study.study_instance_uid in instances:
+            of_study = instances[study.study_instance_uid]
+            selection = selection_of(of_study, files, rules_of(settings))
+            report = _newest_report(of_study, files)
+            candidate = _candidate(study, selection, report, use)
+            exams[study.study_instance_uid] = exam_of(
+                study,
+                selection.images[:images_max],
+                of_study,
+                report=report,
+                days_before=days_between(study.study_date, current.study_date),
+            )
+        candidates.append(candidate)
+    choice = choose_priors(current, candidates, rules, history.known)
     return Priors(
-        exams=tuple(exams[candidate.study.study_instance_uid] for candidate in choice.chosen),
+        exams=tuple(
+            replace(exams[one.study_instance_uid], chosen_because=one.reason) for one in choice.chosen
+        ),
         passed_over=tuple(PassedOverStudy(one.study_instance_uid, one.reason) for one in choice.passed_over),
-        notes=choice.notes,
     )
 
 
-def _prior_exam(
-    study: Study, current: Study, index: Index, files: Files, settings: Settings
-) -> tuple[ManifestExam, bool]:
-    instances = index.instances(study.study_instance_uid)
-    selection = selection_of(instances, files, rules_of(settings))
-    images = selection.images[: settings.reading.priors.images_max]
-    exam = exam_of(
+def _use_of(settings: Settings) -> PriorUse:
+    return PRIOR_USE.get(settings.reading.engine.name, PriorUse())
+
+
+def _candidate(
+    study: Study, selection: Selection, report: ManifestReport | None, use: PriorUse
+) -> PriorCandidate:
+    because = "; ".join(sorted({reason for _, reason in selection.left_out})) or "no radiograph is here"
+    letters = sum(letter.isalpha() for letter in report.text) if report is not None else 0
+    return PriorCandidate(
         study,
-        images,
-        instances,
-        report=_newest_report(instances, files),
-        days_before=days_between(study.study_date, current.study_date),
+        no_image_because=None if selection.images else because,
+        has_frontal_image=any(image.is_frontal is not False for image in selection.images),
+        has_report=report is not None and letters >= use.report_letters_min,
     )
-    return exam, any(image.is_frontal is not False for image in images)
 
 
 def _newest_report(instances: Sequence[Instance], files: Files) -> ManifestReport | None:

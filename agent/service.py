@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.identity import rules_of_peers
 from agent.listener import Listener
 from agent.patience import Patience, pause_seconds
 from agent.peers import Peers
@@ -25,6 +26,7 @@ from storage.database import Database, SchemaError, connect
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
+from storage.patients import Patients
 from storage.records import Stage
 
 if TYPE_CHECKING:
@@ -40,12 +42,13 @@ def system_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The four places of state that are ours to write, opened."""
+    """The places of state that are ours to write, opened."""
 
     database: Database
     files: Files
     index: Index
     jobs: Jobs
+    patients: Patients
 
 
 def open_store(settings: Settings) -> Store:
@@ -57,7 +60,7 @@ def open_store(settings: Settings) -> Store:
     folder = settings.agent.storage.folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = connect(settings.agent.storage.connection_url())
-    return Store(database, Files(folder / "files"), Index(database), Jobs(database))
+    return Store(database, Files(folder / "files"), Index(database), Jobs(database), Patients(database))
 
 
 def patience_of(settings: Settings) -> Patience:
@@ -131,6 +134,7 @@ class Serving:
             accept_any_sender=settings.peers.accept_any_sender,
             files=self._store.files,
             index=self._store.index,
+            identifiers=rules_of_peers(settings.peers),
             clock=clock,
         )
         self._child: ReaderChild | None = None

@@ -86,7 +86,7 @@ def gather(job: Job, tools: Tools) -> Job:
         reason, is_rule = refusal
         raise GiveUp(reason, is_skip=is_rule)
 
-    priors = priors_of(study, tools.index, tools.files, tools.settings)
+    priors = priors_of(study, len(selection.images), tools.index, tools.files, tools.settings)
     manifest = Manifest(
         current=exam_of(study, selection.images, instances),
         priors=priors.exams,
@@ -94,7 +94,6 @@ def gather(job: Job, tools: Tools) -> Job:
         passed_over=priors.passed_over,
         left_out=selection.left_out,
         complete_because=job.complete_because,
-        notes=priors.notes,
     )
     counts = len(selection.images), len(priors.exams), len(priors.passed_over)
     event = "will read {} images with {} priors, {} passed over".format(*counts)

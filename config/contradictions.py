@@ -52,10 +52,22 @@ def _database(storage: StorageSettings) -> Iterator[Problem]:
 def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     """Finds what does not go together in peers.toml, and files it names that cannot be read."""
     yield from _named_once("sender", "ae_title", [one.ae_title for one in peers.senders])
+    yield from _issuers(peers)
     yield from _named_once("destination", "name", [one.name for one in peers.destinations])
     for number, destination in enumerate(peers.destinations, start=1):
         if destination.tls is not None:
             yield from _destination_tls(f"destination[{number}].tls", destination.tls)
+
+
+def _issuers(peers: PeersSettings) -> Iterator[Problem]:
+    taken: dict[str, int] = {}
+    for number, issuer in enumerate(peers.issuers, start=1):
+        for called in (issuer.name, *issuer.also_called):
+            first = taken.setdefault(called.lower(), number)
+            if first != number:
+                key = "name" if called == issuer.name else "also_called"
+                other = f"another name than those of issuer[{first}]"
+                yield Problem(PEERS_FILE, f"issuer[{number}].{key}", quoted(called), other)
 
 
 def _named_once(table: str, key: str, names: Sequence[str]) -> Iterator[Problem]:

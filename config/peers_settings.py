@@ -12,6 +12,7 @@ from config.values import (
     Host,
     Listed,
     Network,
+    NonemptyLine,
     OneLine,
     OptionalAETitle,
     OptionalCharset,
@@ -35,6 +36,27 @@ class SenderSettings(Frozen):
 
     default_issuer: OneLine = ""
     """Issuer of Patient ID to assume where this sender names none. Priors are matched by ID and issuer."""
+
+    remove_id_prefix: OneLine = ""
+    """What this sender puts before the patient ID and nobody else does ("N-" of "N-4711"). Counts for what
+    arrives from now on."""
+
+
+class IssuerSettings(Frozen):
+    """One hospital, or whoever gives numbers to patients. Needed only where its numbers or its name are written in
+    several ways. Counts for what arrives from now on."""
+
+    name: NonemptyLine
+    """What it is called here, and in `preread patients`."""
+
+    also_called: Distinct[NonemptyLine] = ()
+    """Other names that senders and HL7 messages call it by, such as its OID. Case of letters does not matter."""
+
+    ignore_leading_zeros: bool = False
+    """Take 004711 and 4711 for one patient. Only if this issuer never gives both."""
+
+    ignore_case: bool = False
+    """Take a12 and A12 for one patient. Only if this issuer never gives both."""
 
 
 class DestinationTlsSettings(Frozen):
@@ -98,7 +120,7 @@ def _nobody_listed(values: dict[str, object]) -> bool:
 
 
 class PeersSettings(Frozen):
-    """The other systems: `peers.toml`. In the file the tables are [[sender]] and [[destination]]."""
+    """The other systems: `peers.toml`. In the file the tables are [[sender]], [[issuer]] and [[destination]]."""
 
     senders: Annotated[Listed[SenderSettings], Field(validation_alias="sender")] = ()
     """The systems that may send to us."""
@@ -106,6 +128,22 @@ class PeersSettings(Frozen):
     accept_any_sender: bool = Field(default_factory=_nobody_listed)
     """Take images from anybody, listed or not. Not written: true only while no sender is listed, and then
     `listener.host` must be a loopback address."""
+
+    issuers: Annotated[Listed[IssuerSettings], Field(validation_alias="issuer")] = ()
+    """Who gives numbers to patients, where their numbers or names are written in several ways."""
+
+    placeholder_ids: Distinct[NonemptyLine] = (
+        "0",
+        "000000",
+        "999999",
+        "ANONYMOUS",
+        "N/A",
+        "NONE",
+        "TEST",
+        "UNKNOWN",
+    )
+    """Patient IDs, in any case of letters, that are typed where nobody knows the patient. They identify
+    nobody: such a study has no priors and is no prior."""
 
     destinations: Annotated[Listed[DestinationSettings], Field(validation_alias="destination")] = ()
     """The systems that get our drafts. None: drafts stay here and are seen with `preread show`."""

@@ -17,6 +17,7 @@ from config.agent_settings import (
 from config.peers_settings import (
     DestinationSettings,
     DestinationTlsSettings,
+    IssuerSettings,
     PeersSettings,
     SenderSettings,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "DestinationTlsSettings",
     "DeviceSettings",
     "EngineSettings",
+    "IssuerSettings",
     "ListenerSettings",
     "ListenerTlsSettings",
     "LogSettings",

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import structlog
 
 from agent.admission import SenderRules
+from agent.identity import IdentifierRules
 from agent.listener.commits import Commits
 from storage.files import Files
 from storage.index import Index
@@ -69,8 +70,6 @@ class SenderValues(Protocol):
     def addresses(self) -> Any: ...
     @property
     def assume_charset(self) -> str | None: ...
-    @property
-    def default_issuer(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,7 @@ class Intake:
         senders: by calling AE title.
         syncing: threads in which the disk is waited for.
         headers: `agent.dicom.headers.headers_from_elements`.
+        identifiers: how senders and issuers write patient IDs.
         on_stored: told of each new instance after its sender was; None = nobody listens.
     """
 
@@ -105,6 +105,7 @@ class Intake:
     commits: Commits
     syncing: Executor
     headers: Callable[..., Any]
+    identifiers: IdentifierRules
     clock: Callable[[], datetime]
     on_stored: Callable[[Instance], None] | None = None
 

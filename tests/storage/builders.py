@@ -7,7 +7,16 @@ from typing import Any
 
 from storage.index import Index, Put
 from storage.jobs import Jobs
-from storage.records import Delivery, Instance, InstanceRole, Job, ResultObject, Stage, Study
+from storage.records import (
+    Delivery,
+    Instance,
+    InstanceRole,
+    Job,
+    PatientIdentifier,
+    ResultObject,
+    Stage,
+    Study,
+)
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 STUDY = "2.25.100"
@@ -55,7 +64,11 @@ def a_study(uid: str = STUDY, **fields: Any) -> Study:
         accession_number="",
         study_description="XR CHEST",
     )
-    return replace(whole, **fields)
+    study = replace(whole, **fields)
+    if "identifiers" in fields or not study.patient_id:
+        return study
+    own = PatientIdentifier(study.patient_id, study.issuer_of_patient_id)
+    return replace(study, identifiers=(own,))
 
 
 def put(index: Index, uid: str = "2.25.1", *, study: str = STUDY, **fields: Any) -> Put:
