@@ -115,7 +115,7 @@ def priors_of(current: Study, current_images: int, index: Index, files: Files, s
     images_max = min(
         settings.reading.priors.images_max, use.images_max, use.images_with_current_max - current_images
     )
-    history = index.history(current)
+    history = index.history(current.identifiers)
     studies = [study for study in history.studies if study.study_instance_uid != current.study_instance_uid]
     # Files are opened only of those that patient and time leave in question: a patient may have hundreds.
     open_ones = [

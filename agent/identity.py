@@ -91,6 +91,12 @@ def identifier_of(patient_id: str, issuer: str, rules: IdentifierRules) -> Patie
     return PatientIdentifier(number, rule.name)
 
 
+def identifier_of_cx(text: str, rules: IdentifierRules) -> PatientIdentifier | None:
+    """Reads an identifier as HL7 writes it, ID^^^ISSUER or ID alone; None as for `identifier_of`."""
+    components = [*text.split("^"), "", "", ""]
+    return identifier_of(components[0], components[3], rules)
+
+
 def identified(study: Study, calling_ae_title: str, rules: IdentifierRules) -> Study:
     """Gives a study, as its header tells it, the issuer that its sender means and identifiers in one form.
 

@@ -83,7 +83,7 @@ class DestinationSettings(Frozen):
         Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$"),
         Expected('1 to 32 letters, digits and "_.-", a letter or digit first'),
     ]
-    """Our name for it, in logs, in `preread show` and on the command line."""
+    """Our name for it, in logs, in `preread why` and on the command line."""
 
     ae_title: AETitle
     """Its AE title (called AE title)."""
@@ -146,4 +146,4 @@ class PeersSettings(Frozen):
     nobody: such a study has no priors and is no prior."""
 
     destinations: Annotated[Listed[DestinationSettings], Field(validation_alias="destination")] = ()
-    """The systems that get our drafts. None: drafts stay here and are seen with `preread show`."""
+    """The systems that get our drafts. None: drafts stay here and are seen with `preread why`."""

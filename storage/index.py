@@ -198,19 +198,19 @@ class Index:
         with self._database.reading() as connection:
             return _study(connection, study_instance_uid)
 
-    def history(self, study: Study, studies_max: int = 1000) -> PatientHistory:
-        """Finds what is here of a study's patient, that study included; nothing if it has no identifier.
+    def history(self, identifiers: Collection[PatientIdentifier], studies_max: int = 1000) -> PatientHistory:
+        """Finds what is here of the patient with these identifiers; nothing if there are none.
 
         Links between identifiers are followed now, so one made or taken back counts from the next call on.
 
         Args:
             studies_max: the studies that arrived last, so many at most.
         """
-        if not study.identifiers:
+        if not identifiers:
             return PatientHistory()
         with self._database.reading() as connection:
-            identifiers, known = known_patients(connection, study.identifiers)
-            numbers = {one.patient_id for one in identifiers}
+            linked, known = known_patients(connection, identifiers)
+            numbers = {one.patient_id for one in linked}
             of_patient = select(study_identifiers.c.study_instance_uid).where(
                 study_identifiers.c.patient_id.in_(numbers)
             )

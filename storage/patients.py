@@ -1,6 +1,6 @@
 """Which identifiers are one patient: links that registries and operators make, and may take back."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ from storage.tables import (
 )
 
 
-class LinkRefused(Exception):
+class LinkRefused(ValueError):
     """Two identifiers cannot be linked; the message says why and what to do, and names no patient."""
 
 
@@ -39,8 +39,8 @@ class Patients:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def apply(self, change: PatientChange, said_by: str, now: datetime) -> tuple[PatientLink, ...]:
-        """Takes in what a registry says, all of it or nothing; the same again changes nothing.
+    def apply(self, changes: Sequence[PatientChange], said_by: str, now: datetime) -> tuple[PatientLink, ...]:
+        """Takes in what one message of a registry says, all of it or nothing; the same again changes nothing.
 
         It may come before any study of the patient.
 
@@ -55,13 +55,15 @@ class Patients:
         """
         with self._database.writing() as connection:
             lock_writers(connection, "patients")
-            made = [
-                _link(connection, PatientLink(0, old, surviving, change.reason, said_by, now))
-                for old, surviving in change.links
-            ]
-            if change.demographics != Demographics():
-                for identifier in change.identifiers:
-                    _note_demographics(connection, identifier, change.demographics, said_by, now)
+            made: list[PatientLink | None] = []
+            for change in changes:
+                made += [
+                    _link(connection, PatientLink(0, old, surviving, change.reason, said_by, now))
+                    for old, surviving in change.links
+                ]
+                if change.demographics != Demographics():
+                    for identifier in change.identifiers:
+                        _note_demographics(connection, identifier, change.demographics, said_by, now)
             return tuple(link for link in made if link is not None)
 
     def link(
@@ -73,7 +75,7 @@ class Patients:
             LinkRefused: if `old` has another successor, or `surviving` leads back to `old`.
         """
         change = PatientChange(reason, links=((old, surviving),))
-        return next(iter(self.apply(change, linked_by, now)), None)
+        return next(iter(self.apply([change], linked_by, now)), None)
 
     def unlink(self, number: int, unlinked_by: str, now: datetime) -> PatientLink:
         """Takes a link back: from now on it is as if it had not been made.

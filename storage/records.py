@@ -119,7 +119,7 @@ class Demographics:
 
 @dataclass(frozen=True, slots=True)
 class PatientChange:
-    """What one message of a patient registry changes (HL7 v2 ADT).
+    """What a message of a patient registry changes for one patient (HL7 v2 ADT).
 
     Attributes:
         reason: "merge", "change of ID" or "update".

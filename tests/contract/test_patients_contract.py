@@ -29,7 +29,7 @@ def put_study(index: Index, uid: str, identifier: PatientIdentifier) -> None:
 
 def found(index: Index, identifier: PatientIdentifier) -> set[str]:
     """The studies that come up for a patient who is called so today."""
-    history = index.history(a_study("2.25.9", identifiers=(identifier,)))
+    history = index.history((identifier,))
     return {study.study_instance_uid for study in history.studies}
 
 
@@ -40,7 +40,7 @@ def test_a_merge_brings_the_old_number_s_studies_to_the_patient(index: Index, pa
     patients.link(A, B, "merge", "HL7 ADT^A40 from HIS", NOW)
 
     assert found(index, B) == found(index, A) == {"2.25.1", "2.25.2"}
-    assert index.history(a_study(identifiers=(B,))).known.surviving == {A: B}
+    assert index.history((B,)).known.surviving == {A: B}
 
 
 def test_a_merge_that_comes_before_its_studies_counts_for_them(index: Index, patients: Patients):
@@ -57,7 +57,7 @@ def test_a_chain_of_merges_leads_to_its_end_in_whatever_order_it_was_told(index:
         patients.link(old, new, "merge", "HIS", NOW)
 
     assert found(index, D) == {"2.25.1"}
-    assert index.history(a_study(identifiers=(A,))).known.surviving == {A: D, B: D, C: D}
+    assert index.history((A,)).known.surviving == {A: D, B: D, C: D}
 
 
 def test_a_link_that_is_taken_back_is_as_if_it_had_not_been_made(index: Index, patients: Patients):
@@ -110,7 +110,7 @@ def test_a_message_is_taken_in_whole_or_not_at_all(patients: Patients):
     change = PatientChange("merge", links=((A, B), (C, C)))
 
     with pytest.raises(LinkRefused):
-        patients.apply(change, "HIS", NOW)
+        patients.apply([change], "HIS", NOW)
 
     assert patients.links(9) == ()
 
@@ -152,9 +152,10 @@ def test_a_link_that_is_not_in_force_cannot_be_taken_back(patients: Patients, nu
 def test_what_a_registry_says_of_a_patient_is_kept_once_and_in_order(index: Index, patients: Patients):
     wrong, right = Demographics("Doe^Jane", "19500110", "F"), Demographics("Doe^Jane", "19500101", "F")
     for said in (wrong, right, right):
-        patients.apply(PatientChange("update", identifiers=(A,), demographics=said), "HL7 ADT^A08", NOW)
+        change = PatientChange("update", identifiers=(A,), demographics=said)
+        patients.apply([change], "HL7 ADT^A08", NOW)
 
-    assert index.history(a_study(identifiers=(A,))).known.demographics == {A: (wrong, right)}
+    assert index.history((A,)).known.demographics == {A: (wrong, right)}
 
 
 numbers = st.integers(0, 5).map(lambda number: PatientIdentifier(str(number), "NORTH"))
@@ -181,7 +182,7 @@ def test_any_sequence_of_merges_and_unmerges_is_as_in_a_model_of_arrows(database
             arrows[old] = new
 
     for identifier in {one for _, *pair in acts for one in pair}:
-        known = index.history(a_study(identifiers=(identifier,))).known
+        known = index.history((identifier,)).known
         assert known.survivor(identifier) == end_of(identifier, arrows)
 
 

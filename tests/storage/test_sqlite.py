@@ -118,7 +118,7 @@ def test_no_question_of_the_line_reads_a_whole_table(database: Database):
         jobs.events_of_study(job.study_instance_uid)
         jobs.deliveries_of_job(job.number)
         jobs.results_of_job(job.number)
-        index.history(a_study())
+        index.history(a_study().identifiers)
         index.recent_studies(10)
         index.instances(job.study_instance_uid, 1)
         put(index, "2.25.9")
