@@ -55,7 +55,7 @@ class PriorUse:
 
 PRIOR_USE: Mapping[str, PriorUse] = {
     "cxr_llava": PriorUse(count_max=0),
-    "m4cxr": PriorUse(count_max=1, images_with_current_max=10, report_letters_min=5),
+    "m4cxr": PriorUse(count_max=1, images_with_current_max=10, report_letters_min=4),
     "medgemma": PriorUse(count_max=1, images_max=2),
 }
 """By name in `reading.toml`; a site's own engine is handed what the settings say (`PriorUse()`). A test compares each
