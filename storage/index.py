@@ -52,6 +52,18 @@ _FIND_INSTANCE = select(*columns_of(instances, Instance)).where(
     instances.c.sop_instance_uid == bindparam("uid")
 )
 _FIND_STUDY = select(*columns_of(studies, Study)).where(studies.c.study_instance_uid == bindparam("uid"))
+_STUDIES_OF_NUMBERS = (
+    select(*columns_of(studies, Study))
+    .where(
+        studies.c.study_instance_uid.in_(
+            select(study_identifiers.c.study_instance_uid).where(
+                study_identifiers.c.patient_id.in_(bindparam("numbers", expanding=True))
+            )
+        )
+    )
+    .order_by(studies.c.newest_number.desc())
+    .limit(bindparam("studies_max"))
+)
 _ROLE = instances.c.role.type
 _IS_OURS = select(result_objects.c.kind).where(result_objects.c.sop_instance_uid == bindparam("uid")).exists()
 _ADD_INSTANCE = (
@@ -210,13 +222,9 @@ class Index:
             return PatientHistory()
         with self._database.reading() as connection:
             linked, known = known_patients(connection, identifiers)
-            numbers = {one.patient_id for one in linked}
-            of_patient = select(study_identifiers.c.study_instance_uid).where(
-                study_identifiers.c.patient_id.in_(numbers)
-            )
-            query = select(*columns_of(studies, Study)).where(studies.c.study_instance_uid.in_(of_patient))
-            newest = query.order_by(studies.c.newest_number.desc()).limit(studies_max)
-            return PatientHistory(tuple(Study(*row) for row in connection.execute(newest)), known)
+            asked = {"numbers": sorted({one.patient_id for one in linked}), "studies_max": studies_max}
+            rows = connection.execute(_STUDIES_OF_NUMBERS, asked)
+            return PatientHistory(tuple(Study(*row) for row in rows), known)
 
     def instances_of(self, study_instance_uids: Collection[str]) -> dict[str, tuple[Instance, ...]]:
         """The instances of several studies, of every role, by number; each study asked for is there."""

@@ -4,7 +4,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, Connection, Row, insert, select, union, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Row,
+    bindparam,
+    insert,
+    select,
+    union,
+    update,
+)
 
 from storage.database import Database, lock_writers
 from storage.records import (
@@ -23,6 +34,25 @@ from storage.tables import (
     row_of,
     storable,
     study_identifiers,
+)
+
+# Made once, as in `storage.index`: they are put for every study that is read. By number alone: a pair of columns IN a
+# list of pairs uses no index on SQLite. Few links share a number, and the caller looks at the issuers. UNION, not OR:
+# an index for each half.
+_OF_NUMBERS: BindParameter[Any] = bindparam("numbers", expanding=True)
+
+
+def _links_touching(*conditions: ColumnElement[bool]) -> CompoundSelect[Any]:
+    from_them = select(patient_links).where(patient_links.c.old_patient_id.in_(_OF_NUMBERS), *conditions)
+    to_them = select(patient_links).where(patient_links.c.patient_id.in_(_OF_NUMBERS), *conditions)
+    return union(from_them, to_them)
+
+
+_LINKS_IN_FORCE, _LINKS_EVER = _links_touching(is_in_force), _links_touching()
+_DEMOGRAPHICS = (
+    select(patient_demographics)
+    .where(patient_demographics.c.patient_id.in_(_OF_NUMBERS))
+    .order_by(patient_demographics.c.number)
 )
 
 
@@ -104,9 +134,8 @@ class Patients:
 
     def history(self, identifier: PatientIdentifier) -> tuple[PatientLink, ...]:
         """Every link from or to an identifier, in force or not, oldest first."""
-        query = _links_touching([identifier])
         with self._database.reading() as connection:
-            links = [_link_of(row) for row in connection.execute(query)]
+            links = [_link_of(row) for row in connection.execute(_LINKS_EVER, _numbers([identifier]))]
         touching = (link for link in links if identifier in (link.old, link.surviving))
         return tuple(sorted(touching, key=lambda link: link.number))
 
@@ -122,7 +151,7 @@ def known_patients(
     found, successors = set(identifiers), dict[PatientIdentifier, PatientIdentifier]()
     unseen = set(identifiers)
     while unseen:
-        rows = connection.execute(_links_touching(unseen, is_in_force))
+        rows = connection.execute(_LINKS_IN_FORCE, _numbers(unseen))
         touching = [link for link in map(_link_of, rows) if {link.old, link.surviving} & found]
         successors |= {link.old: link.surviving for link in touching}
         unseen = {one for link in touching for one in (link.old, link.surviving)} - found
@@ -143,15 +172,8 @@ def survivors(
     return ends
 
 
-def _links_touching(
-    identifiers: Iterable[PatientIdentifier], *conditions: ColumnElement[bool]
-) -> CompoundSelect[Any]:
-    # By number alone: a pair of columns IN a list of pairs uses no index on SQLite. Few links share a number,
-    # and the caller looks at the issuers. UNION, not OR: an index for each half.
-    numbers = [storable(one.patient_id) for one in identifiers]
-    from_them = select(patient_links).where(patient_links.c.old_patient_id.in_(numbers), *conditions)
-    to_them = select(patient_links).where(patient_links.c.patient_id.in_(numbers), *conditions)
-    return union(from_them, to_them)
+def _numbers(identifiers: Iterable[PatientIdentifier]) -> dict[str, list[str]]:
+    return {"numbers": [storable(one.patient_id) for one in identifiers]}
 
 
 def _link_of(row: Row[*tuple[Any, ...]]) -> PatientLink:
@@ -235,10 +257,8 @@ def _note_demographics(
 def _demographics(
     connection: Connection, identifiers: Collection[PatientIdentifier]
 ) -> dict[PatientIdentifier, tuple[Demographics, ...]]:
-    numbers = [storable(one.patient_id) for one in identifiers]
-    query = select(patient_demographics).where(patient_demographics.c.patient_id.in_(numbers))
     said: dict[PatientIdentifier, tuple[Demographics, ...]] = {}
-    for row in connection.execute(query.order_by(patient_demographics.c.number)):
+    for row in connection.execute(_DEMOGRAPHICS, _numbers(identifiers)):
         identifier = PatientIdentifier(row.patient_id, row.issuer)
         demographics = Demographics(row.patient_name, row.birth_date, row.sex)
         said[identifier] = (*said.get(identifier, ()), demographics)
