@@ -192,6 +192,7 @@ def _narrative(manifest: Manifest) -> Narrative:
         indication=manifest.indication,
         comparison=", ".join(f"chest radiograph {_readable(day)}" for day in dated) or None,
         reports=_reports(manifest.priors),
+        chosen=tuple((prior.study_instance_uid, prior.chosen_because) for prior in manifest.priors),
         passed_over=(*passed_over, *manifest.left_out),
         complete_because=manifest.complete_because,
         notes=manifest.notes,

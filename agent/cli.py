@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from config.settings import Settings
 
 app = typer.Typer(
@@ -105,15 +107,11 @@ def status(config: Config = None, as_json: AsJson = False, limit: int = 20) -> N
 
 
 @app.command()
-def show(study: str, config: Config = None) -> None:
-    """The whole life of one study: what came, why complete, which priors and why not others, what the model said."""
+def why(study: str, config: Config = None) -> None:
+    """The whole life of one study: who sent it, why complete, which priors and why not others, what the model said."""
     from agent import overview
 
-    try:
-        typer.echo(overview.study_text(_settings(config), study))
-    except LookupError as error:
-        typer.echo(error.args[0], err=True)
-        raise typer.Exit(1) from None
+    _say_or_exit(lambda: overview.why_text(_settings(config), study))
 
 
 @app.command()
@@ -166,6 +164,58 @@ def again(study: str, config: Config = None) -> None:
         typer.echo(error.args[0], err=True)
         raise typer.Exit(1) from None
     typer.echo(f"job {job.number} opened: study {study}, revision {job.revision}")
+
+
+patients = typer.Typer(
+    help="Which patient numbers are one patient. A number is written ID^^^ISSUER, as in HL7, or ID alone.",
+    no_args_is_help=True,
+)
+app.add_typer(patients, name="patients")
+
+
+@patients.command("list")
+def list_links(config: Config = None, limit: int = 100) -> None:
+    """The links in force, newest first."""
+    from agent import linking
+
+    typer.echo(linking.listed(_settings(config), limit))
+
+
+@patients.command()
+def link(
+    old: str,
+    surviving: str,
+    config: Config = None,
+    reason: Annotated[str, typer.Option(help="For the history.")] = "merge",
+) -> None:
+    """Make every study under the number OLD one of the patient SURVIVING. Files, jobs and drafts stay as they are."""
+    from agent import linking
+
+    _say_or_exit(lambda: linking.link(_settings(config), old, surviving, reason))
+
+
+@patients.command()
+def unlink(number: int, config: Config = None) -> None:
+    """Take back the link of this number, as `preread patients list` shows it."""
+    from agent import linking
+
+    _say_or_exit(lambda: linking.unlink(_settings(config), number))
+
+
+@patients.command()
+def history(identifier: str, config: Config = None) -> None:
+    """Every link from or to a number: who made it and when, and who took it back."""
+    from agent import linking
+
+    _say_or_exit(lambda: linking.history(_settings(config), identifier))
+
+
+def _say_or_exit(act: "Callable[[], str]") -> None:
+    try:
+        typer.echo(act())
+    except (LookupError, ValueError) as error:
+        typer.echo(error.args[0], err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()

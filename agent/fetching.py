@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from agent.dicom.answers import FoundStudy
 from agent.priors import PriorCandidate, PriorRules, choose_priors
-from storage.records import Order, PriorRequest, RequestedStudy, Study
+from storage.records import KnownPatients, Order, PriorRequest, RequestedStudy, Study
 
 RADIOGRAPHY = frozenset({"CR", "DX"})
 """Modalities (PS3.3 C.7.3.1.1.1) of the exams that can be priors of a radiograph."""
@@ -57,6 +57,7 @@ def choose_to_fetch(
     here: Sequence[Study],
     incomplete: Collection[str],
     rules: PriorRules,
+    known: KnownPatients,
 ) -> tuple[FoundStudy, ...]:
     """Chooses, of the studies that an archive has, those that would be priors and are not here yet.
 
@@ -67,6 +68,7 @@ def choose_to_fetch(
     Args:
         here: the patient's studies in our own store.
         incomplete: those of them that were fetched before and did not come whole.
+        known: links between the patient's identifiers.
     """
     radiographs = {
         one.study.study_instance_uid: one
@@ -76,8 +78,8 @@ def choose_to_fetch(
     ours = [study for study in here if RADIOGRAPHY & set(study.modalities)]
     uids_here = {study.study_instance_uid for study in here}
     theirs = [one.study for uid, one in radiographs.items() if uid not in uids_here]
-    choice = choose_priors(current, [PriorCandidate(study) for study in (*ours, *theirs)], rules)
-    chosen = [candidate.study.study_instance_uid for candidate in choice.chosen]
+    choice = choose_priors(current, [PriorCandidate(study) for study in (*ours, *theirs)], rules, known)
+    chosen = [one.study_instance_uid for one in choice.chosen]
     return tuple(
         radiographs[uid]
         for uid in chosen

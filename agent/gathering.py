@@ -1,7 +1,7 @@
 """What the store knows of a patient, laid out for the step `gather`: earlier exams, their images and reports."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from agent.dicom.headers import Headers, Unreadable, read_headers
@@ -9,25 +9,26 @@ from agent.dicom.reports import StructuredReport, load_report
 from agent.errors import TryLater
 from agent.fetching import awaited, study_query
 from agent.manifest import ManifestExam, ManifestImage, ManifestReport, PassedOverStudy
-from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between
+from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between, reason_against_study
 from agent.reports.matching import choose_report
 from agent.sections import ReportText, find_sections, report_text
 from agent.selection import Selection, SelectionRules, select_images
 from config.settings import Settings
+from inference.engine import PRIOR_USE, PriorUse
 from storage.files import Files
 from storage.index import Index
-from storage.records import Instance, InstanceRole, Job, Report, ReportStatus, Study
+from storage.records import Instance, InstanceRole, Job, KnownPatients, Report, ReportStatus, Study
 from storage.reports import Reports
 from storage.requests import PriorRequests
 
 
 @dataclass(frozen=True, slots=True)
 class Priors:
-    """The earlier exams that the model will see, oldest first, and what was passed over."""
+    """The earlier exams that the model will see, oldest first, what was passed over, and why reports were left."""
 
     exams: tuple[ManifestExam, ...]
     passed_over: tuple[PassedOverStudy, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def rules_of(settings: Settings) -> SelectionRules:
@@ -44,12 +45,6 @@ def rules_of(settings: Settings) -> SelectionRules:
     )
 
 
-def prior_rules_of(settings: Settings) -> PriorRules:
-    """What `reading.toml` says of priors, as the pure rules take it."""
-    priors = settings.reading.priors
-    return PriorRules(count_max=priors.count_max, window_days=priors.window_days)
-
-
 def await_priors(
     job: Job, study: Study, requests: PriorRequests, settings: Settings, now: datetime
 ) -> tuple[str, ...]:
@@ -62,7 +57,7 @@ def await_priors(
         TryLater: while something may still come. The archives are asked by other workers: see `agent.requesting`.
     """
     archives = [archive.name for archive in settings.archives_for_priors()]
-    if not archives or study_query(study, prior_rules_of(settings).window_days) is None:
+    if not archives or study_query(study, settings.reading.priors.window_days) is None:
         return ()
     asked = requests.of_job(job.number)
     if not asked:
@@ -119,64 +114,125 @@ def exam_of(
     )
 
 
-def priors_of(current: Study, index: Index, files: Files, reports: Reports, settings: Settings) -> Priors:
-    """Chooses the earlier exams of the patient from what is in the store, with the reason for each that is not."""
-    rules = prior_rules_of(settings)
+def prior_rules_of(settings: Settings, current_images: int) -> PriorRules:
+    """What `reading.toml` says of priors, as far as the engine can look at them: no other is worth choosing.
+
+    Args:
+        current_images: how many images of the current exam the model is shown.
+    """
+    wanted, name, use = settings.reading.priors, settings.reading.engine.name, _use_of(settings)
+    count_max, count_because = wanted.count_max, f"priors.count_max = {wanted.count_max}"
+    if use.count_max < count_max:
+        count_max, count_because = use.count_max, f"engine {name} looks at {use.count_max or 'none'}"
+    if count_max and use.images_with_current_max <= current_images:
+        taken = f"engine {name} takes {use.images_with_current_max} with those of a prior"
+        count_max, count_because = 0, f"the current exam has {current_images} images, {taken}"
+    needs_report = use.report_letters_min > 0
+    return PriorRules(
+        count_max=count_max,
+        count_because=count_because,
+        window_days=wanted.window_days,
+        report="required" if needs_report else wanted.report,
+        report_because=f"engine {name} needs one" if needs_report else f'priors.report = "{wanted.report}"',
+        views=wanted.views,
+    )
+
+
+def priors_to_fetch(settings: Settings) -> PriorRules:
+    """What is worth fetching: as for those that are here, but what an exam holds is not known before it comes."""
+    rules = prior_rules_of(settings, current_images=1)
+    count_max = settings.reading.priors.count_max if rules.count_max else 0
+    return replace(rules, count_max=count_max, report="optional")
+
+
+def priors_of(
+    current: Study, current_images: int, index: Index, files: Files, reports: Reports, settings: Settings
+) -> Priors:
+    """Chooses the earlier exams of the patient from what is in the store, with the reason for each that is there.
+
+    Args:
+        current_images: how many images of the current exam the model is shown.
+    """
+    rules, use = prior_rules_of(settings, current_images), _use_of(settings)
+    images_max = min(
+        settings.reading.priors.images_max, use.images_max, use.images_with_current_max - current_images
+    )
+    history = index.history(current.identifiers)
+    studies = [study for study in history.studies if study.study_instance_uid != current.study_instance_uid]
+    # Files are opened only of those that patient and time leave in question: a patient may have hundreds.
+    open_ones = [
+        study.study_instance_uid
+        for study in studies
+        if reason_against_study(current, study, rules, history.known) is None
+    ]
+    instances = index.instances_of(open_ones)
     exams: dict[str, ManifestExam] = {}
     candidates: list[PriorCandidate] = []
-    reasons: dict[str, tuple[str, ...]] = {}
-    studies = index.studies_of_patient(current.patient_id) if current.patient_id else ()
+    left: dict[str, tuple[str, ...]] = {}
     for study in studies:
-        if study.study_instance_uid == current.study_instance_uid:
-            continue
-        instances = index.instances(study.study_instance_uid)
-        others = [other for other in studies if other is not study]
-        report, reasons[study.study_instance_uid] = _report_of(
-            study, others, instances, files, reports, settings
-        )
-        exam, has_frontal_image = _prior_exam(study, current, instances, files, report, settings)
-        exams[study.study_instance_uid] = exam
-        candidates.append(PriorCandidate(study, has_frontal_image, exam.report is not None))
-    choice = choose_priors(current, candidates, rules)
-    chosen = [candidate.study.study_instance_uid for candidate in choice.chosen]
-    told = [f"prior {uid}: {reason}" for uid in chosen for reason in reasons[uid]]
+        candidate = PriorCandidate(study)
+        if study.study_instance_uid in instances:
+            of_study = instances[study.study_instance_uid]
+            selection = selection_of(of_study, files, rules_of(settings))
+            others = [other for other in studies if other is not study]
+            report, left[study.study_instance_uid] = _report_of(
+                study, others, of_study, history.known, files, reports, settings
+            )
+            candidate = _candidate(study, selection, report, use)
+            exams[study.study_instance_uid] = exam_of(
+                study,
+                selection.images[:images_max],
+                of_study,
+                report=report,
+                days_before=days_between(study.study_date, current.study_date),
+            )
+        candidates.append(candidate)
+    choice = choose_priors(current, candidates, rules, history.known)
     return Priors(
-        exams=tuple(exams[uid] for uid in chosen),
+        exams=tuple(
+            replace(exams[one.study_instance_uid], chosen_because=one.reason) for one in choice.chosen
+        ),
         passed_over=tuple(PassedOverStudy(one.study_instance_uid, one.reason) for one in choice.passed_over),
-        notes=(*choice.notes, *told),
+        notes=tuple(
+            f"prior {one.study_instance_uid}: {reason}"
+            for one in choice.chosen
+            for reason in left[one.study_instance_uid]
+        ),
     )
 
 
-def _prior_exam(
-    study: Study,
-    current: Study,
-    instances: Sequence[Instance],
-    files: Files,
-    report: ManifestReport | None,
-    settings: Settings,
-) -> tuple[ManifestExam, bool]:
-    selection = selection_of(instances, files, rules_of(settings))
-    images = selection.images[: settings.reading.priors.images_max]
-    exam = exam_of(
+def _use_of(settings: Settings) -> PriorUse:
+    return PRIOR_USE.get(settings.reading.engine.name, PriorUse())
+
+
+def _candidate(
+    study: Study, selection: Selection, report: ManifestReport | None, use: PriorUse
+) -> PriorCandidate:
+    because = "; ".join(sorted({reason for _, reason in selection.left_out})) or "no radiograph is here"
+    letters = sum(letter.isalpha() for letter in report.text) if report is not None else 0
+    return PriorCandidate(
         study,
-        images,
-        instances,
-        report=report,
-        days_before=days_between(study.study_date, current.study_date),
+        no_image_because=None if selection.images else because,
+        has_frontal_image=any(image.is_frontal is not False for image in selection.images),
+        has_report=report is not None and letters >= use.report_letters_min,
     )
-    return exam, any(image.is_frontal is not False for image in images)
 
 
 def _report_of(
     study: Study,
     others: Sequence[Study],
     instances: Sequence[Instance],
+    known: KnownPatients,
     files: Files,
     reports: Reports,
     settings: Settings,
 ) -> tuple[ManifestReport | None, tuple[str, ...]]:
     """The newest valid report of an exam, as DICOM or from outside it, and why others were left."""
-    versions = reports.versions_for(study.study_instance_uid, study.accession_number, [study.patient_id])
+    # A report may name the patient by the number that a link has put in the place of this study's.
+    linked = (known.survivor(one) for one in study.identifiers)
+    study = replace(study, identifiers=tuple(dict.fromkeys((*study.identifiers, *linked))))
+    numbers = sorted({study.patient_id, *(one.patient_id for one in study.identifiers)})
+    versions = reports.versions_for(study.study_instance_uid, study.accession_number, numbers)
     choice = choose_report(study, versions, others, settings.reading.priors.report_window_hours)
     structured = _newest_structured_report(instances, files)
     if structured is not None and choice.withdrawn_at and structured[0].written_at <= choice.withdrawn_at:

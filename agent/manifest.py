@@ -60,6 +60,7 @@ class ManifestExam:
         images: frontal ones first.
         report: None if there is none, and always for the current exam.
         days_before: whole days before the current exam; 0 for the current one, None if not known.
+        chosen_because: why this exam and not another, a sentence; "" for the current one.
     """
 
     study_instance_uid: str
@@ -68,6 +69,7 @@ class ManifestExam:
     images: tuple[ManifestImage, ...]
     report: ManifestReport | None = None
     days_before: int | None = 0
+    chosen_because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """Asks archives for earlier exams, one request at a time: query, choose, fetch. The waiting is done by `gather`."""
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 
 from agent.fetching import choose_to_fetch, exam_ordered, study_query, what_is_missing
-from agent.gathering import prior_rules_of
+from agent.gathering import priors_to_fetch
+from agent.identity import identified, rules_of_peers
 from agent.patience import Patience, pause_seconds
 from agent.peers import Arrived, FoundStudies
 from agent.steps import Tools
@@ -41,22 +43,27 @@ def _exam(request: PriorRequest, tools: Tools) -> Study | None:
     if request.job_number is not None:
         return tools.index.study(tools.jobs.job(request.job_number).study_instance_uid)
     order = None if request.order_number is None else tools.orders.order(request.order_number)
-    return None if order is None else exam_ordered(order)
+    if order is None:
+        return None
+    return identified(exam_ordered(order), order.source, rules_of_peers(tools.settings.peers))
 
 
 def _find(
     request: PriorRequest, archive: ArchiveSettings, exam: Study, tools: Tools, patience: Patience
 ) -> None:
-    rules = prior_rules_of(tools.settings)
+    rules = priors_to_fetch(tools.settings)
     query = study_query(exam, rules.window_days)
     found = FoundStudies() if query is None else tools.peers.find_studies(archive, query)
     if found.problem is not None:
         _put_off(request, found.problem, tools, patience, is_for_good=found.is_for_good)
         return
-    here = tools.index.studies_of_patient(exam.patient_id)
+    numbers = rules_of_peers(tools.settings.peers)
+    there = [replace(one, study=identified(one.study, archive.sender, numbers)) for one in found.studies]
+    history = tools.index.history(exam.identifiers)
+    here = history.studies
     fetched = tools.requests.studies([study.study_instance_uid for study in here if study.fetched_from])
     incomplete = {study.study_instance_uid for study in fetched if study.problem is not None}
-    chosen = choose_to_fetch(exam, found.studies, here, incomplete, rules)
+    chosen = choose_to_fetch(exam, there, here, incomplete, rules, history.known)
     now = tools.clock()
     wanted = [
         RequestedStudy(

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.identity import rules_of_peers
 from agent.listener import Listener, tls_context
 from agent.messages import MessageIntake
 from agent.mllp import MllpReceiver
 from agent.ordering import ask_worklist, forget_orders, order_messages
 from agent.patience import Patience, pause_seconds
 from agent.peers import Peers
+from agent.registry import patient_messages
 from agent.reports.results import result_messages
 from agent.steps import Tools, settle
 from agent.worker import Worker
@@ -30,6 +32,7 @@ from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
+from storage.patients import Patients
 from storage.records import Stage
 from storage.reports import Reports
 from storage.requests import PriorRequests
@@ -47,7 +50,7 @@ def system_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The four places of state that are ours to write, opened."""
+    """The places of state that are ours to write, opened."""
 
     database: Database
     files: Files
@@ -56,6 +59,7 @@ class Store:
     reports: Reports
     requests: PriorRequests
     orders: Orders
+    patients: Patients
 
 
 def open_store(settings: Settings) -> Store:
@@ -75,6 +79,7 @@ def open_store(settings: Settings) -> Store:
         Reports(database),
         PriorRequests(database),
         Orders(database),
+        Patients(database),
     )
 
 
@@ -84,7 +89,11 @@ def open_intake(
     """What takes HL7 messages in, whether they come to the port or out of a file."""
     hl7 = settings.agent.hl7
     return MessageIntake(
-        {"ORU": result_messages(store.reports), **order_messages(store.orders, settings)},
+        {
+            "ORU": result_messages(store.reports),
+            "ADT": patient_messages(store.patients, rules_of_peers(settings.peers)),
+            **order_messages(store.orders, settings),
+        },
         store.reports,
         store.files,
         clock,
@@ -148,6 +157,7 @@ class Serving:
             senders=settings.peers.senders,
             accept_any_sender=settings.peers.accept_any_sender,
             archives=_archives_that_send(settings),
+            identifiers=rules_of_peers(settings.peers),
             files=self._store.files,
             index=self._store.index,
             clock=clock,

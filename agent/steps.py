@@ -100,7 +100,7 @@ def gather(job: Job, tools: Tools) -> Job:
         raise GiveUp(reason, is_skip=is_rule)
 
     missing = await_priors(job, study, tools.requests, tools.settings, tools.clock())
-    priors = priors_of(study, tools.index, tools.files, tools.reports, tools.settings)
+    priors = priors_of(study, len(selection.images), tools.index, tools.files, tools.reports, tools.settings)
     indication, from_order = _indication(study, selection, tools)
     manifest = Manifest(
         current=exam_of(study, selection.images, instances),

@@ -71,6 +71,7 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     """Finds what does not go together in peers.toml, and files it names that cannot be read."""
     yield from _named_once(PEERS_FILE, "sender", "ae_title", [one.ae_title for one in peers.senders])
     yield from _named_once(PEERS_FILE, "destination", "name", [one.name for one in peers.destinations])
+    yield from _issuers(peers)
     yield from _named_once(PEERS_FILE, "archive", "name", [one.name for one in peers.archives])
     yield from _named_once(PEERS_FILE, "worklist", "name", [one.name for one in peers.worklists])
     for number, archive in enumerate(peers.archives, start=1):
@@ -101,6 +102,17 @@ def _findings_twice(file: str, key: str, outputs: Sequence[OutputKind]) -> Itera
     if {"findings_sr", "findings_sr_air"} <= set(outputs):
         one = "either findings_sr or findings_sr_air: both say the same, and a viewer would show each finding twice"
         yield Problem(file, key, shown(outputs), one)
+
+
+def _issuers(peers: PeersSettings) -> Iterator[Problem]:
+    taken: dict[str, int] = {}
+    for number, issuer in enumerate(peers.issuers, start=1):
+        for called in (issuer.name, *issuer.also_called):
+            first = taken.setdefault(called.lower(), number)
+            if first != number:
+                key = "name" if called == issuer.name else "also_called"
+                other = f"another name than those of issuer[{first}]"
+                yield Problem(PEERS_FILE, f"issuer[{number}].{key}", quoted(called), other)
 
 
 def _named_once(file: str, table: str, key: str, names: Sequence[str]) -> Iterator[Problem]:

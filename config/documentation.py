@@ -31,6 +31,8 @@ EXAMPLES: dict[str, str] = {
     "sender.ae_title": '"XRAY1"',
     "sender.addresses": '["10.1.2.0/24"]',
     "accept_any_sender": "false",
+    "issuer.name": '"NORTH"',
+    "issuer.also_called": '["1.2.276.0.76.3.1.99"]',
     "destination.name": '"archive"',
     "destination.ae_title": '"ARCHIVE"',
     "destination.host": '"10.1.2.3"',

@@ -12,6 +12,7 @@ from config.values import (
     Host,
     Listed,
     Network,
+    NonemptyLine,
     OneLine,
     OptionalAETitle,
     OptionalCharset,
@@ -37,6 +38,27 @@ class SenderSettings(Frozen):
 
     default_issuer: OneLine = ""
     """Issuer of Patient ID to assume where this sender names none. Priors are matched by ID and issuer."""
+
+    remove_id_prefix: OneLine = ""
+    """What this sender puts before the patient ID and nobody else does ("N-" of "N-4711"). Counts for what
+    arrives from now on."""
+
+
+class IssuerSettings(Frozen):
+    """One hospital, or whoever gives numbers to patients. Needed only where its numbers or its name are written in
+    several ways. Counts for what arrives from now on."""
+
+    name: NonemptyLine
+    """What it is called here, and in `preread patients`."""
+
+    also_called: Distinct[NonemptyLine] = ()
+    """Other names that senders and HL7 messages call it by, such as its OID. Case of letters does not matter."""
+
+    ignore_leading_zeros: bool = False
+    """Take 004711 and 4711 for one patient. Only if this issuer never gives both."""
+
+    ignore_case: bool = False
+    """Take a12 and A12 for one patient. Only if this issuer never gives both."""
 
 
 class DestinationTlsSettings(Frozen):
@@ -66,7 +88,7 @@ class DestinationSettings(Frozen):
     """One system that gets drafts from us."""
 
     name: _Name
-    """Our name for it, in logs, in `preread show` and on the command line."""
+    """Our name for it, in logs, in `preread why` and on the command line."""
 
     ae_title: AETitle
     """Its AE title (called AE title)."""
@@ -106,7 +128,7 @@ class ArchiveSettings(Frozen):
     is a [[sender]] too."""
 
     name: _Name
-    """Our name for it, in logs, in drafts and in `preread show`."""
+    """Our name for it, in logs, in drafts and in `preread why`."""
 
     ae_title: OptionalAETitle = ""
     """Its AE title. Needed for c-move and c-get."""
@@ -217,7 +239,7 @@ def _nobody_listed(values: dict[str, object]) -> bool:
 
 
 class PeersSettings(Frozen):
-    """The other systems: `peers.toml`. In the file the tables are [[sender]], [[destination]],
+    """The other systems: `peers.toml`. In the file the tables are [[sender]], [[issuer]], [[destination]],
     [[archive]] and [[worklist]]."""
 
     senders: Annotated[Listed[SenderSettings], Field(validation_alias="sender")] = ()
@@ -227,8 +249,24 @@ class PeersSettings(Frozen):
     """Take images from anybody, listed or not. Not written: true only while no sender is listed, and then
     `listener.host` must be a loopback address."""
 
+    issuers: Annotated[Listed[IssuerSettings], Field(validation_alias="issuer")] = ()
+    """Who gives numbers to patients, where their numbers or names are written in several ways."""
+
+    placeholder_ids: Distinct[NonemptyLine] = (
+        "0",
+        "000000",
+        "999999",
+        "ANONYMOUS",
+        "N/A",
+        "NONE",
+        "TEST",
+        "UNKNOWN",
+    )
+    """Patient IDs, in any case of letters, that are typed where nobody knows the patient. They identify
+    nobody: such a study has no priors and is no prior."""
+
     destinations: Annotated[Listed[DestinationSettings], Field(validation_alias="destination")] = ()
-    """The systems that get our drafts. None: drafts stay here and are seen with `preread show`."""
+    """The systems that get our drafts. None: drafts stay here and are seen with `preread why`."""
 
     archives: Annotated[Listed[ArchiveSettings], Field(validation_alias="archive")] = ()
     """The archives that are asked for earlier exams. None: priors are those that were sent to us."""

@@ -278,6 +278,12 @@ ONE_LINE_EXPECTED = Expected('one line of text of at most 64 characters, or ""')
 OneLine = Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\\\x7f]*$"), ONE_LINE_EXPECTED]
 """Fits the value representation LO (PS3.5 6.2): no control characters, no backslash."""
 
+NONEMPTY_LINE_EXPECTED = Expected("one line of text of 1 to 64 characters")
+NonemptyLine = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\\\x7f]*$"), NONEMPTY_LINE_EXPECTED
+]
+"""The same, never empty."""
+
 OutputKind = Literal[
     "report_sr",
     "findings_sr",

@@ -1,7 +1,7 @@
 """Instances and studies: what came in, what nobody has read yet, what was not taken and why."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
@@ -9,7 +9,16 @@ from itertools import groupby
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, literal, select, update
 
 from storage.database import Database, lock_writers
-from storage.records import Event, Instance, InstanceRole, Refusal, Study
+from storage.patients import known_patients
+from storage.records import (
+    Event,
+    Instance,
+    InstanceRole,
+    KnownPatients,
+    PatientIdentifier,
+    Refusal,
+    Study,
+)
 from storage.tables import (
     columns_of,
     events,
@@ -22,16 +31,13 @@ from storage.tables import (
     row_of,
     storable,
     studies,
+    study_identifiers,
 )
 
-# What tells two patients apart. Not the name: it is spelled in many ways and may be corrected.
-_IDENTITY = {
-    "patient_id": "patient ID",
-    "issuer_of_patient_id": "issuer of the patient ID",
-    "birth_date": "birth date",
-}
 _FILLED_LATER = (
-    *_IDENTITY,
+    "patient_id",
+    "issuer_of_patient_id",
+    "birth_date",
     "patient_name",
     "sex",
     "study_date",
@@ -46,6 +52,18 @@ _FIND_INSTANCE = select(*columns_of(instances, Instance)).where(
     instances.c.sop_instance_uid == bindparam("uid")
 )
 _FIND_STUDY = select(*columns_of(studies, Study)).where(studies.c.study_instance_uid == bindparam("uid"))
+_STUDIES_OF_NUMBERS = (
+    select(*columns_of(studies, Study))
+    .where(
+        studies.c.study_instance_uid.in_(
+            select(study_identifiers.c.study_instance_uid).where(
+                study_identifiers.c.patient_id.in_(bindparam("numbers", expanding=True))
+            )
+        )
+    )
+    .order_by(studies.c.newest_number.desc())
+    .limit(bindparam("studies_max"))
+)
 _ROLE = instances.c.role.type
 _IS_OURS = select(result_objects.c.kind).where(result_objects.c.sop_instance_uid == bindparam("uid")).exists()
 _ADD_INSTANCE = (
@@ -55,6 +73,7 @@ _ADD_INSTANCE = (
     )
     .returning(instances.c.number, instances.c.role)
 )
+_ADD_IDENTIFIER = insert(study_identifiers)
 _COUNT_OTHER = (
     update(studies)
     .where(studies.c.study_instance_uid == bindparam("uid"))
@@ -105,6 +124,18 @@ class UnreadStudy:
     oldest_received_at: datetime
     instances: tuple[Instance, ...]
     next_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class PatientHistory:
+    """The studies that may be of one patient, and what is known of the identifiers they came under.
+
+    Attributes:
+        studies: those that share a patient ID with the patient's identifiers, of any issuer; newest arrival first.
+    """
+
+    studies: tuple[Study, ...] = ()
+    known: KnownPatients = field(default_factory=KnownPatients)
 
 
 class Index:
@@ -173,14 +204,37 @@ class Index:
         with self._database.reading() as connection:
             return _study(connection, study_instance_uid)
 
-    def studies_of_patient(self, patient_id: str) -> tuple[Study, ...]:
-        """All studies with this Patient ID, of any issuer, oldest arrival first; () for an empty ID."""
-        query = select(*columns_of(studies, Study)).where(
-            studies.c.patient_id == patient_id, studies.c.patient_id != ""
-        )
+    def history(self, identifiers: Collection[PatientIdentifier], studies_max: int = 1000) -> PatientHistory:
+        """Finds what is here of the patient with these identifiers; nothing if there are none.
+
+        Links between identifiers are followed now, so one made or taken back counts from the next call on.
+
+        Args:
+            studies_max: the studies that arrived last, so many at most.
+        """
+        if not identifiers:
+            return PatientHistory()
         with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(studies.c.newest_number)).mappings()
-            return tuple(Study(**row) for row in rows)
+            linked, known = known_patients(connection, identifiers)
+            asked = {"numbers": sorted({one.patient_id for one in linked}), "studies_max": studies_max}
+            rows = connection.execute(_STUDIES_OF_NUMBERS, asked)
+            return PatientHistory(tuple(Study(*row) for row in rows), known)
+
+    def instances_of(self, study_instance_uids: Collection[str]) -> dict[str, tuple[Instance, ...]]:
+        """The instances of several studies, of every role, by number; each study asked for is there."""
+        query = select(instances).where(instances.c.study_instance_uid.in_(study_instance_uids))
+        found: dict[str, list[Instance]] = {uid: [] for uid in study_instance_uids}
+        with self._database.reading() as connection:
+            for row in connection.execute(query.order_by(instances.c.number)).mappings():
+                found[row["study_instance_uid"]].append(Instance(**row))
+        return {uid: tuple(group) for uid, group in found.items()}
+
+    def in_doubt(self, limit: int) -> tuple[Study, ...]:
+        """The studies whose instances name two patients, newest first; nobody reads them."""
+        query = select(*columns_of(studies, Study)).where(studies.c.conflict.is_not(None))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(studies.c.newest_number.desc()).limit(limit))
+            return tuple(Study(*row) for row in rows)
 
     def recent_studies(self, limit: int) -> tuple[Study, ...]:
         """The studies in which something arrived last, newest first."""
@@ -277,7 +331,8 @@ def _put(connection: Connection, instance: Instance, study: Study) -> Put:
         if is_same:
             _want_read(connection, _study(connection, known.study_instance_uid), instance)
         return Put(PutVerdict.DUPLICATE if is_same else PutVerdict.DIFFERENT, known)
-    study = replace(study, modalities=_union(study.modalities, (instance.modality,)))
+    modalities = _union(study.modalities, (instance.modality,))
+    study = replace(study, modalities=modalities, identifiers=_storable(study.identifiers))
     before = _study(connection, study.study_instance_uid)
     if before is None:
         _add_study(connection, study, instance)
@@ -297,6 +352,10 @@ def _add_instance(connection: Connection, instance: Instance) -> Instance:
     return replace(instance, number=number, role=role)
 
 
+def _storable(identifiers: tuple[PatientIdentifier, ...]) -> tuple[PatientIdentifier, ...]:
+    return tuple(PatientIdentifier(storable(one.patient_id), storable(one.issuer)) for one in identifiers)
+
+
 def _union(before: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in (*before, *more) if word))
 
@@ -306,6 +365,7 @@ def _add_study(connection: Connection, study: Study, first: Instance) -> None:
     row = row_of(study) | {"fetched_from": archive}
     row |= {"newest_number": 0, "newest_image_number": 0, "watermark": 0}
     connection.execute(insert(studies), row)
+    _add_identifiers(connection, study.study_instance_uid, study.identifiers)
     because = "" if archive is None else f", fetched from {archive} as a prior"
     _note(connection, first, f"is the first of this study{because}")
 
@@ -350,6 +410,12 @@ def _fill_study(connection: Connection, before: Study, arrived: Study, instance:
     if modalities != before.modalities:
         changes["modalities"] = modalities
     conflict = _conflict(before, arrived, instance)
+    if conflict is None and arrived.identifiers != before.identifiers:
+        known = _known_identifiers(before.identifiers, arrived.identifiers)
+        if known != before.identifiers:
+            changes["identifiers"] = known
+            added = [identifier for identifier in known if identifier not in before.identifiers]
+            _add_identifiers(connection, arrived.study_instance_uid, added)
     if conflict is not None and before.conflict is None:
         changes["conflict"] = conflict
         _note(connection, instance, "names another patient than this study had; nobody will read it")
@@ -358,17 +424,48 @@ def _fill_study(connection: Connection, before: Study, arrived: Study, instance:
         connection.execute(update(studies).where(of_study).values(changes))
 
 
+def _add_identifiers(
+    connection: Connection, study_instance_uid: str, identifiers: Sequence[PatientIdentifier]
+) -> None:
+    rows = [row_of(identifier) | {"study_instance_uid": study_instance_uid} for identifier in identifiers]
+    if rows:
+        connection.execute(_ADD_IDENTIFIER, rows)
+
+
+def _known_identifiers(
+    before: tuple[PatientIdentifier, ...], arrived: tuple[PatientIdentifier, ...]
+) -> tuple[PatientIdentifier, ...]:
+    """Joins what two instances of one study say; the first stays first, with its issuer once somebody names it."""
+    both = tuple(dict.fromkeys((*before, *arrived)))
+    if not (before and arrived) or before[0].patient_id != arrived[0].patient_id or before[0].issuer:
+        return both
+    return tuple(dict.fromkeys((arrived[0], *both)))
+
+
 def _conflict(before: Study, arrived: Study, instance: Instance) -> str | None:
     """Says what tells the two patients apart and which instance it was; the values stay out, since logs repeat it."""
-    differing = [
-        word
-        for name, word in _IDENTITY.items()
-        if (old := getattr(before, name)) and (new := storable(getattr(arrived, name))) and old != new
-    ]
+    differing = _differing(before, arrived)
     if not differing:
         return None
     uid = instance.sop_instance_uid
     return f"the instances of this study name two patients: {', '.join(differing)} of {uid} differs from the first's"
+
+
+def _differing(before: Study, arrived: Study) -> list[str]:
+    """Names what tells two patients apart. Not the name: it is spelled in many ways and may be corrected."""
+    differing = []
+    if before.identifiers and arrived.identifiers and not set(before.identifiers) & set(arrived.identifiers):
+        ours, theirs = before.identifiers[0], arrived.identifiers[0]
+        if ours.patient_id != theirs.patient_id:
+            differing.append("patient ID")
+        elif ours.issuer and theirs.issuer:
+            differing.append("issuer of the patient ID")
+    if before.birth_date and arrived.birth_date and before.birth_date != storable(arrived.birth_date):
+        differing.append("birth date")
+    # "O" stands for what a sender cannot say otherwise (PS3.3 C.2.3): it contradicts nothing.
+    if {before.sex, arrived.sex} == {"F", "M"}:
+        differing.append("sex")
+    return differing
 
 
 def _note(connection: Connection, instance: Instance, what: str) -> None:

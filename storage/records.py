@@ -1,6 +1,7 @@
 """The rows of the store as frozen values; what crosses the border of `storage`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -61,6 +62,21 @@ class Instance:
     role: InstanceRole
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class PatientIdentifier:
+    """A patient's number and who gave it (PS3.3 C.2.2; HL7 v2 data type CX).
+
+    Equal ones mean the same: they are in the form that `peers.toml` wants, see `agent.identity`.
+
+    Attributes:
+        patient_id: never empty.
+        issuer: the assigning authority, "" if nobody said; such a number may belong to several people.
+    """
+
+    patient_id: str
+    issuer: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Study:
     """What the index knows of one study; text as sent, "" if absent.
@@ -70,6 +86,7 @@ class Study:
         conflict: a sentence if instances of this study name two patients; then nobody reads it.
         fetched_from: the archive that it was fetched from as a prior, or None. Such a study is not read, until
             images of it come that nobody asked for.
+        identifiers: of the patient: that of Patient ID first, then those of Other Patient IDs; () if there are none.
     """
 
     study_instance_uid: str
@@ -85,6 +102,76 @@ class Study:
     modalities: tuple[str, ...] = ()
     conflict: str | None = None
     fetched_from: str | None = None
+    identifiers: tuple[PatientIdentifier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Demographics:
+    """What a patient registry says of a person, as it said it; "" for what it does not say.
+
+    Attributes:
+        patient_name: components joined by "^" as in DICOM; birth_date: "YYYYMMDD".
+    """
+
+    patient_name: str = ""
+    birth_date: str = ""
+    sex: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientChange:
+    """What a message of a patient registry changes for one patient (HL7 v2 ADT).
+
+    Attributes:
+        reason: "merge", "change of ID" or "update".
+        links: (old identifier, surviving identifier); none for an update.
+        identifiers: of the patient, after the change.
+        demographics: of the patient, after the change.
+    """
+
+    reason: str
+    links: tuple[tuple[PatientIdentifier, PatientIdentifier], ...] = ()
+    identifiers: tuple[PatientIdentifier, ...] = ()
+    demographics: Demographics = Demographics()
+
+
+@dataclass(frozen=True, slots=True)
+class PatientLink:
+    """One identifier's replacement by another; rows are ended and never deleted, so they are the history too.
+
+    Attributes:
+        number: 0 until the store has given it one.
+        old, surviving: studies under `old` are those of the patient called `surviving`.
+        reason: "merge", "change of ID", or the operator's words.
+        linked_by: who said so: a registry's message, or an operator.
+        unlinked_at, unlinked_by: since when it holds no more and who said so; None while it holds.
+    """
+
+    number: int
+    old: PatientIdentifier
+    surviving: PatientIdentifier
+    reason: str
+    linked_by: str
+    linked_at: datetime
+    unlinked_by: str | None = None
+    unlinked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPatients:
+    """What links and registries say of some identifiers.
+
+    Attributes:
+        surviving: identifier to the one that is valid today, for those that a link has replaced.
+        demographics: what registries have said of an identifier, oldest first.
+    """
+
+    surviving: Mapping[PatientIdentifier, PatientIdentifier] = field(default_factory=dict)
+    demographics: Mapping[PatientIdentifier, tuple[Demographics, ...]] = field(default_factory=dict)
+
+    def survivor(self, identifier: PatientIdentifier) -> PatientIdentifier:
+        """The identifier that this one has become; itself if nothing replaced it."""
+        return self.surviving.get(identifier, identifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,14 +292,6 @@ class ReportSource(StrEnum):
     HL7 = "hl7"
     FHIR = "fhir"
     FILE = "file"
-
-
-@dataclass(frozen=True, slots=True)
-class PatientIdentifier:
-    """A Patient ID and who gave it; `issuer` is "" if that was not said."""
-
-    patient_id: str
-    issuer: str
 
 
 @dataclass(frozen=True, slots=True)

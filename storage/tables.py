@@ -1,6 +1,7 @@
 """The tables; the only place with column names. A table that mirrors a record has the record's names, so that
 `Job(**row)` is the whole mapping."""
 
+import json
 import re
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from sqlalchemy import (
     and_,
 )
 
-from storage.records import InstanceRole, ReportSource, ReportStatus, Stage
+from storage.records import InstanceRole, PatientIdentifier, ReportSource, ReportStatus, Stage
 
 AnyWord = TypeVar("AnyWord", bound=StrEnum)
 
@@ -99,6 +100,20 @@ class Words(TypeDecorator[tuple[str, ...]]):
         return tuple(value.split("\\")) if value else ()
 
 
+class Identifiers(TypeDecorator[tuple[PatientIdentifier, ...]]):
+    """Patient identifiers in one column, as JSON: [[patient ID, issuer], …]."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[PatientIdentifier, ...] | None, dialect: Dialect) -> str:
+        pairs = [[one.patient_id, one.issuer] for one in value or ()]
+        return json.dumps(pairs, ensure_ascii=False)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[PatientIdentifier, ...]:
+        return tuple(PatientIdentifier(*pair) for pair in json.loads(value or "[]"))
+
+
 # 64 bits on PostgreSQL; on SQLite only a key called exactly INTEGER is the row's own number (also 64 bits).
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -129,9 +144,46 @@ class StudyColumns(TypedColumns):
     modalities: Named[tuple[str, ...]] = Column(Words)
     conflict: Named[str | None] = Column(SentText)
     fetched_from: Named[str | None] = Column(SentText)
+    identifiers: Named[tuple[PatientIdentifier, ...]] = Column(Identifiers, nullable=False)
     newest_number: Named[int] = Column(BigInteger)  # of its instances, any role
     newest_image_number: Named[int] = Column(BigInteger)  # of its instances of role IMAGE, or 0
     watermark: Named[int] = Column(BigInteger)  # the highest of its jobs, or 0
+
+
+class StudyIdentifierColumns(TypedColumns):
+    """`studies.identifiers`, one row each, to find a patient's studies by."""
+
+    patient_id: Named[str] = Column(SentText, primary_key=True)
+    issuer: Named[str] = Column(SentText, primary_key=True)
+    study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"), primary_key=True)
+
+
+class PatientLinkColumns(TypedColumns):
+    """Mirrors `PatientLink`, each identifier in two columns."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    old_patient_id: Named[str] = Column(SentText)
+    old_issuer: Named[str] = Column(SentText)
+    patient_id: Named[str] = Column(SentText)
+    issuer: Named[str] = Column(SentText)
+    reason: Named[str] = Column(SentText)
+    linked_by: Named[str] = Column(SentText)
+    linked_at: Named[datetime] = Column(UtcDateTime)
+    unlinked_by: Named[str | None] = Column(SentText)
+    unlinked_at: Named[datetime | None] = Column(UtcDateTime)
+
+
+class PatientDemographicsColumns(TypedColumns):
+    """What registries have said of the person behind an identifier; each different thing once."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    patient_id: Named[str] = Column(SentText)
+    issuer: Named[str] = Column(SentText)
+    patient_name: Named[str] = Column(SentText)
+    birth_date: Named[str] = Column(SentText)
+    sex: Named[str] = Column(SentText)
+    said_by: Named[str] = Column(SentText)
+    said_at: Named[datetime] = Column(UtcDateTime)
 
 
 class InstanceColumns(TypedColumns):
@@ -325,6 +377,11 @@ class QuarantinedMessageColumns(TypedColumns):
 
 # sqlite_autoincrement: a number is never given twice, even after the newest row was deleted.
 studies = Table("studies", metadata, StudyColumns)
+study_identifiers = Table("study_identifiers", metadata, StudyIdentifierColumns)
+patient_links = Table("patient_links", metadata, PatientLinkColumns, sqlite_autoincrement=True)
+patient_demographics = Table(
+    "patient_demographics", metadata, PatientDemographicsColumns, sqlite_autoincrement=True
+)
 instances = Table("instances", metadata, InstanceColumns, sqlite_autoincrement=True)
 jobs = Table(
     "jobs",
@@ -368,6 +425,9 @@ is_unread = and_(studies.c.newest_image_number > studies.c.watermark, studies.c.
 with a condition holds only the rows that meet it, so that the question "what is unread?", put every
 second, costs what is unread and not what was ever received."""
 
+is_in_force = patient_links.c.unlinked_at.is_(None)
+"""A link that nobody has taken back."""
+
 is_open_delivery = and_(deliveries.c.done_at.is_(None), deliveries.c.failed_at.is_(None))
 """Neither taken by its destination nor given up; the condition of the claim's index."""
 
@@ -376,7 +436,27 @@ is_open_request = and_(prior_requests.c.done_at.is_(None), prior_requests.c.fail
 
 Index("ix_studies_unread", studies.c.study_instance_uid, sqlite_where=is_unread, postgresql_where=is_unread)
 Index("ix_studies_newest_number", studies.c.newest_number)
-Index("ix_studies_patient_id", studies.c.patient_id)
+Index(
+    "ix_studies_in_doubt",
+    studies.c.newest_number,
+    sqlite_where=studies.c.conflict.is_not(None),
+    postgresql_where=studies.c.conflict.is_not(None),
+)
+# Unique: an identifier has one successor at a time, whatever two processes are told at once.
+Index(
+    "ix_patient_links_old",
+    patient_links.c.old_patient_id,
+    patient_links.c.old_issuer,
+    unique=True,
+    sqlite_where=is_in_force,
+    postgresql_where=is_in_force,
+)
+Index("ix_patient_links_surviving", patient_links.c.patient_id, patient_links.c.issuer)
+Index(
+    "ix_patient_demographics_said",
+    *(patient_demographics.c[name] for name in ("patient_id", "issuer", "patient_name", "birth_date", "sex")),
+    unique=True,
+)
 Index("ix_instances_study_instance_uid_number", instances.c.study_instance_uid, instances.c.number)
 Index("ix_jobs_stage_due_at", jobs.c.stage, jobs.c.due_at)
 Index(

@@ -43,7 +43,7 @@ def found_study(answer: Dataset, *, assume_charset: str | None, default_issuer: 
             instances = raw_text(answer, "NumberOfStudyRelatedInstances", encodings)
             study = Study(
                 study_instance_uid=uid,
-                **_patient(answer, encodings, default_issuer),
+                **_patient(answer, encodings, default_issuer),  # type: ignore[arg-type]
                 study_date=raw_text(answer, "StudyDate", encodings),
                 study_time=raw_text(answer, "StudyTime", encodings),
                 accession_number=raw_text(answer, "AccessionNumber", encodings),

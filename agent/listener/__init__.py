@@ -13,6 +13,7 @@ from pynetdicom import AE, _config, build_context
 from agent.admission import SOP_CLASSES, Sender, SenderRules
 from agent.dicom.headers import headers_from_elements
 from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, folders_of
+from agent.identity import IdentifierRules
 from agent.listener.commands import C_STORE_RQ, Command
 from agent.listener.commits import Commits
 from agent.listener.contexts import VERIFICATION
@@ -48,6 +49,7 @@ class Listener:
         senders: who may send, `settings.peers.sender`.
         headers: turns the elements that a survey found into headers.
         clock: gives the time, UTC and aware.
+        identifiers: how senders and issuers write patient IDs; None = each as it comes.
         on_stored: told of each new instance after its sender was, in the association's thread: be quick.
         accept_any_sender: let in AE titles that are not in `senders`; None = only while there are none
             (the configuration allows that on loopback only).
@@ -64,6 +66,7 @@ class Listener:
         index: Index,
         headers: Callable[..., Any] = headers_from_elements,
         clock: Callable[[], datetime],
+        identifiers: IdentifierRules | None = None,
         on_stored: Callable[[Instance], None] | None = None,
         accept_any_sender: bool | None = None,
         archives: Sequence[SenderValues] = (),
@@ -87,6 +90,7 @@ class Listener:
             commits=Commits(index),
             syncing=ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="syncing"),
             headers=headers,
+            identifiers=identifiers or IdentifierRules(),
             clock=clock,
             on_stored=on_stored,
             asked_only=frozenset() if accepts_any else frozenset(archive.ae_title for archive in more),

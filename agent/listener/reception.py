@@ -11,6 +11,7 @@ import structlog
 from agent.admission import role_of, valid_uid
 from agent.dicom.headers import HEADER_TAGS, Unreadable
 from agent.dicom.uids import path_of
+from agent.identity import identified
 from agent.listener.commands import Command
 from agent.listener.dataset import Survey, mismatch, survey
 from agent.listener.file_meta import file_meta
@@ -242,9 +243,7 @@ class Reception:
             )
         except Unreadable as error:
             raise Refused(CANNOT_UNDERSTAND, error.reason) from error
-        study = headers.study()
-        if sender is not None and sender.default_issuer and not study.issuer_of_patient_id:
-            study = replace(study, issuer_of_patient_id=sender.default_issuer)
+        study = identified(headers.study(), self._peer.calling_ae_title, self._intake.identifiers)
         return headers, study
 
     def _keep(self, part: PartFile, instance: Instance) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from storage.records import Report, ReportStatus, Study
+from storage.records import PatientIdentifier, Report, ReportStatus, Study
 
 _RANK = {
     ReportStatus.PRELIMINARY: 0,
@@ -179,10 +179,12 @@ def _patient_speaks_against(report: Report, study: Study, *, is_proof: bool) -> 
 
 
 def _names_patient_of(report: Report, study: Study) -> bool:
-    issuer, patient_id = study.issuer_of_patient_id.strip(), study.patient_id.strip()
-    return bool(patient_id) and any(
-        one.patient_id == patient_id and (not one.issuer or not issuer or one.issuer == issuer)
-        for one in report.patients
+    as_sent = PatientIdentifier(study.patient_id.strip(), study.issuer_of_patient_id.strip())
+    return any(
+        named.patient_id == ours.patient_id != ""
+        and (not named.issuer or not ours.issuer or named.issuer == ours.issuer)
+        for named in report.patients
+        for ours in (as_sent, *study.identifiers)
     )
 
 

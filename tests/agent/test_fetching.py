@@ -7,7 +7,7 @@ import pytest
 from agent.dicom.answers import FoundStudy
 from agent.fetching import awaited, choose_to_fetch, exam_ordered, order_of, study_query, what_is_missing
 from agent.priors import PriorRules
-from storage.records import PriorRequest, RequestedStudy, Study
+from storage.records import KnownPatients, PriorRequest, RequestedStudy, Study
 from tests.storage.builders import NOW, PRIOR, STUDY, a_prior, a_study, an_order, later
 
 
@@ -23,9 +23,8 @@ def chosen(
     *studies: FoundStudy, ours: tuple[Study, ...] = (), incomplete: str = "", count: int = 3
 ) -> list[str]:
     rules = PriorRules(count_max=count)
-    return [
-        one.study.study_instance_uid for one in choose_to_fetch(a_study(), studies, ours, {incomplete}, rules)
-    ]
+    to_fetch = choose_to_fetch(a_study(), studies, ours, {incomplete}, rules, KnownPatients())
+    return [one.study.study_instance_uid for one in to_fetch]
 
 
 def a_request(**fields: object) -> PriorRequest:

@@ -17,6 +17,7 @@ from agent.casework import results_of
 from agent.demo.pacs import MiniPacs
 from agent.dicom.headers import read_headers
 from agent.errors import TryLater
+from agent.gathering import prior_rules_of
 from agent.listener import Listener
 from agent.manifest import ManifestReport
 from agent.patience import Patience
@@ -40,7 +41,8 @@ from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
-from storage.records import Instance, Job, Report, ReportStatus, Stage
+from storage.patients import Patients
+from storage.records import Instance, Job, PatientIdentifier, Report, ReportStatus, Stage
 from storage.reports import Reports
 from storage.requests import PriorRequests
 from tests.builders import a_day, a_radiograph, a_report_sr, write
@@ -239,8 +241,8 @@ def report_shown(line: Line, *versions: Report, prior: tuple[Dataset, ...] = ())
     study = line.arrive(a_radiograph())
     line.wait(60)
     line.run()
-    (exam,) = manifests.load_manifest(line.job(study).manifest_json or "").priors
-    return exam.report
+    priors = manifests.load_manifest(line.job(study).manifest_json or "").priors
+    return priors[0].report if priors else None
 
 
 def test_a_report_from_outside_that_came_before_its_images_is_shown_with_them(line: Line):
@@ -289,6 +291,82 @@ def test_a_stranger_with_the_same_id_is_passed_over_and_the_manifest_says_why(li
     manifest = manifests.load_manifest(line.job(study).manifest_json or "")
     assert manifest.priors == ()
     assert manifest.passed_over[0].reason == "birth date differs: 19840615, current study 19500101"
+
+
+def manifest_of(line: Line, study: str) -> manifests.Manifest:
+    return manifests.load_manifest(line.job(study).manifest_json or "")
+
+
+def test_the_manifest_holds_what_the_engine_looks_at_and_a_reason_for_every_exam(line: Line):
+    line.arrive(a_radiograph(days_ago=90), a_report_sr(days_ago=90))
+    line.arrive(a_radiograph(days_ago=40), a_report_sr(days_ago=40))
+    line.arrive(a_radiograph(days_ago=9))
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+
+    line.run()
+
+    manifest = manifest_of(line, study)
+    assert [exam.chosen_because for exam in manifest.priors] == [
+        "neither has an issuer of the patient ID, but patient ID and birth date and sex or name agree; "
+        "40 days before, with a report, number 1 of 2 that fit"
+    ]
+    assert [one.reason for one in manifest.passed_over] == [
+        "it has no report (engine m4cxr needs one)",
+        "older than the 1 that go first (engine m4cxr looks at 1)",
+    ]
+
+
+def test_an_exam_under_an_old_number_is_a_prior_once_the_numbers_are_linked(line: Line):
+    old, new = PatientIdentifier("A1", "NORTH"), PatientIdentifier("B2", "NORTH")
+    Patients(connect(f"sqlite:///{line.folder / 'preread.sqlite'}")).link(old, new, "merge", "HIS", NOON)
+    prior = line.arrive(a_radiograph(issuer="NORTH", days_ago=9), a_report_sr(issuer="NORTH", days_ago=9))
+    study = line.arrive(a_radiograph(patient_id="B2", issuer="NORTH"))
+    line.wait(60)
+
+    line.run()
+
+    assert [exam.study_instance_uid for exam in manifest_of(line, study).priors] == [prior]
+    assert "since the patient's numbers were linked" in manifest_of(line, study).priors[0].chosen_because
+
+
+def test_an_earlier_exam_of_another_body_part_says_so(line: Line):
+    line.arrive(a_radiograph(days_ago=9, body_part="KNEE"), a_report_sr(days_ago=9))
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+
+    line.run()
+
+    assert (
+        manifest_of(line, study)
+        .passed_over[0]
+        .reason.startswith("it has no image to show: body part is KNEE, none of CHEST")
+    )
+
+
+@pytest.mark.parametrize(("current_images", "count"), [(9, 1), (10, 0)])
+def test_no_prior_is_chosen_that_the_engine_would_drop_for_too_many_images(
+    line: Line, current_images: int, count: int
+):
+    rules = prior_rules_of(line.tools.settings, current_images)
+
+    assert rules.count_max == count
+
+
+def test_a_late_image_of_another_patient_is_read_by_nobody_and_makes_the_study_no_prior(line: Line):
+    first = a_radiograph(days_ago=9)
+    doubtful = line.arrive(first, a_report_sr(days_ago=9))
+    line.wait(60)
+    line.run()
+    line.arrive(a_radiograph(patient_id="Q6", study_uid=doubtful, days_ago=9, number=2))
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+
+    line.run()
+
+    assert line.job(doubtful).stage is Stage.FAILED
+    assert "two patients" in (line.job(doubtful).problem or "")
+    assert manifest_of(line, study).passed_over[0].reason.startswith("the study is in doubt")
 
 
 def test_a_late_image_opens_the_next_revision_and_a_late_report_does_not(line: Line):

@@ -73,7 +73,7 @@ def test_the_model_sees_a_prior_that_the_archive_had_with_its_report(
 
 def test_a_prior_that_is_here_is_not_fetched_again(make_line: MakeLine, archive: QueryArchive):
     line = make_line(archive.port)
-    line.arrive(PRIOR)
+    line.arrive(PRIOR, REPORT)
 
     manifest = read(line, line.arrive(current()), 1)
 
@@ -133,7 +133,7 @@ def test_an_archive_that_is_back_within_the_wait_is_asked_again(make_line: MakeL
     assert (len(manifest.priors), manifest.notes) == (1, ())
 
 
-def test_half_a_prior_is_shown_and_said_and_fetched_again_for_the_next_study(
+def test_half_a_prior_is_told_of_and_fetched_again_for_the_next_study(
     make_line: MakeLine, archive: QueryArchive
 ):
     unwanted = deepcopy(REPORT)
@@ -146,7 +146,7 @@ def test_half_a_prior_is_shown_and_said_and_fetched_again_for_the_next_study(
     whole = read(line, line.arrive(current(study_uid="2.25.9", time="093000")), 1)
 
     assert half.notes == (f"prior of {_iso(20)} was asked from arch: 1 of 2 objects came",)
-    assert half.priors[0].report is None
+    assert half.passed_over[0].reason == "it has no report (engine m4cxr needs one)"
     assert whole.priors[0].report is not None
     assert whole.notes == ()
 

@@ -72,7 +72,11 @@ def a_study(uid: str = STUDY, **fields: Any) -> Study:
         accession_number="",
         study_description="XR CHEST",
     )
-    return replace(whole, **fields)
+    study = replace(whole, **fields)
+    if "identifiers" in fields or not study.patient_id:
+        return study
+    own = PatientIdentifier(study.patient_id, study.issuer_of_patient_id)
+    return replace(study, identifiers=(own,))
 
 
 def put(index: Index, uid: str = "2.25.1", *, study: str = STUDY, **fields: Any) -> Put:
