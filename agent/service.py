@@ -271,6 +271,8 @@ def read(settings: Settings, parent: int | None = None) -> bool:
     Returns:
         False if the model could not be opened.
     """
+    from inference.engine import BatchEngine
+
     stopping = _until_signalled()
     if settings.reading.reader.child and parent is not None:
         os.nice(settings.reading.reader.nice)
@@ -303,6 +305,7 @@ def read(settings: Settings, parent: int | None = None) -> bool:
         tools,
         patience_of(settings),
         stages=(Stage.COMPOSE, Stage.READ),
+        batch_max=settings.reading.reader.batch_max if isinstance(engine, BatchEngine) else 1,
         poll_seconds=settings.agent.worker.poll_seconds,
     )
     worker.start()

@@ -6,6 +6,7 @@ others is one function here, in this order, and ends in one commit that moves th
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from storage.records import Delivery, Job, Stage
 
 if TYPE_CHECKING:
     from inference.engine import Engine
+    from inference.reading import Reading
 
 log = structlog.get_logger()
 
@@ -112,7 +114,32 @@ def read(job: Job, tools: Tools) -> Job:
     manifest = manifests.load_manifest(_present(job.manifest_json))
     case, problems = case_of(manifest, tools.files, tools.settings.reading.engine.rendering)
     answered = tools.engine.read(case)
-    reading = replace(answered, problems=(*problems, *answered.problems))
+    return keep_reading(job, tools, replace(answered, problems=(*problems, *answered.problems)))
+
+
+def read_ahead(jobs: Sequence[Job], tools: Tools) -> dict[int, "Reading"]:
+    """Shows the cases of several jobs to the model at once; the readings by job number, for `keep_reading`.
+
+    A job whose images cannot be shown is left out: `read` says why.
+    """
+    from agent.casework import case_of
+    from inference.engine import BatchEngine
+
+    assert isinstance(tools.engine, BatchEngine), "the worker's batch_max is 1 for other engines"
+    shown = {}
+    for job in jobs:
+        manifest = manifests.load_manifest(_present(job.manifest_json))
+        with suppress(GiveUp):
+            shown[job.number] = case_of(manifest, tools.files, tools.settings.reading.engine.rendering)
+    answered = tools.engine.read_many([case for case, _ in shown.values()])
+    return {
+        number: replace(reading, problems=(*problems, *reading.problems))
+        for (number, (_, problems)), reading in zip(shown.items(), answered, strict=True)
+    }
+
+
+def keep_reading(job: Job, tools: Tools, reading: "Reading") -> Job:
+    """Keeps what the model said of a job's case, and moves the job on."""
     named = ", ".join(finding.name for finding in reading.findings) or "nothing"
     event = f"{reading.engine.model_name} named {named}, in {reading.seconds:.2f} s"
     return tools.jobs.advance(

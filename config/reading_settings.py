@@ -112,6 +112,10 @@ class ReaderSettings(Frozen):
     nice: Annotated[int, Field(ge=0, le=19)] = 5
     """How far the reader steps back for the other programs: a long answer must not slow the listener."""
 
+    batch_max: Annotated[int, Field(ge=1, le=64)] = 4
+    """Studies read at once, if so many wait; none is held back until others come. More read more studies an hour,
+    each of them later and with more memory. An engine that can read only one at a time does so."""
+
 
 class OutputSettings(Frozen):
     """The objects that carry a draft."""

@@ -1,6 +1,6 @@
 """An engine that says what it is told to: stands for the model where a test is about everything around it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from inference.case import Case
 from inference.reading import Box, EngineIdentity, Finding, Reading, Status, Turn
@@ -23,16 +23,21 @@ def an_effusion(case: Case) -> Reading:
 
 
 class ScriptedEngine:
-    """Answers each case with `script(case)`, which may also raise; remembers the cases it saw."""
+    """Answers each case with `script(case)`, which may also raise; remembers the cases it saw and how many at once."""
 
     def __init__(self, script: Callable[[Case], Reading] = an_effusion) -> None:
         self.identity = IDENTITY
         self.script = script
         self.cases: list[Case] = []
+        self.batches: list[int] = []
 
     def read(self, case: Case) -> Reading:
         self.cases.append(case)
         return self.script(case)
+
+    def read_many(self, cases: Sequence[Case]) -> list[Reading]:
+        self.batches.append(len(cases))
+        return [self.read(case) for case in cases]
 
     def close(self) -> None:
         return None
