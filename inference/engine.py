@@ -28,10 +28,17 @@ class Engine(Protocol):
 
 @runtime_checkable
 class BatchEngine(Engine, Protocol):
-    """An engine that reads several cases faster at once than one after the other."""
+    """An engine that reads several cases faster at once than one after the other.
+
+    Attributes:
+        is_exact_at_once: whether a case gets the same words beside others as alone. In bfloat16 rounding decides
+            between two tokens often enough that it may not.
+    """
+
+    is_exact_at_once: bool
 
     def read_many(self, cases: Sequence[Case]) -> list[Reading]:
-        """Reads several cases; each gets the Reading that it would get alone, but for `seconds`.
+        """Reads several cases.
 
         Whatever `read` raises for one of them is raised for all.
         """

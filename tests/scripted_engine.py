@@ -27,6 +27,7 @@ class ScriptedEngine:
 
     def __init__(self, script: Callable[[Case], Reading] = an_effusion) -> None:
         self.identity = IDENTITY
+        self.is_exact_at_once = True
         self.script = script
         self.cases: list[Case] = []
         self.batches: list[int] = []

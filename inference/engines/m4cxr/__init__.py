@@ -65,6 +65,7 @@ class M4CXREngine:
 
     def __init__(self, identity: EngineIdentity, respondent: Respondent) -> None:
         self.identity = identity
+        self.is_exact_at_once = respondent.model.abstractor.pos_emb.dtype == torch.float32
         self._respondent: Respondent | None = respondent
 
     def read(self, case: Case) -> Reading:
@@ -77,7 +78,7 @@ class M4CXREngine:
         return self.read_many([case])[0]
 
     def read_many(self, cases: Sequence[Case]) -> list[Reading]:
-        """Reads several cases at once; each gets the reading that it would get alone, but for `seconds`.
+        """Reads several cases at once; in float32 each gets the words that it would get alone.
 
         Raises:
             ValueError: if one of them has no image; then nothing is said of the others either.
