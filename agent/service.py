@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+BATCH = 4
+"""Cases at once. More would put the first draft off for longer than they save."""
+
 
 def system_clock() -> datetime:
     """The time now, UTC and aware: the one place that asks the system."""
@@ -410,6 +413,7 @@ def read(settings: Settings, parent: int | None = None) -> bool:
         tools,
         patience_of(settings),
         stages=(Stage.COMPOSE, Stage.READ),
+        batch_max=batch_max_of(engine, settings.reading.reader.batch_max),
         poll_seconds=settings.agent.worker.poll_seconds,
     )
     worker.start()
@@ -422,6 +426,15 @@ def read(settings: Settings, parent: int | None = None) -> bool:
     engine.close()
     store.database.close()
     return True
+
+
+def batch_max_of(engine: "Engine", asked: int) -> int:
+    """Says how many cases an engine reads at once; `asked` is 0 where the administrator leaves it to us."""
+    from inference.engine import BatchEngine
+
+    if not isinstance(engine, BatchEngine):
+        return 1
+    return asked or (BATCH if engine.is_exact_at_once else 1)
 
 
 def open_configured_engine(settings: Settings) -> "Engine":

@@ -6,6 +6,7 @@ others is one function here, in this order, and ends in one commit that moves th
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from storage.requests import PriorRequests
 
 if TYPE_CHECKING:
     from inference.engine import Engine
+    from inference.reading import Reading
 
 log = structlog.get_logger()
 
@@ -134,16 +136,43 @@ def _indication(study: Study, selection: Selection, tools: Tools) -> tuple[str |
 def read(job: Job, tools: Tools) -> Job:
     """Shows the case to the model and keeps every word of the conversation."""
     # numpy and the decoders stay out of the process that listens
-    from agent.casework import calibrations_of, case_of
-    from inference.calibration import calibrated
+    from agent.casework import case_of
 
     if tools.engine is None:
         raise AssertionError("stage read was claimed by a process without a model")
     manifest = manifests.load_manifest(_present(job.manifest_json))
     case, problems = case_of(manifest, tools.files, tools.settings.reading.engine.rendering)
     answered = tools.engine.read(case)
-    whole = replace(answered, problems=(*problems, *answered.problems))
-    reading = calibrated(whole, calibrations_of(tools.settings))
+    return keep_reading(job, tools, replace(answered, problems=(*problems, *answered.problems)))
+
+
+def read_ahead(jobs: Sequence[Job], tools: Tools) -> dict[int, "Reading"]:
+    """Shows the cases of several jobs to the model at once; the readings by job number, for `keep_reading`.
+
+    A job whose images cannot be shown is left out: `read` says why.
+    """
+    from agent.casework import case_of
+    from inference.engine import BatchEngine
+
+    assert isinstance(tools.engine, BatchEngine), "the worker's batch_max is 1 for other engines"
+    shown = {}
+    for job in jobs:
+        manifest = manifests.load_manifest(_present(job.manifest_json))
+        with suppress(GiveUp):
+            shown[job.number] = case_of(manifest, tools.files, tools.settings.reading.engine.rendering)
+    answered = tools.engine.read_many([case for case, _ in shown.values()])
+    return {
+        number: replace(reading, problems=(*problems, *reading.problems))
+        for (number, (_, problems)), reading in zip(shown.items(), answered, strict=True)
+    }
+
+
+def keep_reading(job: Job, tools: Tools, reading: "Reading") -> Job:
+    """Keeps what the model said of a job's case, its scores calibrated where the site can, and moves the job on."""
+    from agent.casework import calibrations_of
+    from inference.calibration import calibrated
+
+    reading = calibrated(reading, calibrations_of(tools.settings))
     named = ", ".join(finding.name for finding in reading.findings) or "nothing"
     event = f"{reading.engine.model_name} named {named}, in {reading.seconds:.2f} s"
     return tools.jobs.advance(

@@ -6,15 +6,19 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 
 from agent.errors import GiveUp, TryLater
 from agent.patience import Patience, pause_seconds
 from agent.requesting import ask
-from agent.steps import STEPS, Tools, deliver
+from agent.steps import STEPS, Tools, deliver, keep_reading, read_ahead
 from storage.jobs import LeaseLost
 from storage.records import Delivery, Job, PriorRequest, Stage
+
+if TYPE_CHECKING:
+    from inference.reading import Reading
 
 log = structlog.get_logger()
 
@@ -28,6 +32,7 @@ class Worker(threading.Thread):
         stages: of the jobs it takes.
         leaves_alone: destinations whose deliveries are not its business; None if it delivers nothing.
         leaves_unasked: archives whose requests are not its business; None if it asks none.
+        batch_max: jobs at stage read that it takes at once, if so many wait; above 1 only with a BatchEngine.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class Worker(threading.Thread):
         stages: tuple[Stage, ...] = (),
         leaves_alone: Collection[str] | None = None,
         leaves_unasked: Collection[str] | None = None,
+        batch_max: int = 1,
         poll_seconds: float = 0.2,
     ) -> None:
         super().__init__(name=name, daemon=True)
@@ -47,10 +53,11 @@ class Worker(threading.Thread):
         self._stages = stages
         self._leaves_alone = leaves_alone
         self._leaves_unasked = leaves_unasked
+        self._batch_max = batch_max
         self._poll_seconds = poll_seconds
         self._woken = threading.Event()
         self._stopping = threading.Event()
-        self._in_hand: Job | None = None
+        self._in_hand: tuple[Job, ...] = ()
 
     def wake(self) -> None:
         """Looks for work now instead of at the next poll."""
@@ -66,8 +73,9 @@ class Worker(threading.Thread):
         if not self.is_alive():
             return
         self.join(seconds)
-        job = self._in_hand
-        if self.is_alive() and job is not None:
+        if not self.is_alive():
+            return
+        for job in self._in_hand:
             with suppress(LeaseLost):
                 self._tools.jobs.give_back(job, self._tools.clock())
 
@@ -92,7 +100,7 @@ class Worker(threading.Thread):
         if self._stages:
             job = self._tools.jobs.claim(self._stages, self.name, now, self._patience.lease_seconds)
             if job is not None:
-                self._do_job(job)
+                self._do_jobs((job, *self._beside(job, now)))
                 return True
         if self._leaves_alone is not None:
             deliveries = self._tools.jobs.claim_deliveries(
@@ -110,27 +118,63 @@ class Worker(threading.Thread):
                 return True
         return False
 
-    def _do_job(self, job: Job) -> None:
-        log.info("step begins", job=job.number, study=job.study_instance_uid, stage=job.stage)
-        self._in_hand = job
+    def _beside(self, job: Job, now: datetime) -> Iterator[Job]:
+        """Claims what waits to be read at once with a job.
+
+        What was tried before is read alone: if it ends the process, no other job pays for that.
+        """
+        if job.stage is not Stage.READ or job.attempts:
+            return
+        for _ in range(self._batch_max - 1):
+            other = self._tools.jobs.claim(
+                (Stage.READ,), self.name, now, self._patience.lease_seconds, only_untried=True
+            )
+            if other is None:
+                return
+            yield other
+
+    def _do_jobs(self, jobs: tuple[Job, ...]) -> None:
+        self._in_hand = jobs
         try:
-            self._step(job)
+            with self._holding(lambda: self._extend(jobs)):
+                readings = self._read_ahead(jobs) if len(jobs) > 1 else {}
+                for job in jobs:
+                    self._do_job(job, readings.get(job.number))
+        finally:
+            self._in_hand = ()
+
+    def _extend(self, jobs: tuple[Job, ...]) -> None:
+        for job in jobs:
+            with suppress(LeaseLost):  # its step is done, or another worker has it
+                self._tools.jobs.extend(job, self._tools.clock(), self._patience.lease_seconds)
+
+    def _read_ahead(self, jobs: tuple[Job, ...]) -> dict[int, "Reading"]:
+        """Reads several cases at once; if that fails, each is read alone, so that one fails alone."""
+        log.info("reading at once", jobs=[job.number for job in jobs])
+        try:
+            return read_ahead(jobs, self._tools)
+        except Exception:  # as in _step
+            log.exception("internal error; reading one by one", jobs=[job.number for job in jobs])
+            return {}
+
+    def _do_job(self, job: Job, reading: "Reading | None") -> None:
+        log.info("step begins", job=job.number, study=job.study_instance_uid, stage=job.stage)
+        try:
+            self._step(job, reading)
         except LeaseLost:
             log.warning("lease lost; another worker has the job", job=job.number, stage=job.stage)
-        finally:
-            self._in_hand = None
 
-    def _step(self, job: Job) -> None:
+    def _step(self, job: Job, reading: "Reading | None") -> None:
         try:
             if job.attempts >= self._patience.attempts_max:
                 raise GiveUp(
                     f"stage {job.stage} was tried {job.attempts} times and its worker died or failed each time; "
                     f"see the log for job {job.number}, then: preread again {job.study_instance_uid}"
                 )
-            with self._holding(
-                lambda: self._tools.jobs.extend(job, self._tools.clock(), self._patience.lease_seconds)
-            ):
+            if reading is None:
                 moved = STEPS[job.stage](job, self._tools)
+            else:
+                moved = keep_reading(job, self._tools, reading)
             log.info("step done", job=job.number, stage=job.stage, now=moved.stage)
         except LeaseLost:
             raise
@@ -225,7 +269,7 @@ class Worker(threading.Thread):
 
     @contextmanager
     def _holding(self, extend: Callable[[], object]) -> Iterator[None]:
-        """Extends the lease while the step runs, so that a long reading is not claimed twice."""
+        """Extends leases while the step runs, so that a long reading is not claimed twice."""
         done = threading.Event()
 
         def keep() -> None:

@@ -1,9 +1,9 @@
 """The one seam between the agent and a model: a Case goes in, a Reading or an Answer comes out."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from inference.case import Case
 from inference.question import Answer, Question, Task
@@ -38,6 +38,25 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Gives the memory back. Further calls of `read` and `ask` are errors."""
+        ...
+
+
+@runtime_checkable
+class BatchEngine(Engine, Protocol):
+    """An engine that reads several cases faster at once than one after the other.
+
+    Attributes:
+        is_exact_at_once: whether a case gets the same words beside others as alone. In bfloat16 rounding decides
+            between two tokens often enough that it may not.
+    """
+
+    is_exact_at_once: bool
+
+    def read_many(self, cases: Sequence[Case]) -> list[Reading]:
+        """Reads several cases.
+
+        Whatever `read` raises for one of them is raised for all.
+        """
         ...
 
 

@@ -142,7 +142,7 @@ class Reading:
         problems: sentences on what could not be parsed or must not be trusted; shown to the radiologist.
         compared_with_prior: True only if a prior exam was in the model's prompt.
         scores: of every finding that was asked for, named or not; empty if the engine gives none.
-        seconds: the whole reading took.
+        seconds: from its beginning to its end, with what was read beside it.
     """
 
     findings: tuple[Finding, ...]

@@ -1,6 +1,6 @@
 """An engine that says what it is told to: stands for the model where a test is about everything around it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from inference.case import Case
 from inference.question import Answer, Place, Question, Task, check_question, image_of
@@ -24,13 +24,15 @@ def an_effusion(case: Case) -> Reading:
 
 
 class ScriptedEngine:
-    """Answers each case with `script(case)`, which may also raise; remembers the cases it saw."""
+    """Answers each case with `script(case)`, which may also raise; remembers the cases it saw and how many at once."""
 
     def __init__(self, script: Callable[[Case], Reading] = an_effusion) -> None:
         self.identity = IDENTITY
         self.tasks = frozenset({Task.FINDING})
+        self.is_exact_at_once = True
         self.script = script
         self.cases: list[Case] = []
+        self.batches: list[int] = []
 
     def read(self, case: Case) -> Reading:
         self.cases.append(case)
@@ -44,6 +46,10 @@ class ScriptedEngine:
         turn = Turn(question.task, (image.key,), f"Where is {question.text}? <image>", "There.", 0.1, 10, 2)
         places = (Place(question.text, finding.boxes),)
         return Answer(question.task, "There.", places, (turn,), self.identity, problems)
+
+    def read_many(self, cases: Sequence[Case]) -> list[Reading]:
+        self.batches.append(len(cases))
+        return [self.read(case) for case in cases]
 
     def close(self) -> None:
         return None

@@ -77,7 +77,7 @@ Conversation = Generator[Sequence[Heard], list[Spoken], _Result]
 
 
 def together(model: Converser, conversations: Sequence[Conversation[_Result]]) -> list[_Result]:
-    """Carries conversations on to their ends; each gets the answers that it would get alone.
+    """Carries conversations on to their ends; in float32 each gets the answers that it would get alone.
 
     What waits for an answer is answered together, then all go on: a short answer waits for the longest beside it.
     """

@@ -71,10 +71,21 @@ class Jobs:
 
     # A job and its lease
 
-    def claim(self, stages: Sequence[Stage], owner: str, now: datetime, lease_seconds: float) -> Job | None:
+    def claim(
+        self,
+        stages: Sequence[Stage],
+        owner: str,
+        now: datetime,
+        lease_seconds: float,
+        *,
+        only_untried: bool = False,
+    ) -> Job | None:
         """Takes the oldest due job of these stages, or None if nothing is due.
 
         A job whose lease ran out is due, too: its worker died, and that counts one attempt.
+
+        Args:
+            only_untried: takes no job that this stage has failed before, or whose worker died.
 
         Raises:
             ValueError: if a stage is none of gather, read and compose.
@@ -82,6 +93,8 @@ class Jobs:
         if not set(stages) <= set(CLAIMABLE):
             raise ValueError(f"jobs are claimed at {', '.join(CLAIMABLE)}, not at {', '.join(stages)}")
         due = and_(jobs.c.stage.in_(stages), rows.is_claimable(jobs, now))
+        if only_untried:
+            due = and_(due, jobs.c.attempts == 0, jobs.c.lease_owner.is_(None))
         if not self._is_any(jobs, due):
             return None
         oldest = select(jobs).where(due).order_by(jobs.c.due_at, jobs.c.number).limit(1)

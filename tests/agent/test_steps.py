@@ -101,9 +101,15 @@ class Line:
             ),
             take=listener.take,
         )
-        stages = (Stage.GATHER, Stage.READ, Stage.COMPOSE)
+        self.gatherer = Worker("gather", self.tools, PATIENCE, stages=(Stage.GATHER,))
         self.worker = Worker(
-            "worker", self.tools, PATIENCE, stages=stages, leaves_alone=(), leaves_unasked=()
+            "worker",
+            self.tools,
+            PATIENCE,
+            stages=(Stage.COMPOSE, Stage.READ),
+            leaves_alone=(),
+            leaves_unasked=(),
+            batch_max=4,
         )
 
     def arrive(self, *objects: Dataset, calling_ae_title: str = "XRAY") -> str:
@@ -136,9 +142,15 @@ class Line:
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
-    def run(self) -> None:
-        """Settles, then works until nothing is due."""
+    def gather(self) -> None:
+        """Settles, then gathers until nothing is due."""
         settle(self.tools)
+        while self.gatherer.work_once():
+            pass
+
+    def run(self) -> None:
+        """Gathers, then works until nothing is due."""
+        self.gather()
         while self.worker.work_once():
             pass
 
@@ -466,6 +478,63 @@ def test_a_bug_in_the_model_is_tried_three_times_and_then_named(line: Line):
     assert "internal error in stage read" in (line.job(study).problem or "")
 
 
+def test_studies_that_wait_are_read_at_once_and_one_alone_waits_for_no_other(line: Line):
+    studies = [line.arrive(a_radiograph(patient_id=f"P{number}")) for number in range(5)]
+    line.wait(60)
+
+    line.run()
+
+    assert line.engine.batches == [4]
+    assert len(line.engine.cases) == 5
+    assert [line.job(study).stage for study in studies] == [Stage.DONE] * 5
+
+
+def test_a_case_that_fails_beside_others_fails_alone(line: Line):
+    def broken_for_large_films(case: Case) -> Reading:
+        if case.current.images[0].rows == 200:
+            raise ZeroDivisionError
+        return an_effusion(case)
+
+    line.engine.script = broken_for_large_films
+    large = line.arrive(a_radiograph(patient_id="P0", rows=200, columns=180))
+    others = [line.arrive(a_radiograph(patient_id=f"P{number}")) for number in range(1, 4)]
+    line.wait(60)
+
+    line.run()
+
+    assert [line.job(study).stage for study in others] == [Stage.DONE] * 3
+    assert (line.job(large).stage, line.job(large).attempts) == (Stage.READ, 1)
+    assert {line.job(study).attempts for study in others} == {0}
+
+
+def test_a_case_whose_image_cannot_be_shown_is_left_out_of_the_batch(line: Line):
+    cut = a_radiograph(patient_id="P0")
+    cut.PixelData = cut.PixelData[:10]
+    unreadable = line.arrive(cut)
+    others = [line.arrive(a_radiograph(patient_id=f"P{number}")) for number in range(1, 3)]
+    line.wait(60)
+
+    line.run()
+
+    assert line.engine.batches == [2]
+    assert [line.job(study).stage for study in others] == [Stage.DONE] * 2
+    assert line.job(unreadable).stage is Stage.FAILED
+
+
+def test_a_job_whose_worker_died_is_read_alone(line: Line):
+    first = line.arrive(a_radiograph(patient_id="P0"))
+    second = line.arrive(a_radiograph(patient_id="P1"))
+    line.wait(60)
+    line.gather()
+    line.tools.jobs.claim((Stage.READ,), "a worker that dies", line.now, PATIENCE.lease_seconds)
+    line.wait(PATIENCE.lease_seconds + 1)
+
+    line.run()
+
+    assert line.engine.batches == []
+    assert [line.job(study).stage for study in (first, second)] == [Stage.DONE] * 2
+
+
 def test_a_pacs_that_is_down_gets_the_objects_when_it_is_back(line: Line):
     line.pacs.close()
     study = line.arrive(a_radiograph())
@@ -509,7 +578,7 @@ def test_stopping_a_worker_in_the_middle_of_a_reading_gives_the_job_back_and_cos
     line.engine.script = slow
     study = line.arrive(a_radiograph())
     line.wait(60)
-    settle(line.tools)
+    line.gather()
     line.worker.start()
     assert reading_began.wait(30)
 

@@ -80,6 +80,24 @@ def test_threads_claim_every_job_once(index: Index, jobs: Jobs):
     assert sorted(chain(*claims)) == sorted(numbers)
 
 
+def test_a_worker_that_wants_untried_jobs_gets_none_that_failed_or_whose_worker_died(
+    index: Index, jobs: Jobs
+):
+    opened(index, jobs, 3)
+    failed = jobs.claim([Stage.GATHER], "worker", NOW, LEASE_SECONDS)
+    assert failed is not None
+    jobs.retry(failed, "a bug", NOW, NOW)
+    died = jobs.claim([Stage.GATHER], "worker", NOW, 0.0, only_untried=True)
+
+    untried = jobs.claim([Stage.GATHER], "worker", NOW, LEASE_SECONDS, only_untried=True)
+    no_more = jobs.claim([Stage.GATHER], "worker", NOW, LEASE_SECONDS, only_untried=True)
+
+    assert died is not None
+    assert untried is not None
+    assert len({failed.number, died.number, untried.number}) == 3
+    assert no_more is None
+
+
 def test_one_study_settled_by_two_threads_gets_one_job(index: Index, jobs: Jobs):
     index.put(an_instance(), a_study())
 

@@ -164,6 +164,7 @@ def test_a_model_in_half_precision_reads_too(taught_folder):
     reading = engine.read(a_case(priors=(a_prior(),)))
 
     assert reading.turns[0].answer == LISTED
+    assert not engine.is_exact_at_once
 
 
 def test_a_closed_engine_reads_nothing(tiny_folder):

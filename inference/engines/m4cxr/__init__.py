@@ -75,6 +75,7 @@ class M4CXREngine:
         self.identity = identity
         self.tasks = tasks
         self._asks_impression = impression and Task.SUMMARY in tasks
+        self.is_exact_at_once = respondent.model.abstractor.pos_emb.dtype == torch.float32
         self._respondent: Respondent | None = respondent
 
     def read(self, case: Case) -> Reading:
@@ -87,7 +88,7 @@ class M4CXREngine:
         return self.read_many([case])[0]
 
     def read_many(self, cases: Sequence[Case]) -> list[Reading]:
-        """Reads several cases at once; each gets the reading that it would get alone, but for `seconds`.
+        """Reads several cases at once; in float32 each gets the words that it would get alone.
 
         Raises:
             ValueError: if one of them has no image; then nothing is said of the others either.

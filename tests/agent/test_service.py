@@ -1,0 +1,38 @@
+"""What the reader's process decides before it claims anything."""
+
+import pytest
+
+from agent.service import batch_max_of
+from tests.scripted_engine import ScriptedEngine
+
+
+class OneAtATime:
+    """An engine of a site, as the seam has been since the beginning."""
+
+    identity = None
+
+    def read(self, case): ...
+
+    def close(self): ...
+
+
+def an_engine(*, is_exact_at_once: bool) -> ScriptedEngine:
+    engine = ScriptedEngine()
+    engine.is_exact_at_once = is_exact_at_once
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("engine", "asked", "expected"),
+    [
+        (an_engine(is_exact_at_once=True), 0, 4),
+        (an_engine(is_exact_at_once=False), 0, 1),
+        (an_engine(is_exact_at_once=False), 8, 8),
+        (an_engine(is_exact_at_once=True), 1, 1),
+        (OneAtATime(), 8, 1),
+    ],
+)
+def test_cases_are_read_at_once_where_words_stay_the_same_or_the_administrator_says_so(
+    engine, asked, expected
+):
+    assert batch_max_of(engine, asked) == expected
