@@ -10,9 +10,10 @@ from inference.engines.m4cxr.draft import Respondent, read_case
 from inference.engines.m4cxr.loading import load_model
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.opening import free_memory, model_card, place_of
+from inference.published import DEMO_FOLDER
 from inference.reading import EngineIdentity, Reading
 
-DEMO_WEIGHTS = Path(__file__).parents[2] / "phantom" / "weights"
+DEMO_WEIGHTS = DEMO_FOLDER
 """A small model of this very architecture, trained on synthetic images only."""
 
 
