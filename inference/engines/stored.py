@@ -12,10 +12,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NAMED_IN_ERROR_MAX = 12
 
@@ -120,7 +122,7 @@ def account(
 
 
 @contextmanager
-def opened(paths: Iterable[Path], device: str) -> Iterator[Callable[[StoredTensor], Tensor]]:
+def opened(paths: Iterable[Path], device: str) -> "Iterator[Callable[[StoredTensor], Tensor]]":
     """Opens weight files for reading: gives the function that reads one tensor straight to `device`."""
     with ExitStack() as stack:
         files = {

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inference.engines.cxr_llava.loading import save_model
-from inference.engines.cxr_llava.model import IMAGE_MARKER, CXRLLaVA, CXRLLaVAConfig
+from inference.engines.cxr_llava.model import CXRLLaVA, CXRLLaVAConfig
 from inference.engines.cxr_llava.preprocess import pixel_values
 from inference.engines.cxr_llava.prompts import (
     DIFFERENTIAL_QUESTION,
@@ -19,6 +19,7 @@ from inference.engines.cxr_llava.prompts import (
     render,
 )
 from inference.engines.cxr_llava.tokens import open_vocabulary
+from inference.engines.cxr_llava.verify import with_places
 from tests.inference.small import VECTORS, an_image
 
 TINY = VECTORS / "cxr-llava-tiny"
@@ -50,10 +51,8 @@ DIFFERENTIAL = "Heart failure."
 def golden() -> dict[str, Tensor]:
     """Reads what the reference classes answered; ids have one place for each row of the image."""
     tensors = load_file(TINY / "golden.safetensors")
-    ids = tensors["input_ids"][0]
-    place = int((ids == IMAGE_MARKER).nonzero())
-    rows = torch.full((tensors["vision_features"].shape[1],), IMAGE_MARKER)
-    return tensors | {"input_ids": torch.cat([ids[:place], rows, ids[place + 1 :]])[None]}
+    place_count = tensors["vision_features"].shape[1]
+    return tensors | {"input_ids": with_places(tensors["input_ids"], place_count)}
 
 
 def conversations() -> dict[str, dict]:

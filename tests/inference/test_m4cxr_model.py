@@ -1,13 +1,14 @@
-"""The forward pass and the decoding loop give what the upstream classes gave for the same random weights."""
+"""What the forward pass and the decoding loop promise; that they equal the reference: test_verification.py."""
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers.cache_utils import DynamicCache
 
+from inference.engines.comparing import LOGITS
 from inference.engines.decoding import greedy
 from inference.engines.m4cxr.loading import load_model
 from inference.engines.m4cxr.model import IGNORED_LABEL, M4CXRConfig, next_token_loss, text_config
+from inference.engines.m4cxr.verify import answer_ids
 from inference.engines.talk import Talk
 from tests.inference.small import TINY
 
@@ -20,79 +21,10 @@ def no_gradients():
         yield
 
 
-def generate(model, pixel_values, input_ids, attention_mask=None, tokens_max=20):
-    rows = None if pixel_values is None else model.image_rows(pixel_values)
-    cache = DynamicCache(config=text_config(model.config))
-    embeddings = model.embed(input_ids, rows)
-    # No id is this end: the golden answers run on to their length.
-    return greedy(
-        model, embeddings, cache=cache, tokens_max=tokens_max, end_id=-2, attention_mask=attention_mask
-    )
-
-
-def near(expected, tolerance):
-    return pytest.approx(expected.numpy(), abs=tolerance)
-
-
-def test_every_layer_of_the_vision_encoder_agrees(tiny, golden):
-    hidden = tiny.vision_model.embeddings(golden["pixel_values"])
-    for number, layer in enumerate(tiny.vision_model.encoder.layer):
-        assert hidden.numpy() == near(golden[f"vision_hidden_states.{number}"], 1e-4)
-        hidden = layer(hidden)
-
-    assert hidden.numpy() == near(golden["vision_hidden_states.4"], 1e-4)
-
-
-def test_features_are_taken_before_the_last_layernorm_and_without_cls(tiny, golden):
+def test_layernormed_features_would_be_far_off(tiny, golden):
     features = tiny.vision_features(golden["pixel_values"])
 
-    assert features.numpy() == near(golden["vision_features"], 1e-4)
     assert (features - golden["vision_last_hidden_state_layernormed"][:, 1:]).abs().max() > 0.5
-
-
-def test_every_stage_of_the_abstractor_agrees(tiny, golden):
-    abstractor = tiny.abstractor
-    x = golden["vision_features"] + abstractor.pos_emb
-    x = x.transpose(1, 2).unflatten(2, (8, 8))
-
-    assert abstractor.net[0].b1(x).numpy() == near(golden["abstractor_s1_b1_nchw"], 1e-4)
-    for stage, name in zip(abstractor.net, ("s1", "pool", "s2"), strict=True):
-        x = stage(x)
-        assert x.numpy() == near(golden[f"abstractor_{name}_nchw"], 1e-4)
-    assert tiny.image_rows(golden["pixel_values"]).numpy() == near(golden["projector_output"], 1e-4)
-
-
-def test_image_rows_take_their_places_among_the_words(tiny, golden):
-    embeddings = tiny.embed(golden["input_ids"], tiny.image_rows(golden["pixel_values"]))
-
-    assert embeddings.numpy() == near(golden["inputs_embeds"], 1e-4)
-
-
-def test_logits_of_a_whole_prompt_agree(tiny, golden):
-    assert tiny(golden["pixel_values"], golden["input_ids"]).numpy() == near(golden["logits"], 1e-3)
-
-
-def test_a_greedy_answer_has_the_same_ids_and_logits(tiny, golden):
-    ids = generate(tiny, golden["pixel_values"], golden["input_ids"])
-
-    whole = torch.cat([golden["input_ids"], ids], dim=1)
-    steps = tiny(golden["pixel_values"], whole)[0, golden["input_ids"].shape[1] - 1 : -1]
-    assert ids.tolist() == golden["generated_ids"].tolist()
-    assert steps.numpy() == near(golden["greedy_step_logits"], 1e-3)
-
-
-def test_a_batch_padded_on_the_left_answers_as_each_row_alone(tiny, golden):
-    ids = generate(
-        tiny, golden["batch_pixel_values"], golden["batch_input_ids"], golden["batch_attention_mask"]
-    )
-
-    assert ids.tolist() == golden["batch_generated_ids"].tolist()
-
-
-def test_a_prompt_without_image_is_answered(tiny, golden):
-    ids = generate(tiny, None, golden["text_only_input_ids"], tokens_max=10)
-
-    assert ids.tolist() == golden["text_only_generated_ids"].tolist()
 
 
 def test_padding_on_the_right_changes_nothing_before_it(tiny, golden):
@@ -102,18 +34,7 @@ def test_padding_on_the_right_changes_nothing_before_it(tiny, golden):
 
     logits = tiny(golden["pixel_values"], padded, mask)[:, : ids.shape[1]]
 
-    assert logits.numpy() == near(golden["logits"], 1e-3)
-
-
-def test_an_adapter_is_merged_with_its_scale(golden):
-    adapted = load_model(TINY, adapter_folder=TINY / "adapter").model
-    expected = load_file(TINY / "adapter" / "golden_adapter.safetensors")
-
-    logits = adapted(golden["pixel_values"], golden["input_ids"])
-    ids = generate(adapted, golden["pixel_values"], golden["input_ids"])
-
-    assert logits.numpy() == near(expected["logits_with_adapter"], 1e-3)
-    assert ids.tolist() == expected["generated_ids_with_adapter"].tolist()
+    assert torch.allclose(logits, golden["logits"], rtol=0, atol=LOGITS.difference)
 
 
 def test_a_second_question_that_reuses_the_first_gets_the_same_ids_as_alone(tiny, golden):
@@ -151,7 +72,7 @@ def test_numbers_that_overflow_are_no_answer(golden):
     broken.language_model.lm_head.weight[0, 0] = float("nan")
 
     with pytest.raises(FloatingPointError, match="open it with dtype float32"):
-        generate(broken, golden["pixel_values"], golden["input_ids"])
+        answer_ids(broken, golden["pixel_values"], golden["input_ids"], 2)
 
 
 def test_the_loss_asks_each_place_for_the_next_label():

@@ -15,10 +15,11 @@ from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.opening import free_memory, model_card, place_of
 from inference.engines.talk import together
 from inference.engines.vision_rows import VisionRows
+from inference.published import DEMO_FOLDER
 from inference.question import Answer, Question, Task, check_question
 from inference.reading import EngineIdentity, Reading
 
-DEMO_WEIGHTS = Path(__file__).parents[2] / "phantom" / "weights"
+DEMO_WEIGHTS = DEMO_FOLDER
 """A small model of this very architecture, trained on synthetic images only."""
 
 
