@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench bench-read evaluate-demo demo-weights format clean help
+.PHONY: demo test check bench bench-read bench-store evaluate-demo demo-weights format clean help
 
 help:
 	@echo "make demo           a whole hospital on loopback: studies in, drafts back, pictures in demo-out/"
@@ -10,6 +10,7 @@ help:
 	@echo "make check          format, lint, types, import contracts, quick tests (before every commit)"
 	@echo "make bench          listener against Orthanc and dcmtk, and the line's own seconds"
 	@echo "make bench-read     seconds a reading, against the plain way of asking the model"
+	@echo "make bench-store    the index when it is full; --studies 2000000 of bench.store is the full run"
 	@echo "make demo-weights   trains the synthetic demo model anew (about 90 minutes on two cores)"
 	@echo "make evaluate-demo  measures the demo model on 1,000 held-out synthetic cases"
 
@@ -42,6 +43,9 @@ bench: .venv.stamp
 
 bench-read: .venv.stamp
 	$(BIN)/python -m bench.read
+
+bench-store: .venv.stamp
+	$(BIN)/python -m bench.store
 
 demo-weights: .venv.stamp
 	$(BIN)/python -m inference.phantom.train --out inference/phantom/weights

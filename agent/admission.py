@@ -53,6 +53,35 @@ SOP_CLASSES: dict[str, tuple[str, InstanceRole]] = {
 }
 """SOP Class UID to its name (without "Storage") and to what an instance of it is to us."""
 
+TRANSFER_SYNTAXES: dict[str, str] = {
+    "1.2.840.10008.1.2.1": "Explicit VR Little Endian",
+    "1.2.840.10008.1.2": "Implicit VR Little Endian",
+    "1.2.840.10008.1.2.2": "Explicit VR Big Endian",
+    "1.2.840.10008.1.2.1.99": "Deflated Explicit VR Little Endian",
+    "1.2.840.10008.1.2.1.98": "Encapsulated Uncompressed Explicit VR Little Endian",
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+    "1.2.840.10008.1.2.4.70": "JPEG Lossless, First-Order Prediction",
+    "1.2.840.10008.1.2.4.57": "JPEG Lossless (Process 14)",
+    "1.2.840.10008.1.2.4.80": "JPEG-LS Lossless",
+    "1.2.840.10008.1.2.4.90": "JPEG 2000 Lossless Only",
+    "1.2.840.10008.1.2.4.92": "JPEG 2000 Part 2 Lossless Only",
+    "1.2.840.10008.1.2.4.201": "High-Throughput JPEG 2000 Lossless Only",
+    "1.2.840.10008.1.2.4.202": "High-Throughput JPEG 2000 with RPCL Lossless Only",
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.5": "RLE Lossless",
+    "1.2.840.10008.1.2.4.50": "JPEG Baseline",
+    "1.2.840.10008.1.2.4.51": "JPEG Extended",
+    "1.2.840.10008.1.2.4.53": "JPEG Spectral Selection (retired)",
+    "1.2.840.10008.1.2.4.55": "JPEG Full Progression (retired)",
+    "1.2.840.10008.1.2.4.81": "JPEG-LS Near-Lossless",
+    "1.2.840.10008.1.2.4.91": "JPEG 2000",
+    "1.2.840.10008.1.2.4.93": "JPEG 2000 Part 2",
+    "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
+"""Transfer Syntax UID to its name. Left out: video, and the JPIP ones, whose pixels stay at the sender."""
+
 # PS3.5 9.1: up to 64 characters, components of digits without leading zeros, separated by dots.
 # [0-9], not \d, which also matches digits of other scripts.
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
@@ -132,12 +161,13 @@ def calling_problem(calling_ae_title: str, address: str, rules: SenderRules) -> 
         return (
             f'calling AE title "{calling}" is not known here. If it may send, add a [[sender]] in peers.toml.'
         )
-    if any(_comes_from(address, sender.addresses) for sender in known):
+    if any(comes_from(address, sender.addresses) for sender in known):
         return None
     return f'"{calling}" may not send from {address}. If it may, add that to its [[sender]] in peers.toml.'
 
 
-def _comes_from(address: str, networks: Sequence[str]) -> bool:
+def comes_from(address: str, networks: Sequence[str]) -> bool:
+    """Says whether an IP address lies in one of the networks (CIDR); in none listed, any does."""
     if not networks:
         return True
     place = _plain(address)

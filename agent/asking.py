@@ -48,7 +48,7 @@ def ask(settings: Settings, study_instance_uid: str, question: Question, picture
     if not texts:
         raise GiveUp(
             f"study {study_instance_uid} has never been gathered, so there is nothing to ask about; "
-            f"see: preread show {study_instance_uid}"
+            f"see: preread why {study_instance_uid}"
         )
     manifest = manifests.load_manifest(texts[-1])
     answer = _answer(settings, manifest, store.files, question)

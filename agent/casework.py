@@ -192,6 +192,7 @@ def _narrative(manifest: Manifest) -> Narrative:
         indication=manifest.indication,
         comparison=", ".join(f"chest radiograph {_readable(day)}" for day in dated) or None,
         reports=_reports(manifest.priors),
+        chosen=tuple((prior.study_instance_uid, prior.chosen_because) for prior in manifest.priors),
         passed_over=(*passed_over, *manifest.left_out),
         complete_because=manifest.complete_because,
         notes=manifest.notes,
@@ -200,7 +201,8 @@ def _narrative(manifest: Manifest) -> Narrative:
 
 def _reports(priors: Sequence[ManifestExam]) -> tuple[str, ...]:
     return tuple(
-        f"{prior.report.section} of the report of {_readable(prior.study_date)}, {prior.report.sop_instance_uid}"
+        f"{prior.report.section} of the report of {_readable(prior.study_date)}, "
+        f"{prior.report.origin or prior.report.sop_instance_uid}"
         for prior in priors
         if prior.report is not None
     )

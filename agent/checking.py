@@ -1,9 +1,9 @@
-"""`preread check`: would it work? Greets every destination and opens the model; writes nothing."""
+"""`preread check`: would it work? Greets every peer and opens the model; writes nothing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.peers import Peers
+from agent.peers import Called, Peers
 from config.settings import Settings
 
 
@@ -19,14 +19,15 @@ def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
     """Looks at everything the settings name; the settings themselves have been loaded already."""
     lines = [CheckLine(True, f"configuration {settings.folder or '(built-in defaults)'}, {settings.digest}")]
     peers = Peers(settings.agent.device.ae_title)
-    for destination in settings.peers.destinations:
-        echo = peers.echo(destination)
-        text = f'destination "{destination.name}": '
-        lines.append(
-            CheckLine(
-                echo.ok, text + (f"answered in {echo.seconds:.3f} s" if echo.ok else echo.problem or "")
-            )
-        )
+    called: tuple[tuple[str, Called], ...] = (
+        *(("destination", one) for one in settings.peers.destinations),
+        *(("archive", one) for one in settings.peers.archives),
+        *(("worklist", one) for one in settings.peers.worklists),
+    )
+    for kind, one in called:
+        echo = peers.echo(one)
+        answered = f"answered in {echo.seconds:.3f} s" if echo.ok else echo.problem or ""
+        lines.append(CheckLine(echo.ok, f'{kind} "{one.name}": {answered}'))
     if not settings.peers.destinations:
         lines.append(
             CheckLine(True, "no destination in peers.toml: drafts are made and kept, and sent nowhere")

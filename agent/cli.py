@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from config.settings import Settings
 
 app = typer.Typer(
@@ -17,6 +19,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+reports_app = typer.Typer(help="Reports of earlier exams from outside DICOM.", no_args_is_help=True)
+app.add_typer(reports_app, name="reports")
 
 Config = Annotated[
     Path | None,
@@ -48,12 +53,14 @@ def _settings(config: Path | None) -> "Settings":
 @app.command()
 def serve(config: Config = None) -> None:
     """Listen for studies, gather priors, deliver drafts; starts the reader too, unless reading.toml says not to."""
-    # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing.
-    for decoder in ("gdcm", "PIL"):
+    settings = _settings(config)
+    # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing. Only
+    # dicomweb-client cannot be imported without pillow.
+    needs_pillow = any(archive.retrieve == "dicomweb" for archive in settings.peers.archives)
+    for decoder in ("gdcm",) if needs_pillow else ("gdcm", "PIL"):
         sys.modules.setdefault(decoder, None)  # type: ignore[arg-type]
     from agent import service
 
-    settings = _settings(config)
     service.configure_log(settings)
     if not service.serve(settings):
         raise typer.Exit(1)
@@ -78,7 +85,7 @@ def check(
     config: Config = None,
     model: Annotated[bool, typer.Option(help="Open the model too (seconds, and its memory).")] = True,
 ) -> None:
-    """Load the configuration, greet every destination, open the model; writes nothing. Exit 1 if something is wrong."""
+    """Load the configuration, greet every peer, open the model; writes nothing. Exit 1 if something is wrong."""
     from agent import checking
 
     settings = _settings(config)
@@ -100,15 +107,11 @@ def status(config: Config = None, as_json: AsJson = False, limit: int = 20) -> N
 
 
 @app.command()
-def show(study: str, config: Config = None) -> None:
-    """The whole life of one study: what came, why complete, which priors and why not others, what the model said."""
+def why(study: str, config: Config = None) -> None:
+    """The whole life of one study: who sent it, why complete, which priors and why not others, what the model said."""
     from agent import overview
 
-    try:
-        typer.echo(overview.study_text(_settings(config), study))
-    except LookupError as error:
-        typer.echo(error.args[0], err=True)
-        raise typer.Exit(1) from None
+    _say_or_exit(lambda: overview.why_text(_settings(config), study))
 
 
 @app.command()
@@ -161,6 +164,58 @@ def again(study: str, config: Config = None) -> None:
         typer.echo(error.args[0], err=True)
         raise typer.Exit(1) from None
     typer.echo(f"job {job.number} opened: study {study}, revision {job.revision}")
+
+
+patients = typer.Typer(
+    help="Which patient numbers are one patient. A number is written ID^^^ISSUER, as in HL7, or ID alone.",
+    no_args_is_help=True,
+)
+app.add_typer(patients, name="patients")
+
+
+@patients.command("list")
+def list_links(config: Config = None, limit: int = 100) -> None:
+    """The links in force, newest first."""
+    from agent import linking
+
+    typer.echo(linking.listed(_settings(config), limit))
+
+
+@patients.command()
+def link(
+    old: str,
+    surviving: str,
+    config: Config = None,
+    reason: Annotated[str, typer.Option(help="For the history.")] = "merge",
+) -> None:
+    """Make every study under the number OLD one of the patient SURVIVING. Files, jobs and drafts stay as they are."""
+    from agent import linking
+
+    _say_or_exit(lambda: linking.link(_settings(config), old, surviving, reason))
+
+
+@patients.command()
+def unlink(number: int, config: Config = None) -> None:
+    """Take back the link of this number, as `preread patients list` shows it."""
+    from agent import linking
+
+    _say_or_exit(lambda: linking.unlink(_settings(config), number))
+
+
+@patients.command()
+def history(identifier: str, config: Config = None) -> None:
+    """Every link from or to a number: who made it and when, and who took it back."""
+    from agent import linking
+
+    _say_or_exit(lambda: linking.history(_settings(config), identifier))
+
+
+def _say_or_exit(act: "Callable[[], str]") -> None:
+    try:
+        typer.echo(act())
+    except (LookupError, ValueError) as error:
+        typer.echo(error.args[0], err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -225,3 +280,58 @@ def demo(
 
     if not run.demo(out, patients=patients, as_json=as_json):
         sys.exit(1)
+
+
+@reports_app.command("import")
+def import_reports(
+    path: Annotated[
+        Path, typer.Argument(exists=True, help="HL7, CSV, JSON or JSON lines; or a folder of them.")
+    ],
+    config: Config = None,
+    dry_run: Annotated[bool, typer.Option(help="Read and count, store nothing.")] = False,
+    limit: Annotated[int, typer.Option(help="How many refusals to print.")] = 20,
+) -> None:
+    """Take reports in from files; what is no report is named with its reason. Exit 1 if something was refused."""
+    from agent import report_desk, service
+
+    settings = _settings(config)
+    service.configure_log(settings)
+    count = report_desk.import_files(settings, path, is_dry_run=dry_run)
+    typer.echo(report_desk.count_text(count, limit, is_dry_run=dry_run))
+    if count.refused:
+        raise typer.Exit(1)
+
+
+@reports_app.command("list")
+def list_reports(config: Config = None, limit: int = 20) -> None:
+    """The report versions that came last: where from, how final, of which study; never their text."""
+    from agent import report_desk
+
+    typer.echo(report_desk.list_text(_settings(config), limit))
+
+
+@reports_app.command()
+def quarantine(config: Config = None, limit: int = 100) -> None:
+    """The messages that could not be taken, why, and where their bytes are."""
+    from agent import report_desk
+
+    typer.echo(report_desk.quarantine_text(_settings(config), limit))
+
+
+@reports_app.command()
+def replay(
+    number: Annotated[
+        int | None, typer.Argument(help="Of the message; without it, all in quarantine.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Take messages in quarantine in once more, after an update or a change of settings. Exit 1 if one stays."""
+    from agent import report_desk, service
+
+    settings = _settings(config)
+    service.configure_log(settings)
+    lines, are_all_taken = report_desk.replay(settings, number)
+    for line in lines:
+        typer.echo(line)
+    if not are_all_taken:
+        raise typer.Exit(1)

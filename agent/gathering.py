@@ -1,26 +1,34 @@
 """What the store knows of a patient, laid out for the step `gather`: earlier exams, their images and reports."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from agent.dicom.headers import Headers, Unreadable, read_headers
-from agent.dicom.reports import load_report
+from agent.dicom.reports import StructuredReport, load_report
+from agent.errors import TryLater
+from agent.fetching import awaited, study_query
 from agent.manifest import ManifestExam, ManifestImage, ManifestReport, PassedOverStudy
-from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between
+from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between, reason_against_study
+from agent.reports.matching import choose_report
+from agent.sections import ReportText, find_sections, report_text
 from agent.selection import Selection, SelectionRules, select_images
 from config.settings import Settings
+from inference.engine import PRIOR_USE, PriorUse
 from storage.files import Files
 from storage.index import Index
-from storage.records import Instance, InstanceRole, Study
+from storage.records import Instance, InstanceRole, Job, KnownPatients, Report, ReportStatus, Study
+from storage.reports import Reports
+from storage.requests import PriorRequests
 
 
 @dataclass(frozen=True, slots=True)
 class Priors:
-    """The earlier exams that the model will see, oldest first, and what was passed over."""
+    """The earlier exams that the model will see, oldest first, what was passed over, and why reports were left."""
 
     exams: tuple[ManifestExam, ...]
     passed_over: tuple[PassedOverStudy, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def rules_of(settings: Settings) -> SelectionRules:
@@ -35,6 +43,31 @@ def rules_of(settings: Settings) -> SelectionRules:
         read_if_unnamed=study.read_if_unnamed,
         images_max=study.images_max,
     )
+
+
+def await_priors(
+    job: Job, study: Study, requests: PriorRequests, settings: Settings, now: datetime
+) -> tuple[str, ...]:
+    """Asks the archives for the priors of a study, once, and waits until they have come or the wait is over.
+
+    Returns:
+        sentences for the reader of the draft on what was asked for and did not come.
+
+    Raises:
+        TryLater: while something may still come. The archives are asked by other workers: see `agent.requesting`.
+    """
+    archives = [archive.name for archive in settings.archives_for_priors()]
+    if not archives or study_query(study, settings.reading.priors.window_days) is None:
+        return ()
+    asked = requests.of_job(job.number)
+    if not asked:
+        requests.ask(job.number, archives, now, now + timedelta(seconds=settings.reading.priors.wait_seconds))
+        asked = requests.of_job(job.number)
+    uids = {uid for request in asked for uid in request.study_instance_uids}
+    found = awaited(asked, requests.studies(uids), now)
+    if found.reason is not None:
+        raise TryLater(found.reason, found.after_seconds)
+    return found.notes
 
 
 def selection_of(instances: Sequence[Instance], files: Files, rules: SelectionRules) -> Selection:
@@ -81,56 +114,169 @@ def exam_of(
     )
 
 
-def priors_of(current: Study, index: Index, files: Files, settings: Settings) -> Priors:
-    """Chooses the earlier exams of the patient from what is in the store, with the reason for each that is not."""
-    rules = PriorRules(
-        count_max=settings.reading.priors.count_max, window_days=settings.reading.priors.window_days
+def prior_rules_of(settings: Settings, current_images: int) -> PriorRules:
+    """What `reading.toml` says of priors, as far as the engine can look at them: no other is worth choosing.
+
+    Args:
+        current_images: how many images of the current exam the model is shown.
+    """
+    wanted, name, use = settings.reading.priors, settings.reading.engine.name, _use_of(settings)
+    count_max, count_because = wanted.count_max, f"priors.count_max = {wanted.count_max}"
+    if use.count_max < count_max:
+        count_max, count_because = use.count_max, f"engine {name} looks at {use.count_max or 'none'}"
+    if count_max and use.images_with_current_max <= current_images:
+        taken = f"engine {name} takes {use.images_with_current_max} with those of a prior"
+        count_max, count_because = 0, f"the current exam has {current_images} images, {taken}"
+    needs_report = use.report_letters_min > 0
+    return PriorRules(
+        count_max=count_max,
+        count_because=count_because,
+        window_days=wanted.window_days,
+        report="required" if needs_report else wanted.report,
+        report_because=f"engine {name} needs one" if needs_report else f'priors.report = "{wanted.report}"',
+        views=wanted.views,
     )
+
+
+def priors_to_fetch(settings: Settings) -> PriorRules:
+    """What is worth fetching: as for those that are here, but what an exam holds is not known before it comes."""
+    rules = prior_rules_of(settings, current_images=1)
+    count_max = settings.reading.priors.count_max if rules.count_max else 0
+    return replace(rules, count_max=count_max, report="optional")
+
+
+def priors_of(
+    current: Study, current_images: int, index: Index, files: Files, reports: Reports, settings: Settings
+) -> Priors:
+    """Chooses the earlier exams of the patient from what is in the store, with the reason for each that is there.
+
+    Args:
+        current_images: how many images of the current exam the model is shown.
+    """
+    rules, use = prior_rules_of(settings, current_images), _use_of(settings)
+    images_max = min(
+        settings.reading.priors.images_max, use.images_max, use.images_with_current_max - current_images
+    )
+    history = index.history(current.identifiers)
+    studies = [study for study in history.studies if study.study_instance_uid != current.study_instance_uid]
+    # Files are opened only of those that patient and time leave in question: a patient may have hundreds.
+    open_ones = [
+        study.study_instance_uid
+        for study in studies
+        if reason_against_study(current, study, rules, history.known) is None
+    ]
+    instances = index.instances_of(open_ones)
     exams: dict[str, ManifestExam] = {}
     candidates: list[PriorCandidate] = []
-    for study in index.studies_of_patient(current.patient_id) if current.patient_id else ():
-        if study.study_instance_uid == current.study_instance_uid:
-            continue
-        exam, has_frontal_image = _prior_exam(study, current, index, files, settings)
-        exams[study.study_instance_uid] = exam
-        candidates.append(PriorCandidate(study, has_frontal_image, exam.report is not None))
-    choice = choose_priors(current, candidates, rules)
+    left: dict[str, tuple[str, ...]] = {}
+    for study in studies:
+        candidate = PriorCandidate(study)
+        if study.study_instance_uid in instances:
+            of_study = instances[study.study_instance_uid]
+            selection = selection_of(of_study, files, rules_of(settings))
+            others = [other for other in studies if other is not study]
+            report, left[study.study_instance_uid] = _report_of(
+                study, others, of_study, history.known, files, reports, settings
+            )
+            candidate = _candidate(study, selection, report, use)
+            exams[study.study_instance_uid] = exam_of(
+                study,
+                selection.images[:images_max],
+                of_study,
+                report=report,
+                days_before=days_between(study.study_date, current.study_date),
+            )
+        candidates.append(candidate)
+    choice = choose_priors(current, candidates, rules, history.known)
     return Priors(
-        exams=tuple(exams[candidate.study.study_instance_uid] for candidate in choice.chosen),
+        exams=tuple(
+            replace(exams[one.study_instance_uid], chosen_because=one.reason) for one in choice.chosen
+        ),
         passed_over=tuple(PassedOverStudy(one.study_instance_uid, one.reason) for one in choice.passed_over),
-        notes=choice.notes,
+        notes=tuple(
+            f"prior {one.study_instance_uid}: {reason}"
+            for one in choice.chosen
+            for reason in left[one.study_instance_uid]
+        ),
     )
 
 
-def _prior_exam(
-    study: Study, current: Study, index: Index, files: Files, settings: Settings
-) -> tuple[ManifestExam, bool]:
-    instances = index.instances(study.study_instance_uid)
-    selection = selection_of(instances, files, rules_of(settings))
-    images = selection.images[: settings.reading.priors.images_max]
-    exam = exam_of(
+def _use_of(settings: Settings) -> PriorUse:
+    return PRIOR_USE.get(settings.reading.engine.name, PriorUse())
+
+
+def _candidate(
+    study: Study, selection: Selection, report: ManifestReport | None, use: PriorUse
+) -> PriorCandidate:
+    because = "; ".join(sorted({reason for _, reason in selection.left_out})) or "no radiograph is here"
+    letters = sum(letter.isalpha() for letter in report.text) if report is not None else 0
+    return PriorCandidate(
         study,
-        images,
-        instances,
-        report=_newest_report(instances, files),
-        days_before=days_between(study.study_date, current.study_date),
+        no_image_because=None if selection.images else because,
+        has_frontal_image=any(image.is_frontal is not False for image in selection.images),
+        has_report=report is not None and letters >= use.report_letters_min,
     )
-    return exam, any(image.is_frontal is not False for image in images)
 
 
-def _newest_report(instances: Sequence[Instance], files: Files) -> ManifestReport | None:
-    """The report that came last and is not a draft of ours; its findings, else its impression, else all of it."""
+def _report_of(
+    study: Study,
+    others: Sequence[Study],
+    instances: Sequence[Instance],
+    known: KnownPatients,
+    files: Files,
+    reports: Reports,
+    settings: Settings,
+) -> tuple[ManifestReport | None, tuple[str, ...]]:
+    """The newest valid report of an exam, as DICOM or from outside it, and why others were left."""
+    # A report may name the patient by the number that a link has put in the place of this study's.
+    linked = (known.survivor(one) for one in study.identifiers)
+    study = replace(study, identifiers=tuple(dict.fromkeys((*study.identifiers, *linked))))
+    numbers = sorted({study.patient_id, *(one.patient_id for one in study.identifiers)})
+    versions = reports.versions_for(study.study_instance_uid, study.accession_number, numbers)
+    choice = choose_report(study, versions, others, settings.reading.priors.report_window_hours)
+    structured = _newest_structured_report(instances, files)
+    if structured is not None and choice.withdrawn_at and structured[0].written_at <= choice.withdrawn_at:
+        structured = None
+    if choice.attached is not None and (
+        structured is None or _is_newer(choice.attached.report, structured[0])
+    ):
+        report = choice.attached.report
+        text = report_text(find_sections(report.text))
+        origin = f"{report.source} {report.status} report {report.origin}, by {choice.attached.because}"
+        return _shown(text, "", origin), choice.reasons
+    if structured is not None:
+        found, sop_instance_uid = structured
+        return _shown(found.text, sop_instance_uid, f"structured report {sop_instance_uid}"), choice.reasons
+    return None, choice.reasons
+
+
+def _is_newer(report: Report, structured: StructuredReport) -> bool:
+    """A report that is not preliminary is worth more than one that nobody has verified; else the later one."""
+    is_definite = report.status is not ReportStatus.PRELIMINARY
+    return (is_definite, report.reported_at) > (structured.is_verified, structured.written_at)
+
+
+def _newest_structured_report(
+    instances: Sequence[Instance], files: Files
+) -> tuple[StructuredReport, str] | None:
+    """The structured report that came last and is not a draft of ours, with its SOP Instance UID."""
     for instance in reversed(instances):
-        if instance.role is not InstanceRole.REPORT:
-            continue
-        report = load_report(files.absolute(instance.path))
-        if report is None:
-            continue
-        for section, text in (
-            ("findings", report.findings),
-            ("impression", report.impression),
-            ("whole", report.whole),
-        ):
-            if text:
-                return ManifestReport(text, section, instance.sop_instance_uid)
+        if instance.role is InstanceRole.REPORT:
+            report = load_report(files.absolute(instance.path))
+            if report is not None:
+                return report, instance.sop_instance_uid
+    return None
+
+
+def _shown(text: ReportText | None, sop_instance_uid: str, origin: str) -> ManifestReport | None:
+    """What of a report the model sees: its findings, else its impression, else all of it."""
+    if text is None:
+        return None
+    for section, words in (
+        ("findings", text.findings),
+        ("impression", text.impression),
+        ("whole", text.whole),
+    ):
+        if words:
+            return ManifestReport(words, section, sop_instance_uid, origin)
     return None

@@ -41,12 +41,14 @@ class ManifestReport:
     Attributes:
         text: plain text, paragraphs separated by line feeds.
         section: which part of the report it is: "findings", "impression" or "whole".
-        sop_instance_uid: of the structured report that it comes from.
+        sop_instance_uid: of the structured report that it comes from; "" if it came another way.
+        origin: how it came and what ties it to the exam, for a person; "" in manifests of version 0.1.
     """
 
     text: str
     section: str
     sop_instance_uid: str
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class ManifestExam:
         images: frontal ones first.
         report: None if there is none, and always for the current exam.
         days_before: whole days before the current exam; 0 for the current one, None if not known.
+        chosen_because: why this exam and not another, a sentence; "" for the current one.
     """
 
     study_instance_uid: str
@@ -66,6 +69,7 @@ class ManifestExam:
     images: tuple[ManifestImage, ...]
     report: ManifestReport | None = None
     days_before: int | None = 0
+    chosen_because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

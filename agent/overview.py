@@ -1,13 +1,16 @@
-"""What an operator asks: what waits, what went wrong, and the whole life of one study."""
+"""What an operator asks: what waits, what went wrong, and why one study was read as it was."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from agent import manifest as manifests
+from agent.manifest import Manifest
 from agent.service import Store, open_store
 from config.settings import Settings
 from inference.reading import Reading
-from storage.records import Job, Refusal, Stage
+from storage.index import PatientHistory
+from storage.records import Instance, InstanceRole, Job, QuarantinedMessage, Refusal, Stage, Study
 
 
 def status(settings: Settings, limit: int) -> dict[str, Any]:
@@ -21,11 +24,16 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
         latest = store.jobs.latest(limit)
         return {
             "jobs": {stage.value: number for stage, number in store.jobs.counts().items()},
-            "store": store.index.counts(),
+            "store": store.index.counts() | store.reports.counts(),
             "free_bytes": store.files.free_bytes(),
             "waiting": [_job_row(job) for job in latest if job.waiting_since is not None and job.problem],
             "problems": [_job_row(job) for job in latest if job.stage in (Stage.FAILED, Stage.SKIPPED)],
+            "in_doubt": [
+                {"study": study.study_instance_uid, "problem": study.conflict}
+                for study in store.index.in_doubt(limit)
+            ],
             "undelivered": _undelivered(store, latest),
+            "quarantine": [_quarantine_row(message) for message in store.reports.quarantined(limit)],
             "refusals": [_refusal_row(refusal) for refusal in store.index.refusals(limit)],
         }
     finally:
@@ -63,6 +71,16 @@ def _refusal_row(refusal: Refusal) -> dict[str, Any]:
     return {**asdict(refusal), "at": refusal.at.isoformat(), "status": status}
 
 
+def _quarantine_row(message: QuarantinedMessage) -> dict[str, Any]:
+    return {
+        "number": message.number,
+        "at": message.at.isoformat(),
+        "times": message.times,
+        "origin": message.origin,
+        "reason": message.reason,
+    }
+
+
 def status_text(report: dict[str, Any]) -> str:
     """Writes the status for a person: one line for each thing, problems with their sentence."""
     lines = [
@@ -76,8 +94,18 @@ def status_text(report: dict[str, Any]) -> str:
         "ended without a draft", [f"{r['study']} {r['stage']}: {r['problem']}" for r in report["problems"]]
     )
     lines += _block(
+        "two patients in one study", [f"{r['study']}: {r['problem']}" for r in report["in_doubt"]]
+    )
+    lines += _block(
         "not delivered",
         [f"job {r['job']} to {r['destination']}: {r['problem']}" for r in report["undelivered"]],
+    )
+    lines += _block(
+        "messages in quarantine (preread reports quarantine)",
+        [
+            f"{r['number']} from {r['origin']}, {r['times']} times: {r['reason']}"
+            for r in report["quarantine"]
+        ],
     )
     lines += _block(
         "refused at the port",
@@ -93,8 +121,9 @@ def _block(title: str, rows: list[str]) -> list[str]:
     return [f"{title}:", *(f"  {row}" for row in rows)] if rows else []
 
 
-def study_text(settings: Settings, study_instance_uid: str) -> str:
-    """Tells the whole life of one study.
+def why_text(settings: Settings, study_instance_uid: str) -> str:
+    """Tells how a study came to be read as it was: who sent what, then everything in the order of time, then
+    each reading with its priors, the ones passed over, every question and answer, and where its objects went.
 
     Raises:
         LookupError: if nothing of this study ever came.
@@ -106,7 +135,8 @@ def study_text(settings: Settings, study_instance_uid: str) -> str:
             raise LookupError(f"no instance of study {study_instance_uid} was ever received")
         lines = [
             f"study {study_instance_uid}",
-            f"  {len(store.index.instances(study_instance_uid))} instances stored",
+            *_received_lines(store.index.instances(study_instance_uid)),
+            *_patient_lines(study, store.index.history(study.identifiers)),
         ]
         for event in store.jobs.events_of_study(study_instance_uid):
             number = f"job {event.job_number} " if event.job_number is not None else ""
@@ -118,6 +148,33 @@ def study_text(settings: Settings, study_instance_uid: str) -> str:
         store.database.close()
 
 
+def _received_lines(instances: Sequence[Instance]) -> list[str]:
+    """One line for each sender and kind: how many, and from when to when."""
+    groups: dict[tuple[str, InstanceRole], list[Instance]] = {}
+    for instance in instances:
+        groups.setdefault((instance.calling_ae_title, instance.role), []).append(instance)
+    return [
+        f"  received from {sender}: {len(group)} {role}, "
+        f"{group[0].received_at.isoformat(timespec='seconds')} to {group[-1].received_at.isoformat(timespec='seconds')}"
+        for (sender, role), group in groups.items()
+    ]
+
+
+def _patient_lines(study: Study, history: PatientHistory) -> list[str]:
+    """What the study's patient is known by, without saying who it is."""
+    if study.conflict is not None:
+        return [f"  in doubt: {study.conflict}"]
+    if not study.identifiers:
+        return ["  patient without an identifier: no priors, and no prior of another study"]
+    issuers = ", ".join(identifier.issuer or "(none)" for identifier in study.identifiers)
+    linked = sum(identifier in history.known.surviving for identifier in study.identifiers)
+    replaced = f", {linked} replaced by a link (preread patients)" if linked else ""
+    others = len(history.studies) - 1
+    return [
+        f"  patient identified by issuer {issuers}{replaced}; {others} other studies under the same numbers"
+    ]
+
+
 def _job_lines(store: Store, job: Job) -> list[str]:
     lines = [
         "",
@@ -125,20 +182,29 @@ def _job_lines(store: Store, job: Job) -> list[str]:
     ]
     lines.append(f"  complete because {job.complete_because}")
     if job.manifest_json:
-        manifest = manifests.load_manifest(job.manifest_json)
-        lines.append(f"  images shown: {len(manifest.current.images)}; left out: {len(manifest.left_out)}")
-        lines += [f"  prior {exam.study_date}: {exam.study_instance_uid}" for exam in manifest.priors]
-        lines += [f"  passed over {one.study_instance_uid}: {one.reason}" for one in manifest.passed_over]
+        lines += _manifest_lines(manifests.load_manifest(job.manifest_json))
     if job.reading_json:
         lines += _reading_lines(manifests.load_reading(job.reading_json))
     for result in store.jobs.results_of_job(job.number):
         lines.append(f"  object {result.kind} {result.sop_instance_uid}")
     for delivery in store.jobs.deliveries_of_job(job.number):
         state = "taken" if delivery.done_at else "failed" if delivery.failed_at else "waiting"
-        lines.append(
-            f"  to {delivery.destination}: {state}{f' - {delivery.problem}' if delivery.problem else ''}"
-        )
+        tries = f", {delivery.claim_number} tries" if delivery.claim_number > 1 else ""
+        problem = f" - {delivery.problem}" if delivery.problem else ""
+        lines.append(f"  {delivery.sop_instance_uid} to {delivery.destination}: {state}{tries}{problem}")
     return lines
+
+
+def _manifest_lines(manifest: Manifest) -> list[str]:
+    lines = [f"  images shown: {len(manifest.current.images)}; left out: {len(manifest.left_out)}"]
+    lines += [f"  left out {uid}: {reason}" for uid, reason in manifest.left_out]
+    for exam in manifest.priors:
+        lines.append(f"  prior {exam.study_date} {exam.study_instance_uid}: {exam.chosen_because}")
+        if exam.report is not None:
+            origin = exam.report.origin or exam.report.sop_instance_uid
+            lines.append(f"    {exam.report.section} of its report: {origin}")
+    lines += [f"  note: {note}" for note in manifest.notes]
+    return lines + [f"  passed over {one.study_instance_uid}: {one.reason}" for one in manifest.passed_over]
 
 
 def _reading_lines(reading: Reading) -> list[str]:

@@ -1,36 +1,38 @@
-"""Decides which earlier exams belong to a case, and says of every other one why it does not. Pure.
+"""Decides which earlier exams belong to a case, and says of each why it does or does not. Pure.
 
 A wrong prior is worse than none: it is another person's chest. So where the headers leave a doubt about who
-the patient is, the exam is passed over.
+the patient is (`agent.identity`), the exam is passed over.
 """
 
-import re
-import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
-from difflib import SequenceMatcher
+from typing import Literal
 
-from storage.records import Study
+from agent.identity import difference, digits_of, evidence
+from storage.records import KnownPatients, Study
 
-# SequenceMatcher ratio. Slips of the pen had 0.82 to 0.87 ("Smith^John", "Smyth^Jon"), different people up to
-# 0.61 ("Johnson^Mary", "Jackson^Marie").
-_ALIKE_MIN = 0.7
+Report = Literal["optional", "preferred", "required"]
 
 
 @dataclass(frozen=True, slots=True)
 class PriorRules:
-    """What a site wants of priors.
+    """What a site wants of priors and its engine can look at.
 
     Attributes:
         count_max: priors at most; the newest are taken.
+        count_because, report_because: where these come from, for the reasons: a setting or the engine.
         window_days: how many days before the current exam a prior may lie.
-        report_required: True passes over an exam without a report.
+        report: whether an exam with a radiologist's report goes before a newer one without, or is the only kind taken.
+        views: "frontal" passes over an exam without a frontal image.
     """
 
     count_max: int = 3
+    count_because: str = "priors.count_max = 3"
     window_days: int = 1825
-    report_required: bool = False
+    report: Report = "optional"
+    report_because: str = 'priors.report = "optional"'
+    views: Literal["frontal", "any"] = "frontal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +41,20 @@ class PriorCandidate:
 
     Attributes:
         study: as the index knows it; text as sent.
-        has_frontal_image: True if at least one of its images is a frontal radiograph that can be read.
-        has_report: True if somebody else's report is there.
+        no_image_because: why none of its images can be shown, or None if one can.
+        has_frontal_image: False if none of its images can be a frontal radiograph.
+        has_report: True if somebody else's report is there, with words enough for the engine.
     """
 
     study: Study
+    no_image_because: str | None = None
     has_frontal_image: bool = True
     has_report: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class PassedOver:
-    """An exam that is not shown to the model, and why, in words that name no patient."""
+class Explained:
+    """An exam, and why it is or is not shown to the model, in words that name no patient."""
 
     study_instance_uid: str
     reason: str
@@ -63,40 +67,64 @@ class PriorChoice:
     Attributes:
         chosen: oldest first.
         passed_over: in the order of the candidates.
-        notes: sentences on chosen priors that a reader of the draft should know of.
     """
 
-    chosen: tuple[PriorCandidate, ...] = ()
-    passed_over: tuple[PassedOver, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    chosen: tuple[Explained, ...] = ()
+    passed_over: tuple[Explained, ...] = ()
 
 
-def choose_priors(current: Study, candidates: Sequence[PriorCandidate], rules: PriorRules) -> PriorChoice:
-    """Chooses the newest exams of the same patient that lie before the current one.
+def choose_priors(
+    current: Study,
+    candidates: Sequence[PriorCandidate],
+    rules: PriorRules,
+    known: KnownPatients | None = None,
+) -> PriorChoice:
+    """Chooses the newest exams of the same patient that lie before the current one and that the engine can use.
 
-    The patient is the same if ID and issuer agree and neither birth date, sex nor name speaks against it. An
-    issuer missing on one side is made up for only by birth date and sex, both sent and equal; missing on
-    both, by an equal birth date and an equal sex or name.
+    Args:
+        known: links between patient identifiers; None = there are none.
     """
+    known = known or KnownPatients()
     reasons: dict[int, str] = {}
+    seen: set[str] = set()
     for place, candidate in enumerate(candidates):
-        twice = any(
-            other.study.study_instance_uid == candidate.study.study_instance_uid
-            for other in candidates[:place]
-        )
-        reason = "it is listed twice" if twice else _reason_against(current, candidate, rules)
+        twice = candidate.study.study_instance_uid in seen
+        seen.add(candidate.study.study_instance_uid)
+        reason = "it is listed twice" if twice else _reason_against(current, candidate, rules, known)
         if reason is not None:
             reasons[place] = reason
     fit = [place for place in range(len(candidates)) if place not in reasons]
-    fit.sort(key=lambda place: _order(candidates[place].study), reverse=True)  # newest first
+    fit.sort(key=lambda place: _rank(candidates[place], rules), reverse=True)
+    taken = fit[: rules.count_max]
     for place in fit[rules.count_max :]:
-        reasons[place] = f"older than the {rules.count_max} newest (count_max = {rules.count_max})"
-    chosen = tuple(candidates[place] for place in reversed(fit[: rules.count_max]))
-    passed_over = tuple(
-        PassedOver(candidates[place].study.study_instance_uid, reason)
-        for place, reason in sorted(reasons.items())
+        reasons[place] = _not_among_the_first(candidates[place], [candidates[one] for one in taken], rules)
+    taken.sort(key=lambda place: _order(candidates[place].study))
+    return PriorChoice(
+        chosen=tuple(
+            Explained(
+                candidates[place].study.study_instance_uid,
+                _why_chosen(current, candidates[place], len(fit), fit.index(place) + 1, known),
+            )
+            for place in taken
+        ),
+        passed_over=tuple(
+            Explained(candidates[place].study.study_instance_uid, reason)
+            for place, reason in sorted(reasons.items())
+        ),
     )
-    return PriorChoice(chosen, passed_over, _notes(current, chosen))
+
+
+def reason_against_study(current: Study, study: Study, rules: PriorRules, known: KnownPatients) -> str | None:
+    """Why a study is no prior whatever it holds: another patient, or another time; None if its content decides."""
+    if study.study_instance_uid == current.study_instance_uid:
+        return "it is the current study"
+    if current.conflict is not None:
+        return f"the current study is in doubt: {current.conflict}"
+    if study.conflict is not None:
+        return f"the study is in doubt: {study.conflict}"
+    if rules.count_max == 0:
+        return f"no earlier exam is wanted ({rules.count_because})"
+    return difference(current, study, known) or _not_earlier(current, study, rules.window_days)
 
 
 def days_between(earlier: str, later: str) -> int | None:
@@ -105,80 +133,40 @@ def days_between(earlier: str, later: str) -> int | None:
     return None if first is None or second is None else (second - first).days
 
 
-def _reason_against(current: Study, candidate: PriorCandidate, rules: PriorRules) -> str | None:
+def _reason_against(
+    current: Study, candidate: PriorCandidate, rules: PriorRules, known: KnownPatients
+) -> str | None:
     """The first reason why `candidate` is no prior of `current`, or None."""
-    study = candidate.study
-    if study.study_instance_uid == current.study_instance_uid:
-        return "it is the current study"
-    if current.conflict is not None:
-        return f"the current study is in doubt: {current.conflict}"
-    if study.conflict is not None:
-        return f"the study is in doubt: {study.conflict}"
-    checks: tuple[Callable[[Study, Study], str | None], ...] = (
-        _other_id,
-        _other_birth_date,
-        _other_sex,
-        _other_name,
-        _unproved,
-    )
-    for check in checks:
-        if (reason := check(current, study)) is not None:
-            return reason
-    if (reason := _not_earlier(current, study, rules.window_days)) is not None:
+    if (reason := reason_against_study(current, candidate.study, rules, known)) is not None:
         return reason
-    if not candidate.has_frontal_image:
+    if candidate.no_image_because is not None:
+        return f"it has no image to show: {candidate.no_image_because}"
+    if rules.views == "frontal" and not candidate.has_frontal_image:
         return "it has no frontal image"
-    if rules.report_required and not candidate.has_report:
-        return "it has no report (report_required = true)"
+    if rules.report == "required" and not candidate.has_report:
+        return f"it has no report ({rules.report_because})"
     return None
 
 
-def _other_id(current: Study, study: Study) -> str | None:
-    if not current.patient_id.strip():
-        return "the current study has no patient ID"
-    if not study.patient_id.strip():
-        return "it has no patient ID"
-    if study.patient_id.strip() != current.patient_id.strip():
-        return "the patient ID is another one"
-    ours, theirs = _issuers(current, study)
-    if ours and theirs and ours != theirs:
-        return f"issuer of the patient ID differs: {theirs}, current study {ours}"
-    return None
+def _rank(candidate: PriorCandidate, rules: PriorRules) -> tuple[bool, tuple[str, str, str]]:
+    return rules.report == "preferred" and candidate.has_report, _order(candidate.study)
 
 
-def _other_birth_date(current: Study, study: Study) -> str | None:
-    ours, theirs = _digits(current.birth_date), _digits(study.birth_date)
-    if ours and theirs and ours != theirs:
-        return f"birth date differs: {theirs}, current study {ours}"
-    return None
+def _not_among_the_first(
+    candidate: PriorCandidate, taken: Sequence[PriorCandidate], rules: PriorRules
+) -> str:
+    if any(_order(candidate.study) > _order(one.study) for one in taken):
+        return f"it has no report, and older ones with a report go first ({rules.report_because})"
+    return f"older than the {rules.count_max} that go first ({rules.count_because})"
 
 
-def _other_sex(current: Study, study: Study) -> str | None:
-    ours, theirs = _sex(current), _sex(study)
-    if ours and theirs and ours != theirs:
-        return f"sex differs: {theirs}, current study {ours}"
-    return None
-
-
-def _other_name(current: Study, study: Study) -> str | None:
-    return "the name is clearly another one" if _names_agree(current, study) is False else None
-
-
-def _unproved(current: Study, study: Study) -> str | None:
-    """A patient ID without its issuer is a number that two hospitals may give to two people."""
-    ours, theirs = _issuers(current, study)
-    if ours and theirs:
-        return None
-    same_birth_date = _digits(study.birth_date) == _digits(current.birth_date) != ""
-    same_sex = _sex(study) == _sex(current) != ""
-    if ours or theirs:
-        if same_birth_date and same_sex:
-            return None
-        where = "the current study" if theirs else "it"
-        return f"{where} has no issuer of the patient ID, and birth date and sex are not both sent and equal"
-    if same_birth_date and (same_sex or _is_same_name(current, study)):
-        return None
-    return "no issuer of the patient ID, and birth date and either sex or name are not both sent and equal"
+def _why_chosen(
+    current: Study, candidate: PriorCandidate, fit_count: int, place: int, known: KnownPatients
+) -> str:
+    days = days_between(candidate.study.study_date, current.study_date)
+    report = "with a report" if candidate.has_report else "without a report"
+    rank = "the only one that fits" if fit_count == 1 else f"number {place} of {fit_count} that fit"
+    return f"{evidence(current, candidate.study, known)}; {days} days before, {report}, {rank}"
 
 
 def _not_earlier(current: Study, study: Study, window_days: int) -> str | None:
@@ -198,38 +186,12 @@ def _not_earlier(current: Study, study: Study, window_days: int) -> str | None:
     return None if theirs < ours else f"it is of the same day and not earlier: {theirs}, current study {ours}"
 
 
-def _notes(current: Study, chosen: Sequence[PriorCandidate]) -> tuple[str, ...]:
-    notes = []
-    for candidate in chosen:
-        ours, theirs = _issuers(current, candidate.study)
-        if bool(ours) != bool(theirs):
-            whose = "the current study" if theirs else "the prior"
-            notes.append(
-                f"prior {candidate.study.study_instance_uid}: {whose} has no issuer of the patient ID; taken "
-                "for the same patient since patient ID, birth date and sex agree"
-            )
-    return tuple(notes)
-
-
 def _order(study: Study) -> tuple[str, str, str]:
-    return _digits(study.study_date), _time(study.study_time), study.study_instance_uid
-
-
-def _issuers(current: Study, study: Study) -> tuple[str, str]:
-    return current.issuer_of_patient_id.strip(), study.issuer_of_patient_id.strip()
-
-
-def _digits(text: str) -> str:
-    """A date without the dots that ACR-NEMA had in it."""
-    return "".join(character for character in text if character.isascii() and character.isdigit())
-
-
-def _sex(study: Study) -> str:
-    return study.sex.strip().upper()
+    return digits_of(study.study_date), _time(study.study_time), study.study_instance_uid
 
 
 def _date(text: str) -> date | None:
-    digits = _digits(text)
+    digits = digits_of(text)
     try:
         return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])) if len(digits) == 8 else None
     except ValueError:
@@ -241,49 +203,4 @@ def _time(text: str) -> str:
     whole, _, fraction = text.strip().replace(":", "").partition(".")
     if not (whole.isascii() and whole.isdigit() and len(whole) in (2, 4, 6)):
         return ""
-    return whole.ljust(6, "0") + _digits(fraction)[:6].ljust(6, "0")
-
-
-def _names_agree(current: Study, study: Study) -> bool | None:
-    """True if the names are alike in one script, False if they differ in each, None if none can be compared.
-
-    Any component group is compared with any other: senders put 홍^길동 into the first or the third.
-    """
-    pairs = [(mine, other) for mine in _groups(current) for other in _groups(study)]
-    compared = [_alike(mine, other) for mine, other in pairs if _script(mine) == _script(other) != ""]
-    return any(compared) if compared else None
-
-
-def _is_same_name(current: Study, study: Study) -> bool:
-    """True if one name has all the words of the other, in one of their scripts: more than a family's name."""
-    pairs = [(_words(mine), _words(other)) for mine in _groups(current) for other in _groups(study)]
-    return any(
-        len(mine) > 1 and len(others) > 1 and (set(mine) <= set(others) or set(others) <= set(mine))
-        for mine, others in pairs
-    )
-
-
-def _groups(study: Study) -> list[str]:
-    return study.patient_name.split("=")
-
-
-def _script(group: str) -> str:
-    """ "latin", "other", or "" if the group holds no name."""
-    letters = "".join(_words(group))
-    if not letters:
-        return ""
-    return "latin" if any(letter.isascii() and letter.isalpha() for letter in letters) else "other"
-
-
-def _alike(ours: str, theirs: str) -> bool:
-    """A shared word (a married name keeps the given one), or the same letters but for slips of the pen."""
-    mine, others = _words(ours), _words(theirs)
-    if {word for word in mine if len(word) > 1} & {word for word in others if len(word) > 1}:
-        return True
-    return SequenceMatcher(None, "".join(mine), "".join(others), autojunk=False).ratio() >= _ALIKE_MIN
-
-
-def _words(group: str) -> list[str]:
-    """The words of one name component group, in lower case and without accents."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", group) if not unicodedata.combining(c))
-    return re.findall(r"\w+", unicodedata.normalize("NFC", plain).casefold())
+    return whole.ljust(6, "0") + digits_of(fraction)[:6].ljust(6, "0")

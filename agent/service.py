@@ -15,17 +15,27 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.listener import Listener
+from agent.identity import rules_of_peers
+from agent.listener import Listener, tls_context
+from agent.messages import MessageIntake
+from agent.mllp import MllpReceiver
+from agent.ordering import ask_worklist, forget_orders, order_messages
 from agent.patience import Patience, pause_seconds
 from agent.peers import Peers
+from agent.registry import patient_messages
+from agent.reports.results import result_messages
 from agent.steps import Tools, settle
 from agent.worker import Worker
-from config.settings import Settings
+from config.settings import SenderSettings, Settings
 from storage.database import Database, SchemaError, connect
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
+from storage.orders import Orders
+from storage.patients import Patients
 from storage.records import Stage
+from storage.reports import Reports
+from storage.requests import PriorRequests
 
 if TYPE_CHECKING:
     from inference.engine import Engine
@@ -40,12 +50,16 @@ def system_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The four places of state that are ours to write, opened."""
+    """The places of state that are ours to write, opened."""
 
     database: Database
     files: Files
     index: Index
     jobs: Jobs
+    reports: Reports
+    requests: PriorRequests
+    orders: Orders
+    patients: Patients
 
 
 def open_store(settings: Settings) -> Store:
@@ -57,7 +71,35 @@ def open_store(settings: Settings) -> Store:
     folder = settings.agent.storage.folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = connect(settings.agent.storage.connection_url())
-    return Store(database, Files(folder / "files"), Index(database), Jobs(database))
+    return Store(
+        database,
+        Files(folder / "files"),
+        Index(database),
+        Jobs(database),
+        Reports(database),
+        PriorRequests(database),
+        Orders(database),
+        Patients(database),
+    )
+
+
+def open_intake(
+    settings: Settings, store: Store, clock: Callable[[], datetime] = system_clock
+) -> MessageIntake:
+    """What takes HL7 messages in, whether they come to the port or out of a file."""
+    hl7 = settings.agent.hl7
+    return MessageIntake(
+        {
+            "ORU": result_messages(store.reports),
+            "ADT": patient_messages(store.patients, rules_of_peers(settings.peers)),
+            **order_messages(store.orders, settings),
+        },
+        store.reports,
+        store.files,
+        clock,
+        free_bytes_min=settings.agent.listener.free_bytes_min,
+        assumed_charset="" if hl7 is None else hl7.assume_charset,
+    )
 
 
 def patience_of(settings: Settings) -> Patience:
@@ -109,14 +151,29 @@ class Serving:
     def __init__(self, settings: Settings, clock: Callable[[], datetime] = system_clock) -> None:
         self._settings = settings
         self._store = open_store(settings)
+        self.listener = Listener(
+            listener=settings.agent.listener,
+            ae_title=settings.agent.device.ae_title,
+            senders=settings.peers.senders,
+            accept_any_sender=settings.peers.accept_any_sender,
+            archives=_archives_that_send(settings),
+            identifiers=rules_of_peers(settings.peers),
+            files=self._store.files,
+            index=self._store.index,
+            clock=clock,
+        )
         self._tools = Tools(
             clock=clock,
             files=self._store.files,
             index=self._store.index,
             jobs=self._store.jobs,
+            reports=self._store.reports,
+            requests=self._store.requests,
+            orders=self._store.orders,
             peers=Peers(settings.agent.device.ae_title),
             engine=None,
             settings=settings,
+            take=self.listener.take,
         )
         patience, poll = patience_of(settings), settings.agent.worker.poll_seconds
         self._gatherer = Worker("gather", self._tools, patience, stages=(Stage.GATHER,), poll_seconds=poll)
@@ -124,15 +181,16 @@ class Serving:
             Worker(name, self._tools, patience, leaves_alone=leaves_alone, poll_seconds=poll)
             for name, leaves_alone in _delivery_lanes(settings)
         )
-        self.listener = Listener(
-            listener=settings.agent.listener,
-            ae_title=settings.agent.device.ae_title,
-            senders=settings.peers.senders,
-            accept_any_sender=settings.peers.accept_any_sender,
-            files=self._store.files,
-            index=self._store.index,
-            clock=clock,
+        self._askers = tuple(
+            Worker(name, self._tools, patience, leaves_unasked=leaves_unasked, poll_seconds=poll)
+            for name, leaves_unasked in _asking_lanes(settings)
         )
+        self.mllp: MllpReceiver | None = None
+        hl7 = settings.agent.hl7
+        if hl7 is not None:
+            tls = None if hl7.tls is None else tls_context(hl7.tls)
+            intake = open_intake(settings, self._store, clock)
+            self.mllp = MllpReceiver(hl7, tls, intake, self._store.index, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
 
@@ -146,9 +204,12 @@ class Serving:
             log.info("half-received files removed", files=swept)
         if self._settings.reading.reader.child:
             self._child = ReaderChild(self._settings.folder, patience_of(self._settings))
-        for worker in (self._gatherer, *self._deliverers):
+        for worker in self._workers():
             worker.start()
-        self._scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(2)}, timezone=UTC)
+        worklists = self._settings.peers.worklists
+        # A thread for each worklist more: one that does not answer must not hold up the tick.
+        pool = ThreadPoolExecutor(2 + len(worklists))
+        self._scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
         self._scheduler.add_job(
             self._tick,
             "interval",
@@ -156,9 +217,26 @@ class Serving:
             max_instances=1,
             coalesce=True,
         )
+        for worklist in worklists:
+            self._scheduler.add_job(
+                ask_worklist,
+                "interval",
+                args=(worklist, self._tools),
+                seconds=worklist.poll_seconds,
+                next_run_time=self._tools.clock(),
+                max_instances=1,
+                coalesce=True,
+            )
+        self._scheduler.add_job(forget_orders, "interval", args=(self._tools,), hours=1)
         self._scheduler.start()
+        if self.mllp is not None:
+            self.mllp.start()
+            log.info("listening for HL7", port=self.mllp.port)
         self.listener.start()
         log.info("listening", ae_title=self._settings.agent.device.ae_title, port=self.listener.port)
+
+    def _workers(self) -> tuple[Worker, ...]:
+        return (self._gatherer, *self._deliverers, *self._askers)
 
     def _tick(self) -> None:
         if self._child is not None:
@@ -170,9 +248,11 @@ class Serving:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
         seconds = self._settings.agent.worker.stop_seconds
         self.listener.stop(seconds)
+        if self.mllp is not None:
+            self.mllp.stop(seconds)
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
-        workers = (self._gatherer, *self._deliverers)
+        workers = self._workers()
         for worker in workers:
             worker.stop()
         if self._child is not None:
@@ -195,6 +275,30 @@ def _delivery_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
         for number in range(1, destination.associations_max + 1)
     ]
     return [*lanes, ("deliver to nobody", names)]
+
+
+def _asking_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
+    """One worker for each request that an archive may have at once; the last lane is as with deliveries."""
+    names = frozenset(archive.name for archive in settings.peers.archives)
+    lanes = [
+        (f"ask {archive.name} {number}", names - {archive.name})
+        for archive in settings.peers.archives
+        for number in range(1, archive.associations_max + 1)
+    ]
+    return [*lanes, ("ask nobody", names)]
+
+
+def _archives_that_send(settings: Settings) -> list[SenderSettings]:
+    """The archives as senders: they come to our port with what we had them move."""
+    return [
+        SenderSettings(
+            ae_title=archive.ae_title,
+            assume_charset=archive.assume_charset,
+            default_issuer=archive.default_issuer,
+        )
+        for archive in settings.peers.archives
+        if archive.ae_title
+    ]
 
 
 class ReaderChild:
@@ -294,6 +398,9 @@ def read(settings: Settings, parent: int | None = None) -> bool:
         files=store.files,
         index=store.index,
         jobs=store.jobs,
+        reports=store.reports,
+        requests=store.requests,
+        orders=store.orders,
         peers=Peers(settings.agent.device.ae_title),
         engine=engine,
         settings=settings,

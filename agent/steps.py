@@ -14,16 +14,20 @@ import structlog
 
 from agent import manifest as manifests
 from agent.errors import GiveUp
-from agent.gathering import exam_of, priors_of, rules_of, selection_of
+from agent.fetching import order_of
+from agent.gathering import await_priors, exam_of, priors_of, rules_of, selection_of
 from agent.manifest import Manifest
 from agent.patience import Patience, pause_seconds
-from agent.peers import Peers, StoreOutcome
-from agent.selection import complete_because, reason_not_to_read
+from agent.peers import Arrived, Peers, StoreOutcome
+from agent.selection import Selection, complete_because, reason_not_to_read
 from config.settings import Settings
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
-from storage.records import Delivery, Job, Stage
+from storage.orders import Orders
+from storage.records import Delivery, Job, Stage, Study
+from storage.reports import Reports
+from storage.requests import PriorRequests
 
 if TYPE_CHECKING:
     from inference.engine import Engine
@@ -37,15 +41,21 @@ class Tools:
 
     Attributes:
         engine: the loaded model, None in the process that listens.
+        take: keeps an object that an archive sent over a connection of ours, as the listener does; gives the
+            DIMSE status. None in the process that reads.
     """
 
     clock: Callable[[], datetime]
     files: Files
     index: Index
     jobs: Jobs
+    reports: Reports
+    requests: PriorRequests
+    orders: Orders
     peers: Peers
     engine: "Engine | None"
     settings: Settings
+    take: Callable[[Arrived, str], int] | None = None
 
 
 def settle(tools: Tools) -> int:
@@ -73,7 +83,10 @@ def settle(tools: Tools) -> int:
 
 
 def gather(job: Job, tools: Tools) -> Job:
-    """Decides what the model will see: images of this study, earlier exams of the patient, and why not others."""
+    """Decides what the model will see: images of this study, earlier exams of the patient, and why not others.
+
+    Archives are asked for these first; the job waits for them, but no longer than `priors.wait_seconds`.
+    """
     study = tools.index.study(job.study_instance_uid)
     if study is None:
         raise GiveUp(f"study {job.study_instance_uid} is not in the index; its images were deleted")
@@ -86,20 +99,35 @@ def gather(job: Job, tools: Tools) -> Job:
         reason, is_rule = refusal
         raise GiveUp(reason, is_skip=is_rule)
 
-    priors = priors_of(study, tools.index, tools.files, tools.settings)
+    missing = await_priors(job, study, tools.requests, tools.settings, tools.clock())
+    priors = priors_of(study, len(selection.images), tools.index, tools.files, tools.reports, tools.settings)
+    indication, from_order = _indication(study, selection, tools)
     manifest = Manifest(
         current=exam_of(study, selection.images, instances),
         priors=priors.exams,
-        indication=next((image.indication for image in selection.images if image.indication), None),
+        indication=indication,
         passed_over=priors.passed_over,
         left_out=selection.left_out,
         complete_because=job.complete_because,
-        notes=priors.notes,
+        notes=(*priors.notes, *missing, *from_order),
     )
     counts = len(selection.images), len(priors.exams), len(priors.passed_over)
     event = "will read {} images with {} priors, {} passed over".format(*counts)
     return tools.jobs.advance(
         job, Stage.READ, tools.clock(), manifest_json=manifests.dump_manifest(manifest), event=event
+    )
+
+
+def _indication(study: Study, selection: Selection, tools: Tools) -> tuple[str | None, tuple[str, ...]]:
+    """Why the exam was asked for, and a sentence if only its order says so."""
+    sent = next((image.indication for image in selection.images if image.indication), None)
+    if sent is not None or not tools.settings.reading.orders.use_indication:
+        return sent, ()
+    order = order_of(study, tools.orders.of_study(study.study_instance_uid, study.accession_number))
+    if order is None or not order.indication:
+        return None, ()
+    return order.indication, (
+        f"the indication is that of the order, told by {order.source}; no image has one",
     )
 
 

@@ -3,7 +3,7 @@
 import errno
 import random
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -11,9 +11,10 @@ import structlog
 
 from agent.errors import GiveUp, TryLater
 from agent.patience import Patience, pause_seconds
+from agent.requesting import ask
 from agent.steps import STEPS, Tools, deliver
 from storage.jobs import LeaseLost
-from storage.records import Delivery, Job, Stage
+from storage.records import Delivery, Job, PriorRequest, Stage
 
 log = structlog.get_logger()
 
@@ -21,11 +22,12 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Worker(threading.Thread):
-    """A thread that carries jobs of some stages, or deliveries, one step further at a time.
+    """A thread that carries jobs of some stages, deliveries or requests to archives one step further at a time.
 
     Args:
         stages: of the jobs it takes.
         leaves_alone: destinations whose deliveries are not its business; None if it delivers nothing.
+        leaves_unasked: archives whose requests are not its business; None if it asks none.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Worker(threading.Thread):
         *,
         stages: tuple[Stage, ...] = (),
         leaves_alone: Collection[str] | None = None,
+        leaves_unasked: Collection[str] | None = None,
         poll_seconds: float = 0.2,
     ) -> None:
         super().__init__(name=name, daemon=True)
@@ -43,6 +46,7 @@ class Worker(threading.Thread):
         self._patience = patience
         self._stages = stages
         self._leaves_alone = leaves_alone
+        self._leaves_unasked = leaves_unasked
         self._poll_seconds = poll_seconds
         self._woken = threading.Event()
         self._stopping = threading.Event()
@@ -97,6 +101,13 @@ class Worker(threading.Thread):
             if deliveries:
                 self._do_deliveries(deliveries)
                 return True
+        if self._leaves_unasked is not None:
+            request = self._tools.requests.claim(
+                self.name, now, self._patience.lease_seconds, self._leaves_unasked
+            )
+            if request is not None:
+                self._do_request(request)
+                return True
         return False
 
     def _do_job(self, job: Job) -> None:
@@ -116,7 +127,9 @@ class Worker(threading.Thread):
                     f"stage {job.stage} was tried {job.attempts} times and its worker died or failed each time; "
                     f"see the log for job {job.number}, then: preread again {job.study_instance_uid}"
                 )
-            with self._holding(job):
+            with self._holding(
+                lambda: self._tools.jobs.extend(job, self._tools.clock(), self._patience.lease_seconds)
+            ):
                 moved = STEPS[job.stage](job, self._tools)
             log.info("step done", job=job.number, stage=job.stage, now=moved.stage)
         except LeaseLost:
@@ -157,6 +170,33 @@ class Worker(threading.Thread):
             return
         self._tools.jobs.retry(job, problem, self._due(job.attempts, now), now)
 
+    def _do_request(self, request: PriorRequest) -> None:
+        requests = self._tools.requests
+
+        def extend() -> None:
+            requests.extend(request, self._tools.clock(), self._patience.lease_seconds)
+
+        try:
+            if request.attempts >= self._patience.attempts_max:
+                reason = f"was asked {request.attempts} times, and its worker died or failed each time"
+                requests.failed(request, f"{request.archive} {reason}; see the log", self._tools.clock())
+                return
+            with self._holding(extend):
+                ask(request, self._tools, self._patience)
+        except LeaseLost:
+            log.warning("lease lost; asked again by another", request=request.number, archive=request.archive)
+        except Exception:  # as in _step
+            log.exception("internal error", request=request.number, archive=request.archive)
+            now = self._tools.clock()
+            problem = (
+                f"internal error while asking {request.archive}, see the log of request {request.number}"
+            )
+            with suppress(LeaseLost):
+                if request.attempts + 1 >= self._patience.attempts_max:
+                    requests.failed(request, problem, now)
+                else:
+                    requests.retry(request, problem, self._due(request.attempts, now))
+
     def _do_deliveries(self, deliveries: tuple[Delivery, ...]) -> None:
         first = deliveries[0]
         try:
@@ -184,18 +224,18 @@ class Worker(threading.Thread):
         return now + timedelta(seconds=pause_seconds(so_far, self._patience, random.random()))
 
     @contextmanager
-    def _holding(self, job: Job) -> Iterator[None]:
+    def _holding(self, extend: Callable[[], object]) -> Iterator[None]:
         """Extends the lease while the step runs, so that a long reading is not claimed twice."""
         done = threading.Event()
 
-        def extend() -> None:
+        def keep() -> None:
             while not done.wait(self._patience.lease_seconds / 3):
                 try:
-                    self._tools.jobs.extend(job, self._tools.clock(), self._patience.lease_seconds)
+                    extend()
                 except LeaseLost:
                     return
 
-        keeper = threading.Thread(target=extend, name=f"{self.name} lease", daemon=True)
+        keeper = threading.Thread(target=keep, name=f"{self.name} lease", daemon=True)
         keeper.start()
         try:
             yield

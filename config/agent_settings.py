@@ -9,9 +9,12 @@ from pydantic import Field
 from config.values import (
     AETitle,
     DatabaseUrl,
+    Distinct,
     FilePath,
     Frozen,
+    Hl7Charset,
     Host,
+    Network,
     OneLine,
     OptionalPath,
     OptionalSecret,
@@ -84,6 +87,38 @@ class ListenerSettings(Frozen):
 
     check_called_ae_title: bool = True
     """Refuse an association that calls another AE title than ours; it is meant for another system."""
+
+    tls: ListenerTlsSettings | None = None
+    """Encryption at this port; without the table there is none."""
+
+
+class Hl7Settings(Frozen):
+    """The port where HL7 v2 messages arrive (MLLP): reports of earlier exams. Leave the table out to have none."""
+
+    host: Host = "127.0.0.1"
+    """Address to listen on. Anything but this machine needs `addresses` too."""
+
+    port: Port = 2575
+    """TCP port; 2575 is registered for HL7."""
+
+    addresses: Distinct[Network] = ()
+    """IP addresses or networks that may send. Empty: any, which is allowed on this machine only. HL7 has
+    no names to check, so this and TLS are all the protection there is."""
+
+    connections_max: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Connections at the same time; one more is closed at once. Interface engines keep theirs open."""
+
+    message_bytes_max: Annotated[int, Field(ge=4096, le=268_435_456)] = 16_777_216
+    """Largest message we take, in bytes. A report has some thousand; one with a PDF inside, millions."""
+
+    message_seconds: Annotated[float, Field(ge=0.1, le=600)] = 30.0
+    """How long a message may take from its first byte to its last before we close the connection."""
+
+    idle_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 3600.0
+    """How long a connection may stay without a message before we close it; engines open it again."""
+
+    assume_charset: Hl7Charset = ""
+    """Character set of messages that name none in MSH-18 and are not UTF-8; "" for 8859/1."""
 
     tls: ListenerTlsSettings | None = None
     """Encryption at this port; without the table there is none."""
@@ -178,6 +213,7 @@ class AgentSettings(Frozen):
 
     device: DeviceSettings = DeviceSettings()
     listener: ListenerSettings = ListenerSettings()
+    hl7: Hl7Settings | None = None
     storage: StorageSettings = StorageSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()

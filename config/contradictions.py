@@ -4,8 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from config.agent_settings import AgentSettings, ListenerSettings, StorageSettings
-from config.peers_settings import DestinationSettings, DestinationTlsSettings, PeersSettings
+from config.agent_settings import AgentSettings, ListenerSettings, ListenerTlsSettings, StorageSettings
+from config.peers_settings import (
+    ArchiveSettings,
+    DestinationSettings,
+    DestinationTlsSettings,
+    PeersSettings,
+    WorklistSettings,
+)
 from config.problems import Problem
 from config.reading_settings import ReadingSettings
 from config.values import OutputKind, is_loopback
@@ -21,19 +27,31 @@ def agent_contradictions(agent: AgentSettings) -> Iterator[Problem]:
     if worker.retry_seconds_max < worker.retry_seconds_min:
         least = f"at least worker.retry_seconds_min = {worker.retry_seconds_min}"
         yield Problem(AGENT_FILE, "worker.retry_seconds_max", str(worker.retry_seconds_max), least)
-    yield from _listener_tls(agent.listener)
+    yield from _port_tls("listener", agent.listener.tls)
+    yield from _hl7(agent)
     yield from _database(agent.storage)
 
 
-def _listener_tls(listener: ListenerSettings) -> Iterator[Problem]:
-    tls = listener.tls
+def _port_tls(port: str, tls: ListenerTlsSettings | None) -> Iterator[Problem]:
     if tls is None:
         return
     if tls.require_client_certificate and tls.ca_file is None:
         needed = "the authorities of the client certificates, since require_client_certificate = true"
-        yield Problem(AGENT_FILE, "listener.tls.ca_file", '""', needed)
+        yield Problem(AGENT_FILE, f"{port}.tls.ca_file", '""', needed)
     for key in ("certificate_file", "key_file", "ca_file"):
-        yield from _unreadable(AGENT_FILE, f"listener.tls.{key}", getattr(tls, key))
+        yield from _unreadable(AGENT_FILE, f"{port}.tls.{key}", getattr(tls, key))
+
+
+def _hl7(agent: AgentSettings) -> Iterator[Problem]:
+    hl7 = agent.hl7
+    if hl7 is None:
+        return
+    if not hl7.addresses and not is_loopback(hl7.host):
+        known = f"at least one address, since hl7.host = {quoted(hl7.host)} opens the port to the network"
+        yield Problem(AGENT_FILE, "hl7.addresses", "[]", known)
+    if hl7.port == agent.listener.port:
+        yield Problem(AGENT_FILE, "hl7.port", str(hl7.port), "another port than listener.port")
+    yield from _port_tls("hl7", hl7.tls)
 
 
 def _database(storage: StorageSettings) -> Iterator[Problem]:
@@ -53,16 +71,48 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     """Finds what does not go together in peers.toml, and files it names that cannot be read."""
     yield from _named_once(PEERS_FILE, "sender", "ae_title", [one.ae_title for one in peers.senders])
     yield from _named_once(PEERS_FILE, "destination", "name", [one.name for one in peers.destinations])
+    yield from _issuers(peers)
+    yield from _named_once(PEERS_FILE, "archive", "name", [one.name for one in peers.archives])
+    yield from _named_once(PEERS_FILE, "worklist", "name", [one.name for one in peers.worklists])
+    for number, archive in enumerate(peers.archives, start=1):
+        yield from _unreachable(f"archive[{number}]", archive)
+    called: tuple[tuple[str, Sequence[DestinationSettings | ArchiveSettings | WorklistSettings]], ...] = (
+        ("destination", peers.destinations),
+        ("archive", peers.archives),
+        ("worklist", peers.worklists),
+    )
+    for table, ones in called:
+        for number, one in enumerate(ones, start=1):
+            if one.tls is not None:
+                yield from _peer_tls(f"{table}[{number}].tls", one.tls)
     for number, destination in enumerate(peers.destinations, start=1):
         yield from _findings_twice(PEERS_FILE, f"destination[{number}].outputs", destination.outputs)
-        if destination.tls is not None:
-            yield from _destination_tls(f"destination[{number}].tls", destination.tls)
+
+
+def _unreachable(place: str, archive: ArchiveSettings) -> Iterator[Problem]:
+    needed = ("url",) if archive.retrieve == "dicomweb" else ("ae_title", "host")
+    for key in needed:
+        if not getattr(archive, key):
+            yield Problem(
+                PEERS_FILE, f"{place}.{key}", '""', f"a value, since retrieve = {quoted(archive.retrieve)}"
+            )
 
 
 def _findings_twice(file: str, key: str, outputs: Sequence[OutputKind]) -> Iterator[Problem]:
     if {"findings_sr", "findings_sr_air"} <= set(outputs):
         one = "either findings_sr or findings_sr_air: both say the same, and a viewer would show each finding twice"
         yield Problem(file, key, shown(outputs), one)
+
+
+def _issuers(peers: PeersSettings) -> Iterator[Problem]:
+    taken: dict[str, int] = {}
+    for number, issuer in enumerate(peers.issuers, start=1):
+        for called in (issuer.name, *issuer.also_called):
+            first = taken.setdefault(called.lower(), number)
+            if first != number:
+                key = "name" if called == issuer.name else "also_called"
+                other = f"another name than those of issuer[{first}]"
+                yield Problem(PEERS_FILE, f"issuer[{number}].{key}", quoted(called), other)
 
 
 def _named_once(file: str, table: str, key: str, names: Sequence[str]) -> Iterator[Problem]:
@@ -73,7 +123,7 @@ def _named_once(file: str, table: str, key: str, names: Sequence[str]) -> Iterat
             yield Problem(file, f"{table}[{number}].{key}", quoted(name), other)
 
 
-def _destination_tls(place: str, tls: DestinationTlsSettings) -> Iterator[Problem]:
+def _peer_tls(place: str, tls: DestinationTlsSettings) -> Iterator[Problem]:
     if (tls.certificate_file is None) != (tls.key_file is None):
         missing = "certificate_file" if tls.certificate_file is None else "key_file"
         yield Problem(PEERS_FILE, f"{place}.{missing}", "", "a path: a certificate and its key go together")
@@ -112,6 +162,14 @@ def contradictions_between(agent: AgentSettings, peers: PeersSettings) -> Iterat
         if _is_ourselves(destination, agent.listener):
             other = "another system: host and port are those of this agent's own listener"
             yield Problem(PEERS_FILE, f"destination[{number}].port", str(destination.port), other)
+
+
+def contradictions_of_waiting(agent: AgentSettings, reading: ReadingSettings) -> Iterator[Problem]:
+    """Finds a wait for priors that would outlast the patience of its stage, and so fail the study."""
+    patience, wait = agent.worker.gather_patience_seconds, reading.priors.wait_seconds
+    if wait >= patience:
+        less = f"less than worker.gather_patience_seconds = {patience:g} of agent.toml"
+        yield Problem(READING_FILE, "priors.wait_seconds", f"{wait:g}", less)
 
 
 def _is_ourselves(destination: DestinationSettings, listener: ListenerSettings) -> bool:

@@ -24,9 +24,15 @@ EXAMPLES: dict[str, str] = {
     "listener.tls.certificate_file": '"tls/preread.pem"',
     "listener.tls.key_file": '"tls/preread.key"',
     "listener.tls.ca_file": '"tls/hospital-ca.pem"',
+    "hl7.addresses": '["10.1.2.9"]',
+    "hl7.tls.certificate_file": '"tls/preread.pem"',
+    "hl7.tls.key_file": '"tls/preread.key"',
+    "hl7.tls.ca_file": '"tls/hospital-ca.pem"',
     "sender.ae_title": '"XRAY1"',
     "sender.addresses": '["10.1.2.0/24"]',
     "accept_any_sender": "false",
+    "issuer.name": '"NORTH"',
+    "issuer.also_called": '["1.2.276.0.76.3.1.99"]',
     "destination.name": '"archive"',
     "destination.ae_title": '"ARCHIVE"',
     "destination.host": '"10.1.2.3"',
@@ -38,11 +44,32 @@ EXAMPLES: dict[str, str] = {
     "calibration.intercept": "-0.3",
     "calibration.fitted_on": '"412 chest studies of this hospital, 2025"',
     "calibration.weights_digest": f'"sha256:{"0" * 64}"',
+    "archive.name": '"archive"',
+    "archive.ae_title": '"ARCHIVE"',
+    "archive.host": '"10.1.2.3"',
+    "archive.url": '"https://pacs.example/dicom-web"',
+    "archive.tls.ca_file": '"tls/hospital-ca.pem"',
+    "worklist.name": '"ris"',
+    "worklist.ae_title": '"RIS"',
+    "worklist.host": '"10.1.2.4"',
+    "worklist.port": "104",
+    "worklist.tls.ca_file": '"tls/hospital-ca.pem"',
 }
 """What the examples show where the default is nothing to look at."""
 
-COMMENTED_OUT = ("listener.tls", "destination.tls", "storage.database_password", "calibration")
-"""What the examples only show: it needs files, a database or cases that a first run has not."""
+COMMENTED_OUT = (
+    "listener.tls",
+    "hl7",
+    "hl7.tls",
+    "destination.tls",
+    "storage.database_password",
+    "archive",
+    "archive.tls",
+    "worklist",
+    "worklist.tls",
+    "calibration",
+)
+"""What the examples only show: it needs files, peers, a database or cases that a first run has not."""
 
 
 @cache

@@ -17,6 +17,7 @@ from config.contradictions import (
     READING_FILE,
     agent_contradictions,
     contradictions_between,
+    contradictions_of_waiting,
     peers_contradictions,
     reading_contradictions,
 )
@@ -66,6 +67,8 @@ def load(folder: Path | None) -> Settings:
         problems += reading_contradictions(reading)
     if isinstance(agent, AgentSettings) and isinstance(peers, PeersSettings):
         problems += contradictions_between(agent, peers)
+    if isinstance(agent, AgentSettings) and isinstance(reading, ReadingSettings):
+        problems += contradictions_of_waiting(agent, reading)
     if problems:
         raise ConfigError(tuple(problems))
     assert isinstance(agent, AgentSettings)

@@ -1,6 +1,6 @@
-"""What `peers.toml` holds: who may send to us, and where the drafts go."""
+"""What `peers.toml` holds: who may send to us, where the drafts go, and whom we ask for priors and orders."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,10 +12,13 @@ from config.values import (
     Host,
     Listed,
     Network,
+    NonemptyLine,
     OneLine,
     OptionalAETitle,
     OptionalCharset,
+    OptionalHost,
     OptionalPath,
+    OptionalWebAddress,
     OutputKind,
     Port,
 )
@@ -36,32 +39,56 @@ class SenderSettings(Frozen):
     default_issuer: OneLine = ""
     """Issuer of Patient ID to assume where this sender names none. Priors are matched by ID and issuer."""
 
+    remove_id_prefix: OneLine = ""
+    """What this sender puts before the patient ID and nobody else does ("N-" of "N-4711"). Counts for what
+    arrives from now on."""
+
+
+class IssuerSettings(Frozen):
+    """One hospital, or whoever gives numbers to patients. Needed only where its numbers or its name are written in
+    several ways. Counts for what arrives from now on."""
+
+    name: NonemptyLine
+    """What it is called here, and in `preread patients`."""
+
+    also_called: Distinct[NonemptyLine] = ()
+    """Other names that senders and HL7 messages call it by, such as its OID. Case of letters does not matter."""
+
+    ignore_leading_zeros: bool = False
+    """Take 004711 and 4711 for one patient. Only if this issuer never gives both."""
+
+    ignore_case: bool = False
+    """Take a12 and A12 for one patient. Only if this issuer never gives both."""
+
 
 class DestinationTlsSettings(Frozen):
-    """Encryption to one destination. Leave the table out to send without it."""
+    """Encryption to one peer. Leave the table out to do without it."""
 
     ca_file: OptionalPath = None
-    """Authorities that may vouch for the destination, PEM. Empty: those of the operating system."""
+    """Authorities that may vouch for the peer, PEM. Empty: those of the operating system."""
 
     certificate_file: OptionalPath = None
-    """Our certificate, PEM, where the destination asks for one."""
+    """Our certificate, PEM, where the peer asks for one."""
 
     key_file: OptionalPath = None
     """The private key of that certificate, PEM, without a pass phrase."""
 
     server_name: Annotated[str, Field(max_length=253)] = ""
-    """Name that the destination's certificate must carry. Empty: `host`."""
+    """Name that the peer's certificate must carry. Empty: `host`. Not looked at by DICOMweb."""
+
+
+_Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$"),
+    Expected('1 to 32 letters, digits and "_.-", a letter or digit first'),
+]
 
 
 class DestinationSettings(Frozen):
     """One system that gets drafts from us."""
 
-    name: Annotated[
-        str,
-        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$"),
-        Expected('1 to 32 letters, digits and "_.-", a letter or digit first'),
-    ]
-    """Our name for it, in logs, in `preread show` and on the command line."""
+    name: _Name
+    """Our name for it, in logs, in `preread why` and on the command line."""
 
     ae_title: AETitle
     """Its AE title (called AE title)."""
@@ -96,12 +123,124 @@ class DestinationSettings(Frozen):
     """Encryption to it; without the table there is none."""
 
 
+class ArchiveSettings(Frozen):
+    """One archive that is asked for earlier exams. It may send what it was asked for, and no more unless it
+    is a [[sender]] too."""
+
+    name: _Name
+    """Our name for it, in logs, in drafts and in `preread why`."""
+
+    ae_title: OptionalAETitle = ""
+    """Its AE title. Needed for c-move and c-get."""
+
+    host: OptionalHost = ""
+    """Its host name or IP address. Needed for c-move and c-get."""
+
+    port: Port = 104
+    """Its TCP port."""
+
+    retrieve: Literal["c-move", "c-get", "dicomweb"] = "c-move"
+    """How exams are fetched. c-move: it opens an association to us and must know our AE title, host and port.
+    c-get: over our own association, for archives that offer it. dicomweb: QIDO-RS and WADO-RS at `url`."""
+
+    url: OptionalWebAddress = ""
+    """Where its DICOMweb service is, such as "https://pacs.example/dicom-web". Needed for dicomweb only."""
+
+    information_model: Literal["study", "patient"] = "study"
+    """Query/Retrieve information model: study root, or patient root where the archive knows no other."""
+
+    for_priors: bool = True
+    """Ask it for earlier exams of a study that is to be read, and of one that is ordered."""
+
+    calling_ae_title: OptionalAETitle = ""
+    """AE title we use towards it. Empty: our own. Exams are always moved to `device.ae_title`."""
+
+    connect_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
+    """How long to wait for its TCP connection, TLS handshake and answer to our association request."""
+
+    answer_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
+    """How long it may be silent while it answers a query or fetches an exam."""
+
+    request_seconds: Annotated[float, Field(ge=1, le=3600)] = 120.0
+    """How long one query or the fetching of one exam may take in all, however busy it looks."""
+
+    associations_max: Annotated[int, Field(ge=1, le=10)] = 1
+    """Requests to it at the same time. The others wait their turn."""
+
+    answers_max: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Studies of one patient that we listen to. At the next one the query is cancelled, and the draft says so."""
+
+    assume_charset: OptionalCharset = None
+    """Specific Character Set to assume where it names none although its texts need one."""
+
+    default_issuer: OneLine = ""
+    """Issuer of Patient ID to assume where it names none. Priors are matched by ID and issuer."""
+
+    tls: DestinationTlsSettings | None = None
+    """Encryption to it; without the table there is none, or for an https `url` that of the operating system."""
+
+    @property
+    def sender(self) -> str:
+        """The calling AE title that its images come with; its name where it has no AE title."""
+        return self.ae_title or self.name
+
+
+class WorklistSettings(Frozen):
+    """One modality worklist that tells us ahead of the exam what is ordered, and why."""
+
+    name: _Name
+    """Our name for it, in logs."""
+
+    ae_title: AETitle
+    """Its AE title (called AE title)."""
+
+    host: Host
+    """Its host name or IP address."""
+
+    port: Port
+    """Its TCP port."""
+
+    modalities: Distinct[Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]] = ("CR", "DX")
+    """Scheduled modalities that are asked for, each by a query of its own."""
+
+    days_ahead: Annotated[int, Field(ge=0, le=30)] = 1
+    """How many days after today are asked for, too."""
+
+    poll_seconds: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+    """How often it is asked."""
+
+    calling_ae_title: OptionalAETitle = ""
+    """AE title we use towards it. Empty: our own."""
+
+    connect_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
+    """How long to wait for its TCP connection, TLS handshake and answer to our association request."""
+
+    answer_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
+    """How long it may be silent while it answers."""
+
+    request_seconds: Annotated[float, Field(ge=1, le=3600)] = 120.0
+    """How long one query may take in all."""
+
+    answers_max: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Entries of one query that we listen to; the rest is cancelled, and the log says so."""
+
+    assume_charset: OptionalCharset = None
+    """Specific Character Set to assume where it names none although its texts need one."""
+
+    default_issuer: OneLine = ""
+    """Issuer of Patient ID to assume where it names none."""
+
+    tls: DestinationTlsSettings | None = None
+    """Encryption to it; without the table there is none."""
+
+
 def _nobody_listed(values: dict[str, object]) -> bool:
     return not values["senders"]
 
 
 class PeersSettings(Frozen):
-    """The other systems: `peers.toml`. In the file the tables are [[sender]] and [[destination]]."""
+    """The other systems: `peers.toml`. In the file the tables are [[sender]], [[issuer]], [[destination]],
+    [[archive]] and [[worklist]]."""
 
     senders: Annotated[Listed[SenderSettings], Field(validation_alias="sender")] = ()
     """The systems that may send to us."""
@@ -110,5 +249,27 @@ class PeersSettings(Frozen):
     """Take images from anybody, listed or not. Not written: true only while no sender is listed, and then
     `listener.host` must be a loopback address."""
 
+    issuers: Annotated[Listed[IssuerSettings], Field(validation_alias="issuer")] = ()
+    """Who gives numbers to patients, where their numbers or names are written in several ways."""
+
+    placeholder_ids: Distinct[NonemptyLine] = (
+        "0",
+        "000000",
+        "999999",
+        "ANONYMOUS",
+        "N/A",
+        "NONE",
+        "TEST",
+        "UNKNOWN",
+    )
+    """Patient IDs, in any case of letters, that are typed where nobody knows the patient. They identify
+    nobody: such a study has no priors and is no prior."""
+
     destinations: Annotated[Listed[DestinationSettings], Field(validation_alias="destination")] = ()
-    """The systems that get our drafts. None: drafts stay here and are seen with `preread show`."""
+    """The systems that get our drafts. None: drafts stay here and are seen with `preread why`."""
+
+    archives: Annotated[Listed[ArchiveSettings], Field(validation_alias="archive")] = ()
+    """The archives that are asked for earlier exams. None: priors are those that were sent to us."""
+
+    worklists: Annotated[Listed[WorklistSettings], Field(validation_alias="worklist")] = ()
+    """The worklists that tell us of exams ahead."""

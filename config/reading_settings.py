@@ -45,13 +45,46 @@ class PriorSettings(Frozen):
     """Which earlier exams are laid beside the study."""
 
     count_max: Annotated[int, Field(ge=0, le=10)] = 3
-    """Priors handed to the model, the newest first. 0: none. An engine may use fewer and says so."""
+    """Priors handed to the model, the newest first. 0: none. An engine that looks at fewer (M4CXR and
+    MedGemma at one, CXR-LLaVA at none) is handed no more than that."""
 
     window_days: Annotated[int, Field(ge=1, le=36_500)] = 1825
     """How far back a prior may lie: five years, as reading rooms hang them."""
 
     images_max: Annotated[int, Field(ge=1, le=10)] = 2
     """Images of each prior, frontal ones first."""
+
+    report: Literal["optional", "preferred", "required"] = "optional"
+    """What a radiologist's report counts: "optional" takes the newest exams, "preferred" those with a report
+    before newer ones without, "required" no others. An engine that needs a report, as M4CXR does, takes no
+    others anyway."""
+
+    views: Literal["frontal", "any"] = "frontal"
+    """"frontal": an exam without a frontal image is no prior. "any": a lateral alone will do."""
+
+    report_window_hours: Annotated[float, Field(ge=0, le=168)] = 24.0
+    """A report from outside DICOM that names neither study UID nor accession number belongs to an exam of the
+    same patient and part of the body if their times differ by no more. 0: only the very same second."""
+
+    wait_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    """How long a study waits for priors that were asked from archives. Then it is read with what has come,
+    and the draft names what has not."""
+
+
+class OrderSettings(Frozen):
+    """What is done with orders: exams that a worklist or the RIS has told us of before their images come."""
+
+    fetch_priors: bool = True
+    """Ask the archives for the patient's earlier exams as soon as the order is known."""
+
+    fetch_seconds: Annotated[float, Field(ge=1, le=604_800)] = 14_400.0
+    """How long the priors of an order are asked for where an archive is down: four hours."""
+
+    use_indication: bool = True
+    """Show the order's indication to the model where no image of the study has one."""
+
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """How long an order is kept after it was last heard of."""
 
 
 class EngineSettings(Frozen):
@@ -170,6 +203,7 @@ class ReadingSettings(Frozen):
 
     study: StudySettings = StudySettings()
     priors: PriorSettings = PriorSettings()
+    orders: OrderSettings = OrderSettings()
     engine: EngineSettings = EngineSettings()
     reader: ReaderSettings = ReaderSettings()
     outputs: OutputSettings = OutputSettings()

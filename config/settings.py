@@ -8,6 +8,7 @@ from pathlib import Path
 from config.agent_settings import (
     AgentSettings,
     DeviceSettings,
+    Hl7Settings,
     ListenerSettings,
     ListenerTlsSettings,
     LogSettings,
@@ -15,14 +16,18 @@ from config.agent_settings import (
     WorkerSettings,
 )
 from config.peers_settings import (
+    ArchiveSettings,
     DestinationSettings,
     DestinationTlsSettings,
+    IssuerSettings,
     PeersSettings,
     SenderSettings,
+    WorklistSettings,
 )
 from config.reading_settings import (
     CalibrationSettings,
     EngineSettings,
+    OrderSettings,
     OutputSettings,
     PriorSettings,
     ReaderSettings,
@@ -33,14 +38,18 @@ from config.values import Frozen, OutputKind, Secret
 
 __all__ = [
     "AgentSettings",
+    "ArchiveSettings",
     "CalibrationSettings",
     "DestinationSettings",
     "DestinationTlsSettings",
     "DeviceSettings",
     "EngineSettings",
+    "Hl7Settings",
+    "IssuerSettings",
     "ListenerSettings",
     "ListenerTlsSettings",
     "LogSettings",
+    "OrderSettings",
     "OutputKind",
     "OutputSettings",
     "PeersSettings",
@@ -53,6 +62,7 @@ __all__ = [
     "StorageSettings",
     "StudySettings",
     "WorkerSettings",
+    "WorklistSettings",
 ]
 
 
@@ -89,3 +99,13 @@ class Settings(Frozen):
     def destination(self, name: str) -> DestinationSettings | None:
         """Finds a destination by its name; None if it is no longer in the settings."""
         return next((one for one in self.peers.destinations if one.name == name), None)
+
+    def archive(self, name: str) -> ArchiveSettings | None:
+        """Finds an archive by its name; None if it is no longer in the settings."""
+        return next((one for one in self.peers.archives if one.name == name), None)
+
+    def archives_for_priors(self) -> tuple[ArchiveSettings, ...]:
+        """Names the archives that are asked for earlier exams; none if no prior is wanted."""
+        if self.reading.priors.count_max == 0:
+            return ()
+        return tuple(one for one in self.peers.archives if one.for_priors)

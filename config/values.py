@@ -98,6 +98,32 @@ def _host(text: str) -> str:
 HOST_EXPECTED = Expected('a host name or an IP address without brackets or port, such as "10.1.2.3"')
 Host = Annotated[str, AfterValidator(_host), HOST_EXPECTED]
 
+OPTIONAL_HOST_EXPECTED = Expected(f'{HOST_EXPECTED.words}, or "" for none')
+OptionalHost = Annotated[
+    str, AfterValidator(lambda text: _host(text) if text else ""), OPTIONAL_HOST_EXPECTED
+]
+
+
+def _web_address(text: str) -> str:
+    if text == "":
+        return text
+    try:
+        parts = urlsplit(text)
+        is_plain = (
+            parts.username is None and parts.password is None and not parts.query and not parts.fragment
+        )
+    except ValueError as error:
+        raise ValueError(WEB_ADDRESS_EXPECTED.words) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain or re.search(r"\s", text):
+        raise ValueError(WEB_ADDRESS_EXPECTED.words)
+    return text.rstrip("/")
+
+
+WEB_ADDRESS_EXPECTED = Expected(
+    '"http://..." or "https://..." without user, password or query, or "" for none'
+)
+OptionalWebAddress = Annotated[str, AfterValidator(_web_address), WEB_ADDRESS_EXPECTED]
+
 
 def is_loopback(host: str) -> bool:
     """Is it an address that only programs of this machine can reach?"""
@@ -252,6 +278,12 @@ ONE_LINE_EXPECTED = Expected('one line of text of at most 64 characters, or ""')
 OneLine = Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\\\x7f]*$"), ONE_LINE_EXPECTED]
 """Fits the value representation LO (PS3.5 6.2): no control characters, no backslash."""
 
+NONEMPTY_LINE_EXPECTED = Expected("one line of text of 1 to 64 characters")
+NonemptyLine = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\\\x7f]*$"), NONEMPTY_LINE_EXPECTED
+]
+"""The same, never empty."""
+
 OutputKind = Literal[
     "report_sr",
     "findings_sr",
@@ -263,3 +295,9 @@ OutputKind = Literal[
     "findings_sr_air",
 ]
 View = Literal["frontal", "lateral"]
+
+Hl7Charset = Literal[
+    "", "ASCII", "8859/1", "8859/2", "8859/5", "8859/7", "8859/9", "8859/15",
+    "ISO IR87", "KS X 1001", "GB 18030-2000", "BIG-5", "UNICODE UTF-8",
+]  # fmt: skip
+"""Terms of HL7 Table 0211, MSH-18."""

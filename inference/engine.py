@@ -1,6 +1,7 @@
 """The one seam between the agent and a model: a Case goes in, a Reading or an Answer comes out."""
 
 from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -46,6 +47,33 @@ ENGINES: Mapping[str, str] = {
     "medgemma": "inference.engines.medgemma:open_medgemma",
 }
 """Name in `reading.toml` to the function that opens it; imported only when chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriorUse:
+    """What an engine can look at of earlier exams; known without loading it.
+
+    Attributes:
+        count_max: exams.
+        images_max: images of one earlier exam.
+        images_with_current_max: images of the current and the earlier exam together.
+        report_letters_min: letters that an earlier exam's report must have for the exam to be looked at; 0 =
+            it is looked at without a report, too.
+    """
+
+    count_max: int = 10
+    images_max: int = 10
+    images_with_current_max: int = 100
+    report_letters_min: int = 0
+
+
+PRIOR_USE: Mapping[str, PriorUse] = {
+    "cxr_llava": PriorUse(count_max=0),
+    "m4cxr": PriorUse(count_max=1, images_with_current_max=10, report_letters_min=4),
+    "medgemma": PriorUse(count_max=1, images_max=2),
+}
+"""By name in `reading.toml`; a site's own engine is handed what the settings say (`PriorUse()`). A test compares each
+with what the engine's questions show."""
 
 
 def open_engine(name: str, **settings: Any) -> Engine:

@@ -1,7 +1,7 @@
 """Instances and studies: what came in, what nobody has read yet, what was not taken and why."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
@@ -9,7 +9,16 @@ from itertools import groupby
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, literal, select, update
 
 from storage.database import Database, lock_writers
-from storage.records import Event, Instance, InstanceRole, Refusal, Study
+from storage.patients import known_patients
+from storage.records import (
+    Event,
+    Instance,
+    InstanceRole,
+    KnownPatients,
+    PatientIdentifier,
+    Refusal,
+    Study,
+)
 from storage.tables import (
     columns_of,
     events,
@@ -17,21 +26,18 @@ from storage.tables import (
     is_unread,
     jobs,
     refusals,
+    requested_studies,
     result_objects,
     row_of,
     storable,
     studies,
-    wanted_studies,
+    study_identifiers,
 )
 
-# What tells two patients apart. Not the name: it is spelled in many ways and may be corrected.
-_IDENTITY = {
-    "patient_id": "patient ID",
-    "issuer_of_patient_id": "issuer of the patient ID",
-    "birth_date": "birth date",
-}
 _FILLED_LATER = (
-    *_IDENTITY,
+    "patient_id",
+    "issuer_of_patient_id",
+    "birth_date",
     "patient_name",
     "sex",
     "study_date",
@@ -46,6 +52,18 @@ _FIND_INSTANCE = select(*columns_of(instances, Instance)).where(
     instances.c.sop_instance_uid == bindparam("uid")
 )
 _FIND_STUDY = select(*columns_of(studies, Study)).where(studies.c.study_instance_uid == bindparam("uid"))
+_STUDIES_OF_NUMBERS = (
+    select(*columns_of(studies, Study))
+    .where(
+        studies.c.study_instance_uid.in_(
+            select(study_identifiers.c.study_instance_uid).where(
+                study_identifiers.c.patient_id.in_(bindparam("numbers", expanding=True))
+            )
+        )
+    )
+    .order_by(studies.c.newest_number.desc())
+    .limit(bindparam("studies_max"))
+)
 _ROLE = instances.c.role.type
 _IS_OURS = select(result_objects.c.kind).where(result_objects.c.sop_instance_uid == bindparam("uid")).exists()
 _ADD_INSTANCE = (
@@ -55,6 +73,7 @@ _ADD_INSTANCE = (
     )
     .returning(instances.c.number, instances.c.role)
 )
+_ADD_IDENTIFIER = insert(study_identifiers)
 _COUNT_OTHER = (
     update(studies)
     .where(studies.c.study_instance_uid == bindparam("uid"))
@@ -107,6 +126,18 @@ class UnreadStudy:
     next_revision: int
 
 
+@dataclass(frozen=True, slots=True)
+class PatientHistory:
+    """The studies that may be of one patient, and what is known of the identifiers they came under.
+
+    Attributes:
+        studies: those that share a patient ID with the patient's identifiers, of any issuer; newest arrival first.
+    """
+
+    studies: tuple[Study, ...] = ()
+    known: KnownPatients = field(default_factory=KnownPatients)
+
+
 class Index:
     """The index of what was received. Safe for several threads and processes.
 
@@ -124,6 +155,10 @@ class Index:
         Its file must be stored for good before. The role becomes OURS if we made the object.
         A study's first instance makes its row; later ones fill what was empty and add their
         modality. If one names another patient, the study gets its `conflict`.
+
+        A study whose first instance comes from an archive that is just being asked for it is a prior, and not
+        read: `fetched_from` says so. If later, asked by nobody, an image of it is sent, be it one that is here
+        already, then somebody wants it read: it becomes a study like any other.
         """
         return self.put_many([(instance, study)])[0]
 
@@ -145,20 +180,10 @@ class Index:
             lock_writers(connection, "intake")
             return [_put(connection, instance, study) for instance, study in arrivals]
 
-    def want(self, study_instance_uid: str, job_number: int) -> None:
-        """Notes, before a study is asked for, that it comes as a prior and is not to be read.
-
-        Its `wanted_by_job` will say so from its first instance on. A study that is here already
-        stays what it is.
-        """
-        with self._database.writing() as connection:
-            lock_writers(connection, "intake")
-            if _study(connection, study_instance_uid) is not None:
-                return
-            found = select(wanted_studies).where(wanted_studies.c.study_instance_uid == study_instance_uid)
-            if connection.execute(found).first() is None:
-                wish = {"study_instance_uid": study_instance_uid, "job_number": job_number}
-                connection.execute(insert(wanted_studies).values(wish))
+    def is_asked_for(self, study_instance_uid: str, sender: str) -> bool:
+        """Says whether an archive that sends as `sender` has been told to send this study, and has not ended."""
+        with self._database.reading() as connection:
+            return _asked_from(connection, study_instance_uid, sender) is not None
 
     def known(self, sop_instance_uid: str) -> Instance | None:
         """The stored instance of this SOP Instance UID, or None."""
@@ -179,14 +204,37 @@ class Index:
         with self._database.reading() as connection:
             return _study(connection, study_instance_uid)
 
-    def studies_of_patient(self, patient_id: str) -> tuple[Study, ...]:
-        """All studies with this Patient ID, of any issuer, oldest arrival first; () for an empty ID."""
-        query = select(*columns_of(studies, Study)).where(
-            studies.c.patient_id == patient_id, studies.c.patient_id != ""
-        )
+    def history(self, identifiers: Collection[PatientIdentifier], studies_max: int = 1000) -> PatientHistory:
+        """Finds what is here of the patient with these identifiers; nothing if there are none.
+
+        Links between identifiers are followed now, so one made or taken back counts from the next call on.
+
+        Args:
+            studies_max: the studies that arrived last, so many at most.
+        """
+        if not identifiers:
+            return PatientHistory()
         with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(studies.c.newest_number)).mappings()
-            return tuple(Study(**row) for row in rows)
+            linked, known = known_patients(connection, identifiers)
+            asked = {"numbers": sorted({one.patient_id for one in linked}), "studies_max": studies_max}
+            rows = connection.execute(_STUDIES_OF_NUMBERS, asked)
+            return PatientHistory(tuple(Study(*row) for row in rows), known)
+
+    def instances_of(self, study_instance_uids: Collection[str]) -> dict[str, tuple[Instance, ...]]:
+        """The instances of several studies, of every role, by number; each study asked for is there."""
+        query = select(instances).where(instances.c.study_instance_uid.in_(study_instance_uids))
+        found: dict[str, list[Instance]] = {uid: [] for uid in study_instance_uids}
+        with self._database.reading() as connection:
+            for row in connection.execute(query.order_by(instances.c.number)).mappings():
+                found[row["study_instance_uid"]].append(Instance(**row))
+        return {uid: tuple(group) for uid, group in found.items()}
+
+    def in_doubt(self, limit: int) -> tuple[Study, ...]:
+        """The studies whose instances name two patients, newest first; nobody reads them."""
+        query = select(*columns_of(studies, Study)).where(studies.c.conflict.is_not(None))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(studies.c.newest_number.desc()).limit(limit))
+            return tuple(Study(*row) for row in rows)
 
     def recent_studies(self, limit: int) -> tuple[Study, ...]:
         """The studies in which something arrived last, newest first."""
@@ -195,7 +243,7 @@ class Index:
             return tuple(Study(**row) for row in connection.execute(query).mappings())
 
     def unread(self) -> tuple[UnreadStudy, ...]:
-        """The studies with images above the watermark of their jobs, priors asked for left out.
+        """The studies with images above the watermark of their jobs, fetched priors left out.
 
         Costs what is unread, not what is stored: see `is_unread` and its index. A study with a
         `conflict` is among them, so that somebody gets to say why it is not read.
@@ -280,8 +328,11 @@ def _put(connection: Connection, instance: Instance, study: Study) -> Put:
     known = _instance(connection, instance.sop_instance_uid)
     if known is not None:
         is_same = known.sha256 == instance.sha256
+        if is_same:
+            _want_read(connection, _study(connection, known.study_instance_uid), instance)
         return Put(PutVerdict.DUPLICATE if is_same else PutVerdict.DIFFERENT, known)
-    study = replace(study, modalities=_union(study.modalities, (instance.modality,)))
+    modalities = _union(study.modalities, (instance.modality,))
+    study = replace(study, modalities=modalities, identifiers=_storable(study.identifiers))
     before = _study(connection, study.study_instance_uid)
     if before is None:
         _add_study(connection, study, instance)
@@ -290,6 +341,7 @@ def _put(connection: Connection, instance: Instance, study: Study) -> Put:
     connection.execute(_COUNT_IMAGE if stored.role == InstanceRole.IMAGE else _COUNT_OTHER, numbers)
     if before is not None and stored.role != InstanceRole.OURS:
         _fill_study(connection, before, study, stored)
+        _want_read(connection, before, stored)
     return Put(PutVerdict.STORED, stored)
 
 
@@ -300,19 +352,51 @@ def _add_instance(connection: Connection, instance: Instance) -> Instance:
     return replace(instance, number=number, role=role)
 
 
+def _storable(identifiers: tuple[PatientIdentifier, ...]) -> tuple[PatientIdentifier, ...]:
+    return tuple(PatientIdentifier(storable(one.patient_id), storable(one.issuer)) for one in identifiers)
+
+
 def _union(before: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in (*before, *more) if word))
 
 
 def _add_study(connection: Connection, study: Study, first: Instance) -> None:
-    wish = wanted_studies.c.study_instance_uid == study.study_instance_uid
-    wanted = connection.execute(delete(wanted_studies).where(wish).returning(wanted_studies.c.job_number))
-    wanted_by_job = study.wanted_by_job or wanted.scalar()
-    row = row_of(study) | {"wanted_by_job": wanted_by_job}
+    archive = _asked_from(connection, study.study_instance_uid, first.calling_ae_title)
+    row = row_of(study) | {"fetched_from": archive}
     row |= {"newest_number": 0, "newest_image_number": 0, "watermark": 0}
     connection.execute(insert(studies), row)
-    because = "" if wanted_by_job is None else f", asked for as a prior by job {wanted_by_job}"
+    _add_identifiers(connection, study.study_instance_uid, study.identifiers)
+    because = "" if archive is None else f", fetched from {archive} as a prior"
     _note(connection, first, f"is the first of this study{because}")
+
+
+def _asked_from(connection: Connection, study_instance_uid: str, sender: str) -> str | None:
+    """The archive that is sending this study because we asked for it, or None."""
+    asked = select(requested_studies.c.archive).where(
+        requested_studies.c.study_instance_uid == study_instance_uid,
+        requested_studies.c.sender == sender,
+        # Not from the moment of asking: an exam that is routed to us while we wait for our turn at the
+        # archive would be taken for a prior, and nobody would read it.
+        requested_studies.c.fetching_since.is_not(None),
+        requested_studies.c.ended_at.is_(None),
+    )
+    return connection.scalar(asked)
+
+
+def _want_read(connection: Connection, before: Study | None, arrived: Instance) -> None:
+    """Lets a fetched prior be read after all, if this image of it was sent without our asking."""
+    if before is None or before.fetched_from is None or arrived.role != InstanceRole.IMAGE:
+        return
+    uid = before.study_instance_uid
+    if _asked_from(connection, uid, arrived.calling_ae_title) is None:
+        connection.execute(
+            update(studies).where(studies.c.study_instance_uid == uid).values(fetched_from=None)
+        )
+        _note(
+            connection,
+            arrived,
+            f"was not asked for: the study, fetched from {before.fetched_from}, is to be read",
+        )
 
 
 def _fill_study(connection: Connection, before: Study, arrived: Study, instance: Instance) -> None:
@@ -326,6 +410,12 @@ def _fill_study(connection: Connection, before: Study, arrived: Study, instance:
     if modalities != before.modalities:
         changes["modalities"] = modalities
     conflict = _conflict(before, arrived, instance)
+    if conflict is None and arrived.identifiers != before.identifiers:
+        known = _known_identifiers(before.identifiers, arrived.identifiers)
+        if known != before.identifiers:
+            changes["identifiers"] = known
+            added = [identifier for identifier in known if identifier not in before.identifiers]
+            _add_identifiers(connection, arrived.study_instance_uid, added)
     if conflict is not None and before.conflict is None:
         changes["conflict"] = conflict
         _note(connection, instance, "names another patient than this study had; nobody will read it")
@@ -334,17 +424,48 @@ def _fill_study(connection: Connection, before: Study, arrived: Study, instance:
         connection.execute(update(studies).where(of_study).values(changes))
 
 
+def _add_identifiers(
+    connection: Connection, study_instance_uid: str, identifiers: Sequence[PatientIdentifier]
+) -> None:
+    rows = [row_of(identifier) | {"study_instance_uid": study_instance_uid} for identifier in identifiers]
+    if rows:
+        connection.execute(_ADD_IDENTIFIER, rows)
+
+
+def _known_identifiers(
+    before: tuple[PatientIdentifier, ...], arrived: tuple[PatientIdentifier, ...]
+) -> tuple[PatientIdentifier, ...]:
+    """Joins what two instances of one study say; the first stays first, with its issuer once somebody names it."""
+    both = tuple(dict.fromkeys((*before, *arrived)))
+    if not (before and arrived) or before[0].patient_id != arrived[0].patient_id or before[0].issuer:
+        return both
+    return tuple(dict.fromkeys((arrived[0], *both)))
+
+
 def _conflict(before: Study, arrived: Study, instance: Instance) -> str | None:
     """Says what tells the two patients apart and which instance it was; the values stay out, since logs repeat it."""
-    differing = [
-        word
-        for name, word in _IDENTITY.items()
-        if (old := getattr(before, name)) and (new := storable(getattr(arrived, name))) and old != new
-    ]
+    differing = _differing(before, arrived)
     if not differing:
         return None
     uid = instance.sop_instance_uid
     return f"the instances of this study name two patients: {', '.join(differing)} of {uid} differs from the first's"
+
+
+def _differing(before: Study, arrived: Study) -> list[str]:
+    """Names what tells two patients apart. Not the name: it is spelled in many ways and may be corrected."""
+    differing = []
+    if before.identifiers and arrived.identifiers and not set(before.identifiers) & set(arrived.identifiers):
+        ours, theirs = before.identifiers[0], arrived.identifiers[0]
+        if ours.patient_id != theirs.patient_id:
+            differing.append("patient ID")
+        elif ours.issuer and theirs.issuer:
+            differing.append("issuer of the patient ID")
+    if before.birth_date and arrived.birth_date and before.birth_date != storable(arrived.birth_date):
+        differing.append("birth date")
+    # "O" stands for what a sender cannot say otherwise (PS3.3 C.2.3): it contradicts nothing.
+    if {before.sex, arrived.sex} == {"F", "M"}:
+        differing.append("sex")
+    return differing
 
 
 def _note(connection: Connection, instance: Instance, what: str) -> None:

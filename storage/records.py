@@ -1,6 +1,7 @@
 """The rows of the store as frozen values; what crosses the border of `storage`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -61,6 +62,21 @@ class Instance:
     role: InstanceRole
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class PatientIdentifier:
+    """A patient's number and who gave it (PS3.3 C.2.2; HL7 v2 data type CX).
+
+    Equal ones mean the same: they are in the form that `peers.toml` wants, see `agent.identity`.
+
+    Attributes:
+        patient_id: never empty.
+        issuer: the assigning authority, "" if nobody said; such a number may belong to several people.
+    """
+
+    patient_id: str
+    issuer: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Study:
     """What the index knows of one study; text as sent, "" if absent.
@@ -68,7 +84,9 @@ class Study:
     Attributes:
         birth_date, study_date: "YYYYMMDD" as sent; study_time: "HHMMSS.FFFFFF" as sent (local, no zone).
         conflict: a sentence if instances of this study name two patients; then nobody reads it.
-        wanted_by_job: the job that fetched it as a prior, or None.
+        fetched_from: the archive that it was fetched from as a prior, or None. Such a study is not read, until
+            images of it come that nobody asked for.
+        identifiers: of the patient: that of Patient ID first, then those of Other Patient IDs; () if there are none.
     """
 
     study_instance_uid: str
@@ -83,7 +101,77 @@ class Study:
     study_description: str
     modalities: tuple[str, ...] = ()
     conflict: str | None = None
-    wanted_by_job: int | None = None
+    fetched_from: str | None = None
+    identifiers: tuple[PatientIdentifier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Demographics:
+    """What a patient registry says of a person, as it said it; "" for what it does not say.
+
+    Attributes:
+        patient_name: components joined by "^" as in DICOM; birth_date: "YYYYMMDD".
+    """
+
+    patient_name: str = ""
+    birth_date: str = ""
+    sex: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientChange:
+    """What a message of a patient registry changes for one patient (HL7 v2 ADT).
+
+    Attributes:
+        reason: "merge", "change of ID" or "update".
+        links: (old identifier, surviving identifier); none for an update.
+        identifiers: of the patient, after the change.
+        demographics: of the patient, after the change.
+    """
+
+    reason: str
+    links: tuple[tuple[PatientIdentifier, PatientIdentifier], ...] = ()
+    identifiers: tuple[PatientIdentifier, ...] = ()
+    demographics: Demographics = Demographics()
+
+
+@dataclass(frozen=True, slots=True)
+class PatientLink:
+    """One identifier's replacement by another; rows are ended and never deleted, so they are the history too.
+
+    Attributes:
+        number: 0 until the store has given it one.
+        old, surviving: studies under `old` are those of the patient called `surviving`.
+        reason: "merge", "change of ID", or the operator's words.
+        linked_by: who said so: a registry's message, or an operator.
+        unlinked_at, unlinked_by: since when it holds no more and who said so; None while it holds.
+    """
+
+    number: int
+    old: PatientIdentifier
+    surviving: PatientIdentifier
+    reason: str
+    linked_by: str
+    linked_at: datetime
+    unlinked_by: str | None = None
+    unlinked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPatients:
+    """What links and registries say of some identifiers.
+
+    Attributes:
+        surviving: identifier to the one that is valid today, for those that a link has replaced.
+        demographics: what registries have said of an identifier, oldest first.
+    """
+
+    surviving: Mapping[PatientIdentifier, PatientIdentifier] = field(default_factory=dict)
+    demographics: Mapping[PatientIdentifier, tuple[Demographics, ...]] = field(default_factory=dict)
+
+    def survivor(self, identifier: PatientIdentifier) -> PatientIdentifier:
+        """The identifier that this one has become; itself if nothing replaced it."""
+        return self.surviving.get(identifier, identifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +274,169 @@ class Refusal:
     sop_instance_uid: str
     status: int | None
     reason: str
+
+
+class ReportStatus(StrEnum):
+    """How far a report had come when this version of it was sent."""
+
+    PRELIMINARY = "preliminary"
+    FINAL = "final"
+    CORRECTED = "corrected"
+    CANCELLED = "cancelled"
+    """Withdrawn: no version of this report may be shown until a later one takes it back."""
+
+
+class ReportSource(StrEnum):
+    """By which tongue a report came. Structured reports are not among them: they are instances."""
+
+    HL7 = "hl7"
+    FHIR = "fhir"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One version of somebody's report, as it came from outside DICOM; text as sent, "" if absent.
+
+    Attributes:
+        number: rises with arrival; 0 until the store has given it one.
+        report_key: the same for all versions of one report: its filler order number, else its accession
+            number, else its Study Instance UID, else what else tells it from others.
+        patients: every identifier it names the patient by.
+        observed_at: when the images were made, "YYYYMMDDHHMMSS" or less of it, local as sent.
+        reported_at: when this version was written, in the same form; versions are ordered by it.
+        procedure: names and codes of what was done, one a line.
+        origin: for a person who looks for it: sender and message control ID, or file and line.
+        received_at: UTC, aware.
+    """
+
+    number: int
+    report_key: str
+    status: ReportStatus
+    source: ReportSource
+    text: str
+    patients: tuple[PatientIdentifier, ...]
+    birth_date: str
+    accession_number: str
+    study_instance_uid: str
+    observed_at: str
+    reported_at: str
+    procedure: str
+    origin: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedMessage:
+    """A message that could not be taken in; its bytes are kept until somebody has seen to it.
+
+    Attributes:
+        number: rises with arrival; 0 until the store has given it one.
+        at: when these bytes came first.
+        times: how often the same bytes came.
+        origin: address of the sender, or name of the file.
+        reason: a sentence that names no patient.
+        path: of its bytes, relative to the files folder.
+        resolved_at: when a replay took it in, or None.
+    """
+
+    number: int
+    at: datetime
+    times: int
+    origin: str
+    reason: str
+    path: str
+    sha256: str
+    size_bytes: int
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PriorRequest:
+    """One archive that is asked for the earlier exams of one patient, for a job or ahead of it for an order.
+
+    Attributes:
+        archive: its name in peers.toml.
+        job_number, order_number: what it is asked for; one of the two is None.
+        expires_at: afterwards nobody waits for it any more.
+        found_at: when it had answered which exams there are, or None.
+        study_instance_uids: the exams that were chosen; () before.
+        note: a sentence for the reader of the draft on what it answered, or None.
+        waiting_since: when the archive first could not be asked, or None.
+        problem: why it waits or was given up, a sentence, or None.
+        done_at: when everything chosen had come or been given up; failed_at: when the request was.
+        claim_number: as for a Job.
+    """
+
+    number: int
+    archive: str
+    job_number: int | None
+    order_number: int | None
+    asked_at: datetime
+    expires_at: datetime
+    found_at: datetime | None
+    study_instance_uids: tuple[str, ...]
+    note: str | None
+    attempts: int
+    due_at: datetime
+    waiting_since: datetime | None
+    lease_owner: str | None
+    lease_until: datetime | None
+    problem: str | None
+    done_at: datetime | None
+    failed_at: datetime | None
+    claim_number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedStudy:
+    """An earlier exam that is, or was last, fetched from an archive; one row for each study.
+
+    Attributes:
+        request_number: the request that fetches it; the others that chose it wait for that one.
+        archive: its name; sender: the calling AE title that the images come with.
+        study_date: "YYYYMMDD" as the archive told it.
+        fetching_since: when the archive was told to send it, or None while it waits for its turn.
+        ended_at: when it had come, or was given up.
+        problem: what is missing, a few words ("1 of 2 objects came"), or None.
+    """
+
+    study_instance_uid: str
+    request_number: int
+    archive: str
+    sender: str
+    study_date: str
+    asked_at: datetime
+    fetching_since: datetime | None = None
+    ended_at: datetime | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One exam that was ordered, as far as it is known before its images; text as sent, "" if absent.
+
+    Attributes:
+        number: 0 until stored.
+        source: who told of it last: the name of a worklist, or of an HL7 sender.
+        accession_number, study_instance_uid: at least one of them is there.
+        scheduled_date, scheduled_time: "YYYYMMDD", "HHMMSS", local.
+        heard_at: when it was last told of.
+    """
+
+    source: str
+    accession_number: str
+    study_instance_uid: str
+    placer_order_number: str
+    filler_order_number: str
+    patient_id: str
+    issuer_of_patient_id: str
+    patient_name: str
+    birth_date: str
+    sex: str
+    requested_procedure: str
+    indication: str
+    scheduled_date: str
+    scheduled_time: str
+    heard_at: datetime
+    number: int = 0

@@ -1,6 +1,7 @@
 """The tables; the only place with column names. A table that mirrors a record has the record's names, so that
 `Job(**row)` is the whole mapping."""
 
+import json
 import re
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from sqlalchemy import (
     and_,
 )
 
-from storage.records import InstanceRole, Stage
+from storage.records import InstanceRole, PatientIdentifier, ReportSource, ReportStatus, Stage
 
 AnyWord = TypeVar("AnyWord", bound=StrEnum)
 
@@ -99,6 +100,20 @@ class Words(TypeDecorator[tuple[str, ...]]):
         return tuple(value.split("\\")) if value else ()
 
 
+class Identifiers(TypeDecorator[tuple[PatientIdentifier, ...]]):
+    """Patient identifiers in one column, as JSON: [[patient ID, issuer], …]."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[PatientIdentifier, ...] | None, dialect: Dialect) -> str:
+        pairs = [[one.patient_id, one.issuer] for one in value or ()]
+        return json.dumps(pairs, ensure_ascii=False)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[PatientIdentifier, ...]:
+        return tuple(PatientIdentifier(*pair) for pair in json.loads(value or "[]"))
+
+
 # 64 bits on PostgreSQL; on SQLite only a key called exactly INTEGER is the row's own number (also 64 bits).
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -128,10 +143,47 @@ class StudyColumns(TypedColumns):
     study_description: Named[str] = Column(SentText)
     modalities: Named[tuple[str, ...]] = Column(Words)
     conflict: Named[str | None] = Column(SentText)
-    wanted_by_job: Named[int | None] = Column(BigInteger)
+    fetched_from: Named[str | None] = Column(SentText)
+    identifiers: Named[tuple[PatientIdentifier, ...]] = Column(Identifiers, nullable=False)
     newest_number: Named[int] = Column(BigInteger)  # of its instances, any role
     newest_image_number: Named[int] = Column(BigInteger)  # of its instances of role IMAGE, or 0
     watermark: Named[int] = Column(BigInteger)  # the highest of its jobs, or 0
+
+
+class StudyIdentifierColumns(TypedColumns):
+    """`studies.identifiers`, one row each, to find a patient's studies by."""
+
+    patient_id: Named[str] = Column(SentText, primary_key=True)
+    issuer: Named[str] = Column(SentText, primary_key=True)
+    study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"), primary_key=True)
+
+
+class PatientLinkColumns(TypedColumns):
+    """Mirrors `PatientLink`, each identifier in two columns."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    old_patient_id: Named[str] = Column(SentText)
+    old_issuer: Named[str] = Column(SentText)
+    patient_id: Named[str] = Column(SentText)
+    issuer: Named[str] = Column(SentText)
+    reason: Named[str] = Column(SentText)
+    linked_by: Named[str] = Column(SentText)
+    linked_at: Named[datetime] = Column(UtcDateTime)
+    unlinked_by: Named[str | None] = Column(SentText)
+    unlinked_at: Named[datetime | None] = Column(UtcDateTime)
+
+
+class PatientDemographicsColumns(TypedColumns):
+    """What registries have said of the person behind an identifier; each different thing once."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    patient_id: Named[str] = Column(SentText)
+    issuer: Named[str] = Column(SentText)
+    patient_name: Named[str] = Column(SentText)
+    birth_date: Named[str] = Column(SentText)
+    sex: Named[str] = Column(SentText)
+    said_by: Named[str] = Column(SentText)
+    said_at: Named[datetime] = Column(UtcDateTime)
 
 
 class InstanceColumns(TypedColumns):
@@ -154,15 +206,8 @@ class InstanceColumns(TypedColumns):
     role: Named[InstanceRole] = Column(Word(InstanceRole))
 
 
-class WantedStudyColumns(TypedColumns):
-    """Studies asked for as priors, from before their first instance is here."""
-
-    study_instance_uid: Named[str] = Column(Text, primary_key=True)
-    job_number: Named[int] = Column(BigInteger)
-
-
 class LeaseColumns(TypedColumns):
-    """What a claimable row needs; `jobs` and `deliveries` share them."""
+    """What a claimable row needs; `jobs`, `deliveries` and `prior_requests` share them."""
 
     attempts: Named[int] = Column(Integer)
     due_at: Named[datetime] = Column(UtcDateTime)
@@ -213,6 +258,59 @@ class DeliveryColumns(LeaseColumns):
     failed_at: Named[datetime | None] = Column(UtcDateTime)
 
 
+class OrderColumns(TypedColumns):
+    """Mirrors `Order`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    source: Named[str] = Column(SentText)
+    accession_number: Named[str] = Column(SentText, index=True)
+    study_instance_uid: Named[str] = Column(SentText, index=True)
+    placer_order_number: Named[str] = Column(SentText)
+    filler_order_number: Named[str] = Column(SentText)
+    patient_id: Named[str] = Column(SentText)
+    issuer_of_patient_id: Named[str] = Column(SentText)
+    patient_name: Named[str] = Column(SentText)
+    birth_date: Named[str] = Column(SentText)
+    sex: Named[str] = Column(SentText)
+    requested_procedure: Named[str] = Column(SentText)
+    indication: Named[str] = Column(SentText)
+    scheduled_date: Named[str] = Column(SentText)
+    scheduled_time: Named[str] = Column(SentText)
+    heard_at: Named[datetime] = Column(UtcDateTime, index=True)
+
+
+class PriorRequestColumns(LeaseColumns):
+    """Mirrors `PriorRequest`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    archive: Named[str] = Column(SentText)
+    job_number: Named[int | None] = Column(_NUMBER, ForeignKey("jobs.number"), index=True)
+    order_number: Named[int | None] = Column(
+        _NUMBER, ForeignKey("orders.number", ondelete="CASCADE"), index=True
+    )
+    asked_at: Named[datetime] = Column(UtcDateTime)
+    expires_at: Named[datetime] = Column(UtcDateTime)
+    found_at: Named[datetime | None] = Column(UtcDateTime)
+    study_instance_uids: Named[tuple[str, ...]] = Column(Words)
+    note: Named[str | None] = Column(SentText)
+    done_at: Named[datetime | None] = Column(UtcDateTime)
+    failed_at: Named[datetime | None] = Column(UtcDateTime)
+
+
+class RequestedStudyColumns(TypedColumns):
+    """Mirrors `RequestedStudy`. No foreign key to its request: the row outlives that of an order."""
+
+    study_instance_uid: Named[str] = Column(Text, primary_key=True)
+    request_number: Named[int] = Column(BigInteger, index=True)
+    archive: Named[str] = Column(SentText)
+    sender: Named[str] = Column(SentText)
+    study_date: Named[str] = Column(SentText)
+    asked_at: Named[datetime] = Column(UtcDateTime)
+    fetching_since: Named[datetime | None] = Column(UtcDateTime)
+    ended_at: Named[datetime | None] = Column(UtcDateTime)
+    problem: Named[str | None] = Column(SentText)
+
+
 class EventColumns(TypedColumns):
     """Mirrors `Event`, with the order of writing."""
 
@@ -235,10 +333,56 @@ class RefusalColumns(TypedColumns):
     reason: Named[str] = Column(SentText)
 
 
+class ReportColumns(TypedColumns):
+    """Mirrors `Report` but for its patients, with a digest of what makes it a version of its own."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    report_key: Named[str] = Column(SentText, index=True)
+    status: Named[ReportStatus] = Column(Word(ReportStatus))
+    source: Named[ReportSource] = Column(Word(ReportSource))
+    text: Named[str] = Column(SentText)
+    birth_date: Named[str] = Column(SentText)
+    accession_number: Named[str] = Column(SentText, index=True)
+    study_instance_uid: Named[str] = Column(SentText, index=True)
+    observed_at: Named[str] = Column(SentText)
+    reported_at: Named[str] = Column(SentText)
+    procedure: Named[str] = Column(SentText)
+    origin: Named[str] = Column(SentText)
+    received_at: Named[datetime] = Column(UtcDateTime)
+    sha256: Named[str] = Column(Text, unique=True)
+
+
+class ReportPatientColumns(TypedColumns):
+    """The identifiers that a report names its patient by."""
+
+    report_number: Named[int] = Column(_NUMBER, ForeignKey("reports.number"), primary_key=True)
+    place: Named[int] = Column(Integer, primary_key=True)
+    patient_id: Named[str] = Column(SentText, index=True)
+    issuer: Named[str] = Column(SentText)
+
+
+class QuarantinedMessageColumns(TypedColumns):
+    """Mirrors `QuarantinedMessage`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    at: Named[datetime] = Column(UtcDateTime)
+    times: Named[int] = Column(Integer)
+    origin: Named[str] = Column(SentText)
+    reason: Named[str] = Column(SentText)
+    path: Named[str] = Column(Text)
+    sha256: Named[str] = Column(Text, unique=True)
+    size_bytes: Named[int] = Column(BigInteger)
+    resolved_at: Named[datetime | None] = Column(UtcDateTime)
+
+
 # sqlite_autoincrement: a number is never given twice, even after the newest row was deleted.
 studies = Table("studies", metadata, StudyColumns)
+study_identifiers = Table("study_identifiers", metadata, StudyIdentifierColumns)
+patient_links = Table("patient_links", metadata, PatientLinkColumns, sqlite_autoincrement=True)
+patient_demographics = Table(
+    "patient_demographics", metadata, PatientDemographicsColumns, sqlite_autoincrement=True
+)
 instances = Table("instances", metadata, InstanceColumns, sqlite_autoincrement=True)
-wanted_studies = Table("wanted_studies", metadata, WantedStudyColumns)
 jobs = Table(
     "jobs",
     metadata,
@@ -254,8 +398,16 @@ deliveries = Table(
     UniqueConstraint("job_number", "sop_instance_uid", "destination"),
     sqlite_autoincrement=True,
 )
+orders = Table("orders", metadata, OrderColumns, sqlite_autoincrement=True)
+prior_requests = Table("prior_requests", metadata, PriorRequestColumns, sqlite_autoincrement=True)
+requested_studies = Table("requested_studies", metadata, RequestedStudyColumns)
 events = Table("events", metadata, EventColumns, sqlite_autoincrement=True)
 refusals = Table("refusals", metadata, RefusalColumns, sqlite_autoincrement=True)
+reports = Table("reports", metadata, ReportColumns, sqlite_autoincrement=True)
+report_patients = Table("report_patients", metadata, ReportPatientColumns)
+quarantined_messages = Table(
+    "quarantined_messages", metadata, QuarantinedMessageColumns, sqlite_autoincrement=True
+)
 
 
 def columns_of(table: Table, record: type) -> list[Column[Any]]:
@@ -268,17 +420,43 @@ def row_of(record: Any) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
-is_unread = and_(studies.c.newest_image_number > studies.c.watermark, studies.c.wanted_by_job.is_(None))
+is_unread = and_(studies.c.newest_image_number > studies.c.watermark, studies.c.fetched_from.is_(None))
 """A study of our own with images that no job has seen. Also the condition of the index below: an index
 with a condition holds only the rows that meet it, so that the question "what is unread?", put every
 second, costs what is unread and not what was ever received."""
 
+is_in_force = patient_links.c.unlinked_at.is_(None)
+"""A link that nobody has taken back."""
+
 is_open_delivery = and_(deliveries.c.done_at.is_(None), deliveries.c.failed_at.is_(None))
 """Neither taken by its destination nor given up; the condition of the claim's index."""
 
+is_open_request = and_(prior_requests.c.done_at.is_(None), prior_requests.c.failed_at.is_(None))
+"""An archive is still to be asked, or to send; the condition of the claim's index."""
+
 Index("ix_studies_unread", studies.c.study_instance_uid, sqlite_where=is_unread, postgresql_where=is_unread)
 Index("ix_studies_newest_number", studies.c.newest_number)
-Index("ix_studies_patient_id", studies.c.patient_id)
+Index(
+    "ix_studies_in_doubt",
+    studies.c.newest_number,
+    sqlite_where=studies.c.conflict.is_not(None),
+    postgresql_where=studies.c.conflict.is_not(None),
+)
+# Unique: an identifier has one successor at a time, whatever two processes are told at once.
+Index(
+    "ix_patient_links_old",
+    patient_links.c.old_patient_id,
+    patient_links.c.old_issuer,
+    unique=True,
+    sqlite_where=is_in_force,
+    postgresql_where=is_in_force,
+)
+Index("ix_patient_links_surviving", patient_links.c.patient_id, patient_links.c.issuer)
+Index(
+    "ix_patient_demographics_said",
+    *(patient_demographics.c[name] for name in ("patient_id", "issuer", "patient_name", "birth_date", "sex")),
+    unique=True,
+)
 Index("ix_instances_study_instance_uid_number", instances.c.study_instance_uid, instances.c.number)
 Index("ix_jobs_stage_due_at", jobs.c.stage, jobs.c.due_at)
 Index(
@@ -286,5 +464,11 @@ Index(
     deliveries.c.due_at,
     sqlite_where=is_open_delivery,
     postgresql_where=is_open_delivery,
+)
+Index(
+    "ix_prior_requests_open",
+    prior_requests.c.due_at,
+    sqlite_where=is_open_request,
+    postgresql_where=is_open_request,
 )
 Index("ix_events_study_instance_uid_number", events.c.study_instance_uid, events.c.number)

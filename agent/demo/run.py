@@ -22,6 +22,7 @@ from agent.demo.pacs import MiniPacs
 from agent.demo.page import write_page
 from agent.demo.pictures import write_picture
 from agent.demo.studies import DemoPatient, demo_patient
+from agent.manifest import Manifest
 from agent.peers import Peers
 from agent.service import Store, open_store
 from config.loading import load
@@ -82,6 +83,7 @@ class DemoResult:
 
     patient: DemoPatient
     job: Job | None
+    manifest: Manifest | None
     reading: Reading | None
     objects: dict[str, int]
     seconds: float | None
@@ -209,13 +211,14 @@ def _wait_for_draft(
             break
         time.sleep(0.1)
     objects = _objects_of(store, job, {received.sop_instance_uid for received in pacs.received(study)})
+    manifest = manifests.load_manifest(job.manifest_json) if job is not None and job.manifest_json else None
     reading = manifests.load_reading(job.reading_json) if job is not None and job.reading_json else None
     problem = _problem(job)
     if problem is None and not {"report_sr", "findings_sr"} & objects.keys():
         problem = "the job is done, but no report came back to the PACS"
     seconds = (job.changed_at - sent).total_seconds() if job is not None and problem is None else None
     picture = write_picture(out / "pictures", patient, reading) if reading is not None else None
-    return DemoResult(patient, job, reading, objects, seconds, problem, picture)
+    return DemoResult(patient, job, manifest, reading, objects, seconds, problem, picture)
 
 
 def _problem(job: Job | None) -> str | None:

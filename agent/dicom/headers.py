@@ -22,7 +22,7 @@ from agent.dicom.opening import (
 )
 from agent.dicom.views import VIEW_KEYWORDS, projection_of
 from inference.case import View
-from storage.records import Study
+from storage.records import PatientIdentifier, Study
 
 __all__ = ["HEADER_TAGS", "Headers", "Unreadable", "headers_from_elements", "headers_of", "read_headers"]
 
@@ -40,6 +40,7 @@ _KEYWORDS = VIEW_KEYWORDS | {
     "Manufacturer",
     "Modality",
     "NumberOfFrames",
+    "OtherPatientIDsSequence",
     "PatientBirthDate",
     "PatientID",
     "PatientName",
@@ -79,6 +80,7 @@ class Headers:
         frames: 1 if not sent.
         patient_name: all component groups, joined by "=" (PS3.5 6.2.1).
         birth_date, study_date: "YYYYMMDD"; study_time: "HHMMSS.FFFFFF"; as sent, local.
+        other_patient_ids: further numbers of the patient, those with both number and issuer.
         indication: why the exam was asked for, from the first attribute that says it.
         text_doubt: a sentence if the text may be read wrongly, or None.
     """
@@ -105,6 +107,7 @@ class Headers:
     manufacturer: str
     patient_id: str
     issuer_of_patient_id: str
+    other_patient_ids: tuple[PatientIdentifier, ...]
     patient_name: str
     birth_date: str
     sex: str
@@ -124,7 +127,8 @@ class Headers:
         return "lateral" if self.view is View.LATERAL else ""
 
     def study(self) -> Study:
-        """Gives the study as this one instance knows it."""
+        """Gives the study as this one instance knows it; identifiers as sent, see `agent.identity.identified`."""
+        own = PatientIdentifier(self.patient_id, self.issuer_of_patient_id)
         return Study(
             study_instance_uid=self.study_instance_uid,
             patient_id=self.patient_id,
@@ -137,6 +141,7 @@ class Headers:
             accession_number=self.accession_number,
             study_description=self.study_description,
             modalities=(self.modality,) if self.modality else (),
+            identifiers=(*((own,) if self.patient_id else ()), *self.other_patient_ids),
         )
 
 
@@ -182,7 +187,7 @@ def headers_of(dataset: Dataset, *, assume_charset: str | None = None) -> Header
 
 
 def _headers_of(dataset: Dataset, assume_charset: str | None) -> Headers:
-    encodings, doubt = _text_encodings(dataset, assume_charset)
+    encodings, doubt = text_encodings(dataset, assume_charset)
     meta = getattr(dataset, "file_meta", None) or Dataset()
     projection = projection_of(dataset, encodings)
 
@@ -213,7 +218,8 @@ def _headers_of(dataset: Dataset, assume_charset: str | None) -> Headers:
         instance_number=_whole_number(dataset, "InstanceNumber"),
         manufacturer=text("Manufacturer"),
         patient_id=text("PatientID"),
-        issuer_of_patient_id=_issuer(dataset, encodings),
+        issuer_of_patient_id=issuer_of(dataset, encodings),
+        other_patient_ids=_other_patient_ids(dataset, encodings),
         patient_name=text("PatientName").rstrip("="),  # trailing empty groups may be sent or not
         birth_date=text("PatientBirthDate"),
         sex=text("PatientSex").upper(),
@@ -227,7 +233,7 @@ def _headers_of(dataset: Dataset, assume_charset: str | None) -> Headers:
     )
 
 
-def _text_encodings(dataset: Dataset, assume_charset: str | None) -> tuple[tuple[str, ...], str | None]:
+def text_encodings(dataset: Dataset, assume_charset: str | None) -> tuple[tuple[str, ...], str | None]:
     """Gives the encodings to read text with, and a sentence if they are a guess."""
     encodings, is_declared = encodings_of(dataset, assume_charset)
     if is_declared:
@@ -277,13 +283,22 @@ def _whole_number(dataset: Dataset, keyword: str) -> int:
     return int(text) if _WHOLE_NUMBER.fullmatch(text) else 0
 
 
-def _issuer(dataset: Dataset, encodings: tuple[str, ...]) -> str:
+def issuer_of(dataset: Dataset, encodings: tuple[str, ...]) -> str:
     """Issuer of Patient ID, else the Universal Entity ID of its qualifiers (PS3.3 C.2.2, Table 10-18)."""
     issuer = raw_text(dataset, "IssuerOfPatientID", encodings)
     if issuer:
         return issuer
     qualifiers = small_sequence(dataset, "IssuerOfPatientIDQualifiersSequence")
     return raw_text(qualifiers[0], "UniversalEntityID", encodings) if qualifiers else ""
+
+
+def _other_patient_ids(dataset: Dataset, encodings: tuple[str, ...]) -> tuple[PatientIdentifier, ...]:
+    """Other Patient IDs Sequence (PS3.3 C.2.2). What names no issuer is left: nobody knows whose number it is."""
+    found = (
+        PatientIdentifier(raw_text(one, "PatientID", encodings), issuer_of(one, encodings))
+        for one in small_sequence(dataset, "OtherPatientIDsSequence")
+    )
+    return tuple(dict.fromkeys(one for one in found if one.patient_id and one.issuer))
 
 
 def _indication(dataset: Dataset, encodings: tuple[str, ...]) -> str:

@@ -3,20 +3,26 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import structlog
 from pynetdicom import AE, _config, build_context
 
-from agent.admission import Sender, SenderRules
+from agent.admission import SOP_CLASSES, Sender, SenderRules
 from agent.dicom.headers import headers_from_elements
 from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, folders_of
+from agent.identity import IdentifierRules
+from agent.listener.commands import C_STORE_RQ, Command
 from agent.listener.commits import Commits
 from agent.listener.contexts import VERIFICATION
 from agent.listener.gate import Gate
-from agent.listener.intake import RECEIVED, Intake, Limits, SenderValues, TlsValues
+from agent.listener.intake import RECEIVED, Intake, Limits, Peer, SenderValues, TlsValues
+from agent.listener.reception import Reception
 from agent.listener.server import ListenerRequestHandler, ListenerServer, handshake
+from agent.listener.statuses import SOP_CLASS_NOT_SUPPORTED, ProtocolBreach
+from agent.peers import Arrived
 from storage.files import Files
 from storage.index import Index
 from storage.records import Instance
@@ -43,9 +49,11 @@ class Listener:
         senders: who may send, `settings.peers.sender`.
         headers: turns the elements that a survey found into headers.
         clock: gives the time, UTC and aware.
+        identifiers: how senders and issuers write patient IDs; None = each as it comes.
         on_stored: told of each new instance after its sender was, in the association's thread: be quick.
         accept_any_sender: let in AE titles that are not in `senders`; None = only while there are none
             (the configuration allows that on loopback only).
+        archives: may send what they were asked for and no more, unless they are among the senders.
     """
 
     def __init__(
@@ -58,27 +66,34 @@ class Listener:
         index: Index,
         headers: Callable[..., Any] = headers_from_elements,
         clock: Callable[[], datetime],
+        identifiers: IdentifierRules | None = None,
         on_stored: Callable[[Instance], None] | None = None,
         accept_any_sender: bool | None = None,
+        archives: Sequence[SenderValues] = (),
     ) -> None:
         _quieten_pynetdicom()
+        accepts_any = not senders if accept_any_sender is None else accept_any_sender
+        known = {sender.ae_title for sender in senders}
+        more = [archive for archive in archives if archive.ae_title not in known]
         rules = SenderRules(
             ae_title=ae_title,
-            senders=tuple(Sender(sender.ae_title, tuple(map(str, sender.addresses))) for sender in senders),
+            senders=tuple(Sender(one.ae_title, tuple(map(str, one.addresses))) for one in (*senders, *more)),
             check_called_ae_title=listener.check_called_ae_title,
-            accept_any_sender=not senders if accept_any_sender is None else accept_any_sender,
+            accept_any_sender=accepts_any,
         )
         self._intake = Intake(
             limits=listener,
             rules=rules,
-            senders={sender.ae_title: sender for sender in senders},
+            senders={one.ae_title: one for one in (*senders, *more)},
             files=files,
             index=index,
             commits=Commits(index),
             syncing=ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="syncing"),
             headers=headers,
+            identifiers=identifiers or IdentifierRules(),
             clock=clock,
             on_stored=on_stored,
+            asked_only=frozenset() if accepts_any else frozenset(archive.ae_title for archive in more),
         )
         self._gate = Gate(listener.associations_max)
         self._server: ListenerServer | None = None
@@ -110,12 +125,33 @@ class Listener:
             request_handler=ListenerRequestHandler,
             gate=self._gate,
             intake=self._intake,
-            tls=None if limits.tls is None else _tls_context(limits.tls),
+            tls=None if limits.tls is None else tls_context(limits.tls),
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True
         )
         self._thread.start()
+
+    def take(self, arrived: Arrived, sender: str) -> int:
+        """Keeps an object that came over an association or a web connection of ours as if it were sent to us.
+
+        Args:
+            sender: AE title (or name) of the archive that it comes from.
+
+        Returns:
+            the DIMSE status to answer. Never raises.
+        """
+        if arrived.sop_class_uid not in SOP_CLASSES:
+            return SOP_CLASS_NOT_SUPPORTED
+        command = Command(C_STORE_RQ, 1, arrived.sop_class_uid, arrived.sop_instance_uid, True, "")
+        peer = Peer("", sender, self._intake.rules.ae_title)
+        reception = Reception(command, arrived.sop_class_uid, arrived.transfer_syntax_uid, peer, self._intake)
+        with suppress(ProtocolBreach):  # far too large: refused below as what is too large is
+            reception.add(memoryview(arrived.content))
+        outcome = reception.finish()
+        if outcome.stored is not None and self._intake.on_stored is not None:
+            self._intake.on_stored(outcome.stored)
+        return outcome.status
 
     def stop(self, seconds: float) -> None:
         """Takes no more connections, lets objects in hand come to an end, cuts the rest after `seconds`."""
@@ -133,7 +169,7 @@ class Listener:
             self._thread.join(seconds)
 
 
-def _tls_context(tls: TlsValues) -> Any:
+def tls_context(tls: TlsValues) -> Any:
     return handshake(tls.certificate_file, tls.key_file, tls.ca_file, tls.require_client_certificate)
 
 

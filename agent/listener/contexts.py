@@ -4,40 +4,10 @@ from collections.abc import Sequence
 
 from pynetdicom.presentation import PresentationContext, build_context
 
-from agent.admission import SOP_CLASSES
+from agent.admission import SOP_CLASSES, TRANSFER_SYNTAXES
 from agent.listener.dataset import EXPLICIT_VR_BIG_ENDIAN
 
 VERIFICATION = "1.2.840.10008.1.1"
-
-TRANSFER_SYNTAXES: dict[str, str] = {
-    "1.2.840.10008.1.2.1": "Explicit VR Little Endian",
-    "1.2.840.10008.1.2": "Implicit VR Little Endian",
-    "1.2.840.10008.1.2.2": "Explicit VR Big Endian",
-    "1.2.840.10008.1.2.1.99": "Deflated Explicit VR Little Endian",
-    "1.2.840.10008.1.2.1.98": "Encapsulated Uncompressed Explicit VR Little Endian",
-    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
-    "1.2.840.10008.1.2.4.70": "JPEG Lossless, First-Order Prediction",
-    "1.2.840.10008.1.2.4.57": "JPEG Lossless (Process 14)",
-    "1.2.840.10008.1.2.4.80": "JPEG-LS Lossless",
-    "1.2.840.10008.1.2.4.90": "JPEG 2000 Lossless Only",
-    "1.2.840.10008.1.2.4.92": "JPEG 2000 Part 2 Lossless Only",
-    "1.2.840.10008.1.2.4.201": "High-Throughput JPEG 2000 Lossless Only",
-    "1.2.840.10008.1.2.4.202": "High-Throughput JPEG 2000 with RPCL Lossless Only",
-    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
-    "1.2.840.10008.1.2.5": "RLE Lossless",
-    "1.2.840.10008.1.2.4.50": "JPEG Baseline",
-    "1.2.840.10008.1.2.4.51": "JPEG Extended",
-    "1.2.840.10008.1.2.4.53": "JPEG Spectral Selection (retired)",
-    "1.2.840.10008.1.2.4.55": "JPEG Full Progression (retired)",
-    "1.2.840.10008.1.2.4.81": "JPEG-LS Near-Lossless",
-    "1.2.840.10008.1.2.4.91": "JPEG 2000",
-    "1.2.840.10008.1.2.4.93": "JPEG 2000 Part 2",
-    "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
-    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
-    "1.2.840.10008.1.2.4.112": "JPEG XL",
-}
-"""Transfer Syntax UID to its name. Left out: video, and the JPIP ones, whose pixels stay at the sender."""
-
 
 UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", EXPLICIT_VR_BIG_ENDIAN)
 

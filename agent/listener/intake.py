@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import structlog
 
 from agent.admission import SenderRules
+from agent.identity import IdentifierRules
 from agent.listener.commits import Commits
 from storage.files import Files
 from storage.index import Index
@@ -69,8 +70,6 @@ class SenderValues(Protocol):
     def addresses(self) -> Any: ...
     @property
     def assume_charset(self) -> str | None: ...
-    @property
-    def default_issuer(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +91,10 @@ class Intake:
 
     Attributes:
         senders: by calling AE title.
+        asked_only: calling AE titles of archives that may send nothing but what they were asked for.
         syncing: threads in which the disk is waited for.
         headers: `agent.dicom.headers.headers_from_elements`.
+        identifiers: how senders and issuers write patient IDs.
         on_stored: told of each new instance after its sender was; None = nobody listens.
     """
 
@@ -105,8 +106,10 @@ class Intake:
     commits: Commits
     syncing: Executor
     headers: Callable[..., Any]
+    identifiers: IdentifierRules
     clock: Callable[[], datetime]
     on_stored: Callable[[Instance], None] | None = None
+    asked_only: frozenset[str] = frozenset()
 
     def refuse(
         self, peer: Peer, reason: str, *, sop_instance_uid: str = "", status: int | None = None

@@ -11,6 +11,7 @@ import structlog
 from agent.admission import role_of, valid_uid
 from agent.dicom.headers import HEADER_TAGS, Unreadable
 from agent.dicom.uids import path_of
+from agent.identity import identified
 from agent.listener.commands import Command
 from agent.listener.dataset import Survey, mismatch, survey
 from agent.listener.file_meta import file_meta
@@ -21,6 +22,7 @@ from agent.listener.statuses import (
     DUPLICATE_SOP_INSTANCE,
     INTERNAL_ERROR,
     INVALID_SOP_INSTANCE,
+    NOT_AUTHORISED,
     OUT_OF_RESOURCES,
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
@@ -194,6 +196,7 @@ class Reception:
                 raise Refused(
                     DOES_NOT_MATCH, f"{name} Instance UID is {uid[:64]!r}, which is no UID (PS3.5 9.1)"
                 )
+        self._check_asked(identity.study_instance_uid)
         headers, study = self._headers(found)
         instance = Instance(
             number=0,
@@ -214,6 +217,17 @@ class Reception:
         )
         return instance, study
 
+    def _check_asked(self, study_instance_uid: str) -> None:
+        sender = self._peer.calling_ae_title
+        if sender in self._intake.asked_only and not self._intake.index.is_asked_for(
+            study_instance_uid, sender
+        ):
+            raise Refused(
+                NOT_AUTHORISED,
+                f'"{sender}" was not asked for study {study_instance_uid}. If it may send by itself, '
+                "add a [[sender]] in peers.toml.",
+            )
+
     def _digest(self, part: PartFile) -> str:
         # Read, not mapped: pages of a map would count as this process's memory.
         with open(part.fileno(), "rb", buffering=0, closefd=False) as file:
@@ -229,9 +243,7 @@ class Reception:
             )
         except Unreadable as error:
             raise Refused(CANNOT_UNDERSTAND, error.reason) from error
-        study = headers.study()
-        if sender is not None and sender.default_issuer and not study.issuer_of_patient_id:
-            study = replace(study, issuer_of_patient_id=sender.default_issuer)
+        study = identified(headers.study(), self._peer.calling_ae_title, self._intake.identifiers)
         return headers, study
 
     def _keep(self, part: PartFile, instance: Instance) -> str:

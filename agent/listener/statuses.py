@@ -10,6 +10,9 @@ Senders go by the class of a status, and any code outside 0000 and Bxxx is a fai
 INVALID_SOP_INSTANCE = 0x0117
 """The SOP Instance UID breaks the rules by which UIDs are made (PS3.7 9.1.1.1.9)."""
 
+NOT_AUTHORISED = 0x0124
+"""An archive that is no sender sends what it was not asked for (PS3.7 9.1.1.1.9)."""
+
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 """The request names another SOP Class than the presentation context it came on (PS3.7 9.1.1.1.9)."""
 

@@ -142,7 +142,7 @@ def _reasons(sources: Sources, reading: Reading, narrative: Narrative, marks: Ma
 
 
 def _seen(sources: Sources, narrative: Narrative) -> list[str]:
-    """One line for each image and report: the current exam, then priors, oldest first."""
+    """One line for each image, each prior study with why it was chosen, and each report; oldest exam first."""
     lines = []
     for role, headers in (("Current", sources.current), ("Prior", sources.priors)):
         for header in map(normalised, headers):
@@ -150,6 +150,7 @@ def _seen(sources: Sources, narrative: Narrative) -> list[str]:
             view = str(header.get("ViewPosition") or "") or "view not sent"
             study = "" if role == "Current" else f", study {header.StudyInstanceUID}"
             lines.append(f"{role} image, {when}, {view}: {sop_instance_uid(header)}{study}")
+    lines += [f"Prior study {uid}: {reason}" for uid, reason in narrative.chosen]
     return [*lines, *(f"Report: {report}" for report in narrative.reports)]
 
 

@@ -113,6 +113,7 @@ class Narrative:
         comparison: which earlier exams the draft compares with, e.g. "CR chest 2025-06-01"; written only if
             the Reading says that it compared.
         reports: the earlier reports that the model was given, one phrase each.
+        chosen: (Study Instance UID, reason) of the earlier exams that the model was shown.
         passed_over: (Study or SOP Instance UID, reason) of what the model was not shown.
         complete_because: why the study was called complete, or "".
         notes: anything else worth knowing ("waited 120 s for priors").
@@ -121,6 +122,7 @@ class Narrative:
     indication: str | None = None
     comparison: str | None = None
     reports: tuple[str, ...] = ()
+    chosen: tuple[tuple[str, str], ...] = ()
     passed_over: tuple[tuple[str, str], ...] = ()
     complete_because: str = ""
     notes: tuple[str, ...] = ()

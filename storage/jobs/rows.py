@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, insert, or_, select, update
 
-from storage.records import Delivery, Event, Job, ResultObject, Stage
+from storage.records import Delivery, Event, Job, PriorRequest, ResultObject, Stage
 from storage.tables import (
     columns_of,
     deliveries,
@@ -55,7 +55,9 @@ def lease(
     connection.execute(taken)
 
 
-def change(connection: Connection, table: Table, row: Job | Delivery, values: Mapping[str, Any]) -> None:
+def change(
+    connection: Connection, table: Table, row: Job | Delivery | PriorRequest, values: Mapping[str, Any]
+) -> None:
     """Changes a leased row, or raises LeaseLost. A lease whose time is over still stands until
     somebody else claims the row."""
     its_own = (

@@ -117,14 +117,14 @@ def test_a_model_that_cannot_be_opened_is_one_sentence(study: tuple[str, Path]):
     assert "then: preread check" in said
 
 
-def test_show_tells_impression_differential_and_what_scores_are_worth(tmp_path: Path):
+def test_why_tells_impression_differential_and_what_scores_are_worth(tmp_path: Path):
     def script(case: Case) -> Reading:
         scores = (Score("edema", 0.92, 0.61, "9 cases"), Score("fracture", 0.1))
         return replace(an_effusion(case), impression="Effusion.", differential="Failure.", scores=scores)
 
     uid, config = a_read_study(tmp_path, script)
 
-    said = CliRunner().invoke(app, ["show", uid, "--config", str(config)]).output
+    said = CliRunner().invoke(app, ["why", uid, "--config", str(config)]).output
 
     assert "impression (the model's summary of its own draft): Effusion." in said
     assert "considered by the model: Failure." in said

@@ -14,7 +14,7 @@ from agent.cli import app
 from agent.demo.pacs import MiniPacs
 from agent.service import open_store
 from config.loading import load
-from storage.records import Refusal, Stage
+from storage.records import InstanceRole, Refusal, Stage
 from tests.agent.test_steps import NOON
 from tests.builders import a_radiograph, write
 from tests.storage.builders import a_study, an_instance
@@ -103,19 +103,64 @@ def test_status_is_there_for_programs_too(failed_study: Path):
     assert json.loads(said)["jobs"]["failed"] == 1
 
 
-def test_show_tells_the_life_of_a_study(failed_study: Path):
-    code, said = run("show", "2.25.100", "--config", failed_study)
+def test_why_tells_the_life_of_a_study(failed_study: Path):
+    code, said = run("why", "2.25.100", "--config", failed_study)
 
     assert code == 0
     assert "complete because no image for 60 s" in said
     assert "failed in gather: two patients in one study" in said
+    assert "received from XRAY1: 1 image, 2026-03-01T08:00:00+00:00 to 2026-03-01T08:00:00+00:00" in said
+    assert "patient identified by issuer (none); 0 other studies under the same numbers" in said
 
 
-def test_show_and_again_of_an_unknown_study_say_so(failed_study: Path):
-    for command in ("show", "again"):
+def test_why_and_again_of_an_unknown_study_say_so(failed_study: Path):
+    for command in ("why", "again"):
         code, said = run(command, "2.25.999", "--config", failed_study)
         assert code == 1
         assert "2.25.999" in said
+
+
+def test_a_study_with_two_patients_stands_in_the_status_also_if_only_a_report_came_late(failed_study: Path):
+    store = open_store(load(failed_study))
+    late = an_instance("2.25.2", role=InstanceRole.REPORT, modality="SR")
+    store.index.put(late, a_study(patient_id="B2"))
+    store.database.close()
+
+    said = run("status", "--config", failed_study)[1] + run("why", "2.25.100", "--config", failed_study)[1]
+
+    assert (
+        "two patients in one study:\n  2.25.100: the instances of this study name two patients: patient ID"
+        in said
+    )
+    assert "in doubt: the instances of this study name two patients: patient ID of 2.25.2" in said
+
+
+def test_patient_numbers_are_linked_listed_taken_back_and_remembered(failed_study: Path):
+    def patients(*arguments: str) -> str:
+        return run("patients", *arguments, "--config", failed_study)[1]
+
+    assert "link 1 made; 1 studies are here" in patients("link", "A1", "B2^^^NORTH")
+    assert "link 1: A1 is now B2^^^NORTH (merge, by operator" in patients("list")
+    assert "link 1 taken back; 0 studies are here" in patients("unlink", "1")
+    assert "no patient numbers are linked" in patients("list")
+    assert "taken back by operator" in patients("history", "A1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("link", "A1", "A1"), "cannot replace itself"),
+        (("link", "UNKNOWN", "A1"), "is no placeholder"),
+        (("unlink", "7"), "no link 7 is in force"),
+    ],
+)
+def test_what_cannot_be_linked_is_said_in_a_sentence_and_exits_with_1(
+    failed_study: Path, arguments: tuple[str, ...], why: str
+):
+    code, said = run("patients", *arguments, "--config", failed_study)
+
+    assert code == 1
+    assert why in said
 
 
 def test_again_opens_the_next_revision(failed_study: Path):

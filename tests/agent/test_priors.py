@@ -5,9 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.identity import IdentifierRules, identified
 from agent.priors import PriorCandidate, PriorChoice, PriorRules, choose_priors, days_between
 from storage.records import Study
 from tests.builders import TODAY, a_uid
@@ -31,11 +32,20 @@ def a_study(**values: Any) -> Study:
         accession_number="",
         study_description="XR CHEST",
     )
-    return replace(study, **values)
+    return identified(replace(study, **values), "XRAY", IdentifierRules())
 
 
 def a_candidate(has_frontal_image: bool = True, has_report: bool = True, **values: Any) -> PriorCandidate:
-    return PriorCandidate(a_study(**{"days_ago": 30, **values}), has_frontal_image, has_report)
+    study = a_study(**{"days_ago": 30, **values})
+    return PriorCandidate(study, has_frontal_image=has_frontal_image, has_report=has_report)
+
+
+def chosen(choice: PriorChoice) -> list[str]:
+    return [one.study_instance_uid for one in choice.chosen]
+
+
+def uids(*candidates: PriorCandidate) -> list[str]:
+    return [candidate.study.study_instance_uid for candidate in candidates]
 
 
 def choose(*candidates: PriorCandidate, rules: PriorRules = RULES, **current: Any) -> PriorChoice:
@@ -133,12 +143,11 @@ def test_what_only_looks_different_is_still_the_same_patient(prior: dict[str, An
 def test_a_missing_issuer_is_made_up_for_by_birth_date_and_sex_and_it_is_said():
     prior = a_candidate(issuer_of_patient_id="NORTH")
 
-    choice = choose(prior)
+    (explained,) = choose(prior).chosen
 
-    assert choice.chosen == (prior,)
-    assert choice.notes == (
-        f"prior {prior.study.study_instance_uid}: the current study has no issuer of the patient ID; taken "
-        "for the same patient since patient ID, birth date and sex agree",
+    assert explained.reason == (
+        "the current study has no issuer of the patient ID, but patient ID, birth date and sex agree; "
+        "30 days before, with a report, the only one that fits"
     )
 
 
@@ -147,17 +156,18 @@ def test_the_newest_are_chosen_and_stand_oldest_first():
 
     choice = choose(*priors, rules=PriorRules(count_max=3))
 
-    assert choice.chosen == (priors[3], priors[2], priors[0])
+    assert chosen(choice) == uids(priors[3], priors[2], priors[0])
     (passed_over,) = choice.passed_over
     assert passed_over.study_instance_uid == priors[1].study.study_instance_uid
-    assert passed_over.reason == "older than the 3 newest (count_max = 3)"
+    assert passed_over.reason == "older than the 3 that go first (priors.count_max = 3)"
+    assert choice.chosen[2].reason.endswith("10 days before, with a report, number 1 of 4 that fit")
 
 
 def test_priors_of_one_day_are_ordered_by_time():
     late, early = a_candidate(study_time="235959"), a_candidate(study_time="0100")
 
-    assert choose(late, early).chosen == (early, late)
-    assert choose(late, early, rules=PriorRules(count_max=1)).chosen == (late,)
+    assert chosen(choose(late, early)) == uids(early, late)
+    assert chosen(choose(late, early, rules=PriorRules(count_max=1))) == uids(late)
 
 
 def test_a_study_listed_twice_is_shown_once():
@@ -165,20 +175,65 @@ def test_a_study_listed_twice_is_shown_once():
 
     choice = choose(prior, prior)
 
-    assert choice.chosen == (prior,)
+    assert chosen(choice) == uids(prior)
     assert choice.passed_over[0].reason == "it is listed twice"
 
 
-def test_a_prior_without_report_is_taken_unless_the_site_wants_one():
+ONE = PriorRules(
+    count_max=1, count_because="engine m4cxr looks at 1", report_because="engine m4cxr needs one"
+)
+
+
+def test_where_a_report_is_optional_the_newest_is_taken():
+    old, new = a_candidate(days_ago=90, has_report=True), a_candidate(days_ago=9, has_report=False)
+
+    choice = choose(old, new, rules=ONE)
+
+    assert chosen(choice) == uids(new)
+    assert choice.passed_over[0].reason == "older than the 1 that go first (engine m4cxr looks at 1)"
+
+
+def test_where_a_report_is_preferred_an_older_exam_with_one_goes_before_a_newer_without():
+    old, new = a_candidate(days_ago=90, has_report=True), a_candidate(days_ago=9, has_report=False)
+
+    choice = choose(old, new, rules=replace(ONE, report="preferred"))
+
+    assert chosen(choice) == uids(old)
+    assert choice.passed_over[0].reason == (
+        "it has no report, and older ones with a report go first (engine m4cxr needs one)"
+    )
+
+
+def test_where_a_report_is_preferred_an_exam_without_is_better_than_none():
     prior = a_candidate(has_report=False)
 
-    assert choose(prior).chosen == (prior,)
-    wanted = choose(prior, rules=PriorRules(report_required=True))
-    assert the_reason(wanted) == "it has no report (report_required = true)"
+    assert chosen(choose(prior, rules=replace(ONE, report="preferred"))) == uids(prior)
+
+
+def test_where_a_report_is_required_an_exam_without_is_passed_over():
+    wanted = choose(a_candidate(has_report=False), rules=replace(ONE, report="required"))
+
+    assert the_reason(wanted) == "it has no report (engine m4cxr needs one)"
+
+
+def test_a_lateral_alone_is_a_prior_where_any_view_will_do():
+    lateral = a_candidate(has_frontal_image=False)
+
+    assert chosen(choose(lateral, rules=PriorRules(views="any"))) == uids(lateral)
+
+
+def test_an_exam_of_another_body_part_says_which():
+    knee = replace(a_candidate(), no_image_because="body part is KNEE, none of CHEST")
+
+    assert the_reason(choose(knee)) == "it has no image to show: body part is KNEE, none of CHEST"
 
 
 def test_no_priors_are_wanted_with_a_count_of_zero():
-    assert choose(a_candidate(), rules=PriorRules(count_max=0)).chosen == ()
+    rules = PriorRules(count_max=0, count_because="engine cxr_llava looks at none")
+
+    assert the_reason(choose(a_candidate(), rules=rules)) == (
+        "no earlier exam is wanted (engine cxr_llava looks at none)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,62 +249,25 @@ def test_days_between_counts_whole_days_or_none(earlier: str, later: str, days: 
     assert days_between(earlier, later) == days
 
 
-PEOPLE = (
-    {"patient_name": "Doe^Jane", "birth_date": "19500101", "sex": "F"},
-    {"patient_name": "Doe^John", "birth_date": "19500101", "sex": "M"},
-    {"patient_name": "Miller^Anna", "birth_date": "19840506", "sex": "F"},
-    {"patient_name": "Miller^Anna", "birth_date": "19840605", "sex": "F"},
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 2000), st.booleans(), st.booleans()),
+        max_size=8,
+        unique_by=lambda one: one[0],
+    ),
+    st.integers(0, 3),
+    st.sampled_from(["optional", "preferred", "required"]),
 )
-"""Twins, and two of one name whose birth dates are swapped; two hospitals number them as they like."""
+def test_every_candidate_is_chosen_or_passed_over_with_a_reason(exams: Any, count_max: int, report: Any):
+    candidates = [
+        a_candidate(days_ago=days, has_frontal_image=frontal, has_report=reported)
+        for days, frontal, reported in exams
+    ]
 
-NUMBERS = {"NORTH": "1234", "SOUTH": "2143", "ERRING": "1111"}
-"""What a hospital calls each of the four. Each number means two people, and one hospital gives one to all."""
+    choice = choose(*candidates, rules=PriorRules(count_max=count_max, report=report))
 
-
-def an_exam(
-    person: int, hospital: str, missing: set[str], says_who_it_is: bool, days_ago: int
-) -> PriorCandidate:
-    return a_candidate(
-        **{**PEOPLE[person], **dict.fromkeys(missing if hospital != "ERRING" else (), "")},
-        patient_id=NUMBERS[hospital][person],
-        issuer_of_patient_id=hospital if says_who_it_is else "",
-        days_ago=days_ago,
-    )
-
-
-people = st.integers(0, 3)
-exams_of_people = st.tuples(
-    people,
-    st.sampled_from(sorted(NUMBERS)),
-    st.sets(st.sampled_from(["birth_date", "sex"]), max_size=1),
-    st.booleans(),
-    st.integers(1, 2000),
-)
-
-
-@settings(max_examples=400)
-@given(exams_of_people, st.lists(exams_of_people, min_size=1, max_size=8))
-def test_never_a_study_of_another_patient(current: Any, others: list[Any]):
-    candidates = [an_exam(*other) for other in others]
-    owner = {exam.study.study_instance_uid: other[0] for exam, other in zip(candidates, others, strict=True)}
-    study = replace(an_exam(*current).study, study_date="20260302", study_instance_uid="1.2.3")
-
-    choice = choose_priors(study, candidates, PriorRules(count_max=9))
-
-    assert {owner[prior.study.study_instance_uid] for prior in choice.chosen} <= {current[0]}
-
-
-@given(exams_of_people, st.lists(exams_of_people, max_size=6), st.integers(0, 3))
-def test_every_candidate_is_chosen_or_passed_over_with_a_reason(
-    current: Any, others: list[Any], count_max: int
-):
-    candidates = [an_exam(*other) for other in others]
-
-    choice = choose_priors(an_exam(*current).study, candidates, PriorRules(count_max=count_max))
-
-    told = [prior.study.study_instance_uid for prior in choice.chosen]
-    told += [passed_over.study_instance_uid for passed_over in choice.passed_over if passed_over.reason]
-    assert sorted(told) == sorted(candidate.study.study_instance_uid for candidate in candidates)
+    told = [one.study_instance_uid for one in (*choice.chosen, *choice.passed_over) if one.reason]
+    assert sorted(told) == sorted(uids(*candidates))
     assert len(choice.chosen) <= count_max
-    dates = [prior.study.study_date for prior in choice.chosen]
-    assert dates == sorted(dates)
+    dates = {candidate.study.study_instance_uid: candidate.study.study_date for candidate in candidates}
+    assert [dates[uid] for uid in chosen(choice)] == sorted(dates[uid] for uid in chosen(choice))

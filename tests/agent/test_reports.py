@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from agent.dicom.reports import ReportText, is_draft_of_ours, load_report, report_of
+from agent.dicom.reports import StructuredReport, is_draft_of_ours, load_report, report_of
 from tests.builders import a_code, a_radiograph, a_report_sr, as_bytes, mutilated, write
 from tests.real_data import real_data
 
@@ -36,7 +36,11 @@ def test_the_sections_are_told_apart_by_code_or_by_word(headings: str):
     )
 
     assert report is not None
-    assert (report.findings, report.impression, report.indication) == ("Clear lungs.", "Normal.", "Cough.")
+    assert (report.text.findings, report.text.impression, report.text.indication) == (
+        "Clear lungs.",
+        "Normal.",
+        "Cough.",
+    )
     assert report.is_verified
 
 
@@ -63,21 +67,21 @@ def test_one_long_text_is_cut_at_its_headings(text: str, findings: str | None, i
     report = report_of(a_report_of(a_text(text)))
 
     assert report is not None
-    assert (report.findings, report.impression) == (findings, impression)
+    assert (report.text.findings, report.text.impression) == (findings, impression)
 
 
 def test_the_whole_report_keeps_every_section_under_its_heading():
     report = report_of(a_report_sr(findings="Clear.", impression="Normal.", indication="Cough."))
 
     assert report is not None
-    assert report.whole == "Request:\nCough.\nFindings:\nClear.\nImpressions:\nNormal."
+    assert report.text.whole == "Request:\nCough.\nFindings:\nClear.\nImpressions:\nNormal."
 
 
 def test_paragraphs_stay_and_line_ends_become_line_feeds():
     report = report_of(a_report_sr(findings="Clear.\r\nHeart normal.\r\n\r\n\r\n\r\nBones intact. "))
 
     assert report is not None
-    assert report.findings == "Clear.\nHeart normal.\n\nBones intact."
+    assert report.text.findings == "Clear.\nHeart normal.\n\nBones intact."
 
 
 def test_coded_and_measured_findings_are_put_into_words():
@@ -96,8 +100,8 @@ def test_coded_and_measured_findings_are_put_into_words():
     report = report_of(a_report_of(code, number))
 
     assert report is not None
-    assert report.findings == "Pneumothorax"
-    assert report.whole == "Pneumothorax\nDiameter: 12 mm"
+    assert report.text.findings == "Pneumothorax"
+    assert report.text.whole == "Pneumothorax\nDiameter: 12 mm"
 
 
 def test_a_korean_report_is_read_in_its_character_set(tmp_path: Path):
@@ -109,7 +113,7 @@ def test_a_korean_report_is_read_in_its_character_set(tmp_path: Path):
     report = load_report(path)
 
     assert report is not None
-    assert report.findings == "폐는 깨끗하다."
+    assert report.text.findings == "폐는 깨끗하다."
 
 
 @pytest.mark.parametrize(
@@ -200,7 +204,7 @@ def test_a_mutilated_report_gives_its_words_or_none(
 
     report = load_report(path)
 
-    assert report is None or report.whole
+    assert report is None or report.text.whole
 
 
 REAL_REPORTS = {"dp-report_dfl.dcm", "dtf-reportsi.dcm", "dtf-test-SR.dcm"}
@@ -217,7 +221,7 @@ def test_every_real_file_gives_a_report_or_none_in_time():
     assert {name for name, report in found.items() if report is not None} == REAL_REPORTS
     consultation = found["dp-report_dfl.dcm"]
     assert consultation is not None
-    assert "squamous cell carcinoma" in consultation.whole
+    assert "squamous cell carcinoma" in consultation.text.whole
 
 
 def as_free_text(study: dict[str, str]) -> str:
@@ -234,9 +238,10 @@ def test_the_sections_of_real_reports_come_out_as_they_went_in():
     kept = 0
     for study in studies:
         report = report_of(a_report_of(a_text(as_free_text(study))))
-        assert isinstance(report, ReportText)
+        assert isinstance(report, StructuredReport)
         kept += (
-            report.findings == study["findings"].strip() and report.impression == study["impression"].strip()
+            report.text.findings == study["findings"].strip()
+            and report.text.impression == study["impression"].strip()
         )
     assert len(studies) > 200
     assert kept > 0.99 * len(studies)

@@ -18,6 +18,9 @@ from agent.casework import results_of
 from agent.demo.pacs import MiniPacs
 from agent.dicom.headers import read_headers
 from agent.errors import TryLater
+from agent.gathering import prior_rules_of
+from agent.listener import Listener
+from agent.manifest import ManifestReport
 from agent.outputs import OUTPUTS
 from agent.patience import Patience
 from agent.peers import Peers
@@ -25,6 +28,7 @@ from agent.steps import Tools, settle
 from agent.worker import Worker
 from config.settings import (
     AgentSettings,
+    ArchiveSettings,
     CalibrationSettings,
     DestinationSettings,
     OutputKind,
@@ -39,9 +43,14 @@ from storage.database import connect
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
-from storage.records import Instance, Job, Stage
-from tests.builders import a_radiograph, a_report_sr, write
+from storage.orders import Orders
+from storage.patients import Patients
+from storage.records import Instance, Job, PatientIdentifier, Report, ReportStatus, Stage
+from storage.reports import Reports
+from storage.requests import PriorRequests
+from tests.builders import a_day, a_radiograph, a_report_sr, write
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
+from tests.storage.builders import a_report
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 PATIENCE = Patience(
@@ -63,6 +72,7 @@ class Line:
     engine: ScriptedEngine = field(default_factory=ScriptedEngine)
     calibrations: tuple[CalibrationSettings, ...] = ()
     outputs: tuple[OutputKind, ...] = ()
+    archives: tuple[ArchiveSettings, ...] = ()
 
     def __post_init__(self) -> None:
         database = connect(f"sqlite:///{self.folder / 'preread.sqlite'}")
@@ -75,23 +85,37 @@ class Line:
             outputs=self.outputs,
         )
         study = StudySettings(settle_seconds=60, complete_when_views=())
+        listener = Listener(
+            listener=AgentSettings().listener,
+            ae_title="PREREAD",
+            senders=[],
+            files=Files(self.folder / "files"),
+            index=Index(database),
+            clock=lambda: self.now,
+        )
         self.tools = Tools(
             clock=lambda: self.now,
             files=Files(self.folder / "files"),
             index=Index(database),
             jobs=Jobs(database),
+            reports=Reports(database),
+            requests=PriorRequests(database),
+            orders=Orders(database),
             peers=Peers("PREREAD"),
             engine=self.engine,
             settings=Settings(
                 agent=AgentSettings(),
-                peers=PeersSettings(destinations=(destination,)),
+                peers=PeersSettings(destinations=(destination,), archives=self.archives),
                 reading=ReadingSettings(study=study, calibrations=self.calibrations),
             ),
+            take=listener.take,
         )
         stages = (Stage.GATHER, Stage.READ, Stage.COMPOSE)
-        self.worker = Worker("worker", self.tools, PATIENCE, stages=stages, leaves_alone=())
+        self.worker = Worker(
+            "worker", self.tools, PATIENCE, stages=stages, leaves_alone=(), leaves_unasked=()
+        )
 
-    def arrive(self, *objects: Dataset) -> str:
+    def arrive(self, *objects: Dataset, calling_ae_title: str = "XRAY") -> str:
         """Puts objects into the store as the listener does; gives the Study Instance UID."""
         for dataset in objects:
             path = f"studies/{dataset.StudyInstanceUID}/{dataset.SOPInstanceUID}.dcm"
@@ -107,7 +131,7 @@ class Line:
                 transfer_syntax_uid=headers.transfer_syntax_uid,
                 modality=headers.modality,
                 view_group=headers.view_group,
-                calling_ae_title="XRAY",
+                calling_ae_title=calling_ae_title,
                 called_ae_title="PREREAD",
                 path=path,
                 sha256=hashlib.sha256(whole.read_bytes()).hexdigest(),
@@ -237,6 +261,53 @@ def test_scores_are_calibrated_for_the_weights_that_gave_them_and_no_others(
     assert any("it was not used" in problem for problem in read.problems) is (calibrated is None)
 
 
+def report_shown(line: Line, *versions: Report, prior: tuple[Dataset, ...] = ()) -> ManifestReport | None:
+    """What the model is shown of the reports of an exam of 20 days ago, whose accession number is ACC1."""
+    line.arrive(a_radiograph(days_ago=20, accession="ACC1"), *prior)
+    line.tools.reports.add(versions)
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+    line.run()
+    priors = manifests.load_manifest(line.job(study).manifest_json or "").priors
+    return priors[0].report if priors else None
+
+
+def test_a_report_from_outside_that_came_before_its_images_is_shown_with_them(line: Line):
+    line.tools.reports.add([a_report("FINDINGS: Small left effusion.\nIMPRESSION: Effusion.")])
+
+    shown = report_shown(line)
+
+    assert shown is not None
+    assert (shown.section, shown.text) == ("findings", "Small left effusion.")
+    assert shown.origin == "hl7 final report RIS 1, by accession number"
+    assert line.engine.cases[-1].priors[0].report == "Small left effusion."
+
+
+@pytest.mark.parametrize(
+    ("hour", "status", "text"),
+    [("10", ReportStatus.FINAL, "From the PACS."), ("12", ReportStatus.CORRECTED, "From the RIS.")],
+)
+def test_the_later_of_a_structured_and_an_outside_report_is_shown(
+    line: Line, hour: str, status: ReportStatus, text: str
+):
+    structured = a_report_sr(days_ago=20, time="110000", findings="From the PACS.", accession="ACC1")
+    outside = a_report("FINDINGS: From the RIS.", status=status, reported_at=f"{a_day(20)}{hour}0000")
+
+    shown = report_shown(line, outside, prior=(structured,))
+
+    assert shown is not None
+    assert shown.text == text
+
+
+def test_a_withdrawn_report_is_shown_in_no_form(line: Line):
+    structured = a_report_sr(days_ago=20, time="110000", accession="ACC1")
+    withdrawn = a_report("", status=ReportStatus.CANCELLED, reported_at=a_day(20) + "120000")
+
+    shown = report_shown(line, withdrawn, prior=(structured,))
+
+    assert shown is None
+
+
 def test_a_stranger_with_the_same_id_is_passed_over_and_the_manifest_says_why(line: Line):
     line.arrive(a_radiograph(days_ago=20, birth_date="19840615"))
     study = line.arrive(a_radiograph())
@@ -247,6 +318,82 @@ def test_a_stranger_with_the_same_id_is_passed_over_and_the_manifest_says_why(li
     manifest = manifests.load_manifest(line.job(study).manifest_json or "")
     assert manifest.priors == ()
     assert manifest.passed_over[0].reason == "birth date differs: 19840615, current study 19500101"
+
+
+def manifest_of(line: Line, study: str) -> manifests.Manifest:
+    return manifests.load_manifest(line.job(study).manifest_json or "")
+
+
+def test_the_manifest_holds_what_the_engine_looks_at_and_a_reason_for_every_exam(line: Line):
+    line.arrive(a_radiograph(days_ago=90), a_report_sr(days_ago=90))
+    line.arrive(a_radiograph(days_ago=40), a_report_sr(days_ago=40))
+    line.arrive(a_radiograph(days_ago=9))
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+
+    line.run()
+
+    manifest = manifest_of(line, study)
+    assert [exam.chosen_because for exam in manifest.priors] == [
+        "neither has an issuer of the patient ID, but patient ID and birth date and sex or name agree; "
+        "40 days before, with a report, number 1 of 2 that fit"
+    ]
+    assert [one.reason for one in manifest.passed_over] == [
+        "it has no report (engine m4cxr needs one)",
+        "older than the 1 that go first (engine m4cxr looks at 1)",
+    ]
+
+
+def test_an_exam_under_an_old_number_is_a_prior_once_the_numbers_are_linked(line: Line):
+    old, new = PatientIdentifier("A1", "NORTH"), PatientIdentifier("B2", "NORTH")
+    Patients(connect(f"sqlite:///{line.folder / 'preread.sqlite'}")).link(old, new, "merge", "HIS", NOON)
+    prior = line.arrive(a_radiograph(issuer="NORTH", days_ago=9), a_report_sr(issuer="NORTH", days_ago=9))
+    study = line.arrive(a_radiograph(patient_id="B2", issuer="NORTH"))
+    line.wait(60)
+
+    line.run()
+
+    assert [exam.study_instance_uid for exam in manifest_of(line, study).priors] == [prior]
+    assert "since the patient's numbers were linked" in manifest_of(line, study).priors[0].chosen_because
+
+
+def test_an_earlier_exam_of_another_body_part_says_so(line: Line):
+    line.arrive(a_radiograph(days_ago=9, body_part="KNEE"), a_report_sr(days_ago=9))
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+
+    line.run()
+
+    assert (
+        manifest_of(line, study)
+        .passed_over[0]
+        .reason.startswith("it has no image to show: body part is KNEE, none of CHEST")
+    )
+
+
+@pytest.mark.parametrize(("current_images", "count"), [(9, 1), (10, 0)])
+def test_no_prior_is_chosen_that_the_engine_would_drop_for_too_many_images(
+    line: Line, current_images: int, count: int
+):
+    rules = prior_rules_of(line.tools.settings, current_images)
+
+    assert rules.count_max == count
+
+
+def test_a_late_image_of_another_patient_is_read_by_nobody_and_makes_the_study_no_prior(line: Line):
+    first = a_radiograph(days_ago=9)
+    doubtful = line.arrive(first, a_report_sr(days_ago=9))
+    line.wait(60)
+    line.run()
+    line.arrive(a_radiograph(patient_id="Q6", study_uid=doubtful, days_ago=9, number=2))
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+
+    line.run()
+
+    assert line.job(doubtful).stage is Stage.FAILED
+    assert "two patients" in (line.job(doubtful).problem or "")
+    assert manifest_of(line, study).passed_over[0].reason.startswith("the study is in doubt")
 
 
 def test_a_late_image_opens_the_next_revision_and_a_late_report_does_not(line: Line):

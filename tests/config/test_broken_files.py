@@ -109,7 +109,7 @@ def test_two_hundred_broken_files_are_each_refused_with_file_key_and_expectation
 @pytest.mark.parametrize("file", FILES)
 def test_each_setting_refuses_a_value_of_another_type_under_its_own_name(tmp_path, file):
     for key, _ in leaf_keys(FILES[file]):
-        # What an example only shows is there, too, with all that a table of it needs.
+        # With the commented-out tables too: a key is looked for in a table of the kind that it belongs to.
         text = re.sub(r"^#(?=[\[\w])", "", example_file(file), flags=re.MULTILINE)
         table, _, name = key.rpartition(".")
         raw = tomllib.loads(text)

@@ -301,6 +301,42 @@ def test_the_effective_settings_show_where_the_password_is_and_never_the_passwor
     assert "hunter2" not in shown
 
 
+def test_an_archive_says_where_it_is_in_the_way_that_it_is_asked(tmp_path):
+    told = problems(
+        tmp_path,
+        peers='[[archive]]\nname = "pacs"\n[[archive]]\nname = "web"\nretrieve = "dicomweb"\n',
+    )
+
+    assert told == [
+        'peers.toml: archive[1].ae_title = "": expected a value, since retrieve = "c-move"',
+        'peers.toml: archive[1].host = "": expected a value, since retrieve = "c-move"',
+        'peers.toml: archive[2].url = "": expected a value, since retrieve = "dicomweb"',
+    ]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://u:secret@pacs/web", "ftp://pacs", "pacs/web", "https://pacs/web?a=1"]
+)
+def test_the_address_of_a_web_service_is_a_plain_one(tmp_path, url):
+    (told,) = problems(tmp_path, peers=f'[[archive]]\nname = "web"\nretrieve = "dicomweb"\nurl = "{url}"\n')
+
+    assert told.startswith("peers.toml: archive[1].url")
+    assert "secret" not in told
+
+
+def test_a_wait_for_priors_that_would_fail_the_study_is_refused(tmp_path):
+    told = problems(
+        tmp_path,
+        agent="[worker]\ngather_patience_seconds = 30.0\n",
+        reading="[priors]\nwait_seconds = 30.0\n",
+    )
+
+    assert told == [
+        "reading.toml: priors.wait_seconds = 30: expected less than "
+        "worker.gather_patience_seconds = 30 of agent.toml"
+    ]
+
+
 def test_nobody_gets_the_findings_in_both_forms(tmp_path):
     both = '["findings_sr", "findings_sr_air"]'
     peers = f'[[destination]]\nname = "p"\nae_title = "P"\nhost = "h"\nport = 1\noutputs = {both}\n'

@@ -12,6 +12,9 @@ from sqlalchemy import create_engine, make_url, text
 from storage.database import Database, connect
 from storage.index import Index
 from storage.jobs import Jobs
+from storage.orders import Orders
+from storage.reports import Reports
+from storage.requests import PriorRequests
 from storage.tables import metadata
 
 _names = count(1)
@@ -85,6 +88,21 @@ def index(database: Database) -> Index:
 @pytest.fixture
 def jobs(database: Database) -> Jobs:
     return Jobs(database)
+
+
+@pytest.fixture
+def reports(database: Database) -> Reports:
+    return Reports(database)
+
+
+@pytest.fixture
+def requests(database: Database) -> PriorRequests:
+    return PriorRequests(database)
+
+
+@pytest.fixture
+def orders(database: Database) -> Orders:
+    return Orders(database)
 
 
 def _empty(database: Database) -> None:

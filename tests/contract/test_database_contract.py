@@ -2,17 +2,22 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
+import storage.database
 from storage.database import HEAD, Database, SchemaError, connect
 from storage.index import Index
+from storage.records import PatientIdentifier
 from storage.tables import metadata
-from tests.storage.builders import an_instance, put
+from tests.storage.builders import NOW, an_instance, put
 
 PROCESSES = 4
 PROCESS_MAX_SECONDS = 60
@@ -45,6 +50,36 @@ def test_a_database_is_opened_again_with_its_rows(empty_url: str):
     again.close()
 
 
+def at_first_revision(url: str, *statements: str) -> None:
+    """Makes a database as the first program left it, with these statements run in it."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(storage.database.__file__).parent / "migrations"))
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        Path(str(engine.url.database)).parent.mkdir(parents=True)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_studies_of_an_older_program_are_found_by_the_patient_id_they_came_with(empty_url: str):
+    row = "INSERT INTO studies VALUES ('{}', '{}', '{}', '', '', '', '', '', '', '', '', NULL, NULL, 1, 1, 1)"
+    at_first_revision(empty_url, row.format("2.25.1", ' A"1 ', "NORTH "), row.format("2.25.2", " ", "NORTH"))
+
+    database = connect(empty_url)
+
+    own = PatientIdentifier('A"1', "NORTH")
+    (study,) = Index(database).history([own]).studies
+    assert (study.study_instance_uid, study.identifiers) == ("2.25.1", (own,))
+    without_id = Index(database).study("2.25.2")
+    assert without_id is not None
+    assert without_id.identifiers == ()
+    database.close()
+
+
 def test_a_database_of_an_unknown_revision_is_refused_and_left_as_it_is(empty_url: str):
     newer = connect(empty_url)
     with newer.writing() as connection:
@@ -74,17 +109,23 @@ def test_processes_that_start_at_once_make_one_schema(empty_url: str):
 def test_what_is_written_in_a_transaction_that_fails_is_not_there(database: Database):
     def write_and_stumble() -> None:
         with database.writing() as connection:
-            connection.execute(text("INSERT INTO wanted_studies VALUES ('2.25.1', 1)"))
+            connection.execute(
+                text(
+                    "INSERT INTO events (at, study_instance_uid, text) VALUES ('2026-03-01', '2.25.1', 'came')"
+                )
+            )
             raise LookupError("stumbled")
 
     with pytest.raises(LookupError, match="stumbled"):
         write_and_stumble()
     with database.reading() as connection:
-        assert connection.execute(text("SELECT count(*) FROM wanted_studies")).scalar_one() == 0
+        assert connection.execute(text("SELECT count(*) FROM events")).scalar_one() == 0
 
 
 def test_an_error_of_the_database_does_not_tell_the_values(database: Database):
-    row = metadata.tables["wanted_studies"].insert().values(study_instance_uid="Doe^Jane", job_number=1)
+    told = {"archive": "arch", "sender": "ARCH", "study_date": "20260301", "asked_at": NOW}
+    row = metadata.tables["requested_studies"].insert()
+    row = row.values(study_instance_uid="Doe^Jane", request_number=1, **told)
 
     def write_twice() -> None:
         with database.writing() as connection:

@@ -8,7 +8,7 @@ import pytest
 from storage.database import Database
 from storage.index import Index, PutVerdict
 from storage.jobs import Jobs
-from storage.records import InstanceRole, Refusal, Stage
+from storage.records import InstanceRole, PatientIdentifier, Refusal, Stage
 from tests.storage.builders import (
     NOW,
     STUDY,
@@ -201,21 +201,79 @@ def test_an_empty_patient_id_or_issuer_is_no_conflict(index: Index):
     assert study.issuer_of_patient_id == "CLINIC"
 
 
-def test_studies_of_a_patient_are_those_with_the_id_of_any_issuer(index: Index):
+def test_the_history_of_a_patient_has_the_studies_with_the_id_of_any_issuer_newest_first(index: Index):
     for number, issuer in enumerate(["", "CLINIC", "OTHER"]):
         study = f"2.25.{number}"
         index.put(an_instance(f"{study}.1", study=study), a_study(study, issuer_of_patient_id=issuer))
     index.put(an_instance("2.25.9.1", study="2.25.9"), a_study("2.25.9", patient_id="A10"))
 
-    found = index.studies_of_patient("A1")
+    found = index.history([PatientIdentifier("A1", "CLINIC")]).studies
 
-    assert [study.study_instance_uid for study in found] == ["2.25.0", "2.25.1", "2.25.2"]
+    assert [study.study_instance_uid for study in found] == ["2.25.2", "2.25.1", "2.25.0"]
+
+
+def test_a_study_is_found_by_every_identifier_that_any_of_its_instances_named(index: Index):
+    index.put(an_instance("2.25.1"), a_study())
+    further = (PatientIdentifier("A1"), PatientIdentifier("S9", "SOUTH"))
+    index.put(an_instance("2.25.2"), a_study(identifiers=further))
+
+    found = index.history([PatientIdentifier("S9", "SOUTH")]).studies
+
+    assert [study.study_instance_uid for study in found] == [STUDY]
+    assert found[0].identifiers == further
+
+
+def test_an_issuer_that_a_later_instance_names_completes_the_first_identifier(index: Index):
+    index.put(an_instance("2.25.1"), a_study())
+    index.put(an_instance("2.25.2"), a_study(issuer_of_patient_id="CLINIC"))
+
+    study = index.study(STUDY)
+
+    assert study is not None
+    assert study.identifiers == (PatientIdentifier("A1", "CLINIC"), PatientIdentifier("A1"))
 
 
 def test_nobody_is_the_patient_without_an_id(index: Index):
     index.put(an_instance(), a_study(patient_id=""))
 
-    assert index.studies_of_patient("") == ()
+    assert index.history(()).studies == ()
+
+
+def test_so_many_studies_of_a_patient_at_most_are_found_the_newest(index: Index):
+    for number in range(4):
+        put(index, f"2.25.{number}.1", study=f"2.25.{number}")
+
+    found = index.history([PatientIdentifier("A1")], studies_max=2).studies
+
+    assert [study.study_instance_uid for study in found] == ["2.25.3", "2.25.2"]
+
+
+@pytest.mark.parametrize(
+    ("later", "told"),
+    [
+        ({"patient_id": "B2"}, "patient ID"),
+        ({"birth_date": "19840615"}, "birth date"),
+        ({"sex": "M"}, "sex"),
+    ],
+)
+def test_a_study_with_two_patients_is_in_doubt_and_stays_so_when_more_comes(
+    index: Index, later: dict[str, str], told: str
+):
+    index.put(an_instance("2.25.1"), a_study())
+    index.put(an_instance("2.25.2"), a_study(**later))
+    index.put(an_instance("2.25.3"), a_study())
+
+    (study,) = index.in_doubt(5)
+
+    assert f"two patients: {told} of 2.25.2 differs" in (study.conflict or "")
+
+
+def test_another_number_of_the_same_patient_in_one_study_is_no_doubt(index: Index):
+    index.put(an_instance("2.25.1"), a_study())
+    both = (PatientIdentifier("S9", "SOUTH"), PatientIdentifier("A1"))
+    index.put(an_instance("2.25.2"), a_study(patient_id="S9", identifiers=both))
+
+    assert index.in_doubt(5) == ()
 
 
 def test_recent_studies_are_those_that_something_came_for_last(index: Index):
@@ -287,35 +345,6 @@ def test_a_report_that_came_last_is_within_the_watermark_to_be(index: Index):
 
     assert (unread.newest_number, unread.newest_received_at) == (2, later(20))
     assert len(unread.instances) == 1
-
-
-def test_a_prior_that_a_job_asked_for_is_not_unread(index: Index):
-    index.want("2.25.50", job_number=7)
-
-    put(index, "2.25.1", study="2.25.50")
-    put(index, "2.25.2", study="2.25.50")
-
-    prior = index.study("2.25.50")
-    assert prior is not None
-    assert prior.wanted_by_job == 7
-    assert index.unread() == ()
-
-
-def test_a_study_that_says_itself_it_is_wanted_stays_so(index: Index):
-    index.put(an_instance(), a_study(wanted_by_job=7))
-    index.put(an_instance("2.25.2"), a_study())
-
-    prior = index.study(STUDY)
-    assert prior is not None
-    assert prior.wanted_by_job == 7
-
-
-def test_a_study_that_was_here_before_is_read_even_if_asked_for_as_a_prior(index: Index):
-    put(index)
-
-    index.want(STUDY, job_number=7)
-
-    assert len(index.unread()) == 1
 
 
 def test_unread_studies_are_told_apart(index: Index):

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pynetdicom.sop_class import SOPClass
 
-from agent.admission import SOP_CLASSES
-from agent.listener.contexts import TRANSFER_SYNTAXES
+from agent.admission import SOP_CLASSES, TRANSFER_SYNTAXES
 from agent.outputs import OUTPUTS
+from agent.peers import querying, retrieving
 from storage.jobs import NEXT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +86,17 @@ def test_the_conformance_statement_lists_the_sop_classes_that_are_accepted():
 
 def test_the_conformance_statement_lists_the_transfer_syntaxes_that_are_accepted():
     assert _table_uids("### 3.2 Transfer syntaxes") == TRANSFER_SYNTAXES
+
+
+def test_the_conformance_statement_lists_what_archives_and_worklists_are_asked_with():
+    used = {
+        value
+        for module in (querying, retrieving)
+        for value in vars(module).values()
+        if isinstance(value, SOPClass)
+    }
+
+    assert set(_table_uids("## 5. Query, retrieve and worklist as SCU")) == used
 
 
 def test_the_conformance_statement_lists_every_kind_of_output():

@@ -51,6 +51,7 @@ class Running:
     views: tuple[str, ...] = ()
     study_age_days_max: int = 36500
     senders: str = ""
+    wait_for_priors_seconds: float = 60.0
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     log: Path = Path()
@@ -93,6 +94,7 @@ class Running:
         (config / "reading.toml").write_text(
             f"[study]\nsettle_seconds = {self.settle_seconds}\ncomplete_when_views = [{views}]\n"
             f"study_age_days_max = {self.study_age_days_max}\n[engine]\nthreads = 1\n"
+            f"[priors]\nwait_seconds = {self.wait_for_priors_seconds}\n"
         )
 
     def store(self) -> Store:

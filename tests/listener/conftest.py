@@ -19,7 +19,7 @@ from agent.dicom.headers import headers_from_elements
 from agent.listener import Listener
 from config.agent_settings import ListenerSettings
 from config.peers_settings import SenderSettings
-from storage.database import connect
+from storage.database import Database, connect
 from storage.files import Files
 from storage.index import Index
 from storage.records import Instance, Refusal
@@ -36,6 +36,7 @@ class Inbox:
     index: Index
     files: Files
     stored: list[Instance]
+    database: Database
 
     @property
     def port(self) -> int:
@@ -83,6 +84,7 @@ def start(tmp_path: Path, empty_database: Path) -> Iterator[StartListener]:
             *,
             senders: tuple[SenderSettings, ...] = (),
             accept_any_sender: bool | None = None,
+            archives: tuple[SenderSettings, ...] = (),
             headers: Any = headers_from_elements,
             **limits: Any,
         ) -> Inbox:
@@ -104,10 +106,11 @@ def start(tmp_path: Path, empty_database: Path) -> Iterator[StartListener]:
                 clock=lambda: NOW,
                 on_stored=stored.append,
                 accept_any_sender=accept_any_sender,
+                archives=archives,
             )
             listener.start()
             stack.callback(listener.stop, 2.0)
-            return Inbox(listener, Index(database), files, stored)
+            return Inbox(listener, Index(database), files, stored, database)
 
         yield _start
 

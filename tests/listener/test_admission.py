@@ -5,8 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID, UID_dictionary
 
-from agent.admission import SOP_CLASSES, Sender, SenderRules, role_of, sender_problem, valid_uid
-from agent.listener.contexts import TRANSFER_SYNTAXES
+from agent.admission import (
+    SOP_CLASSES,
+    TRANSFER_SYNTAXES,
+    Sender,
+    SenderRules,
+    role_of,
+    sender_problem,
+    valid_uid,
+)
 from storage.records import InstanceRole
 
 RULES = SenderRules(

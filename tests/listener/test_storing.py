@@ -10,8 +10,8 @@ from io import BytesIO
 import pytest
 from pydicom import dcmread
 
+from agent.admission import TRANSFER_SYNTAXES
 from agent.dicom.uids import IMPLEMENTATION_CLASS_UID
-from agent.listener.contexts import TRANSFER_SYNTAXES
 from agent.listener.dataset import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,

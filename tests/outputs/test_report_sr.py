@@ -48,6 +48,14 @@ def report_of(**narrative: object) -> Dataset:
     return document
 
 
+def test_the_reasons_say_why_each_prior_study_was_chosen():
+    document = report_of(chosen=(("1.2.3", "patient ID and issuer agree; 30 days before"),))
+
+    assert "Prior study 1.2.3: patient ID and issuer agree; 30 days before" in [
+        text for _, text in reasons(document)
+    ]
+
+
 def test_the_draft_is_preliminary_and_signed_by_nobody():
     document = the_one("report_sr", a_source())
 

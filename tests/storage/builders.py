@@ -7,7 +7,24 @@ from typing import Any
 
 from storage.index import Index, Put
 from storage.jobs import Jobs
-from storage.records import Delivery, Instance, InstanceRole, Job, ResultObject, Stage, Study
+from storage.records import (
+    Delivery,
+    Instance,
+    InstanceRole,
+    Job,
+    Order,
+    PatientIdentifier,
+    PriorRequest,
+    QuarantinedMessage,
+    Report,
+    ReportSource,
+    ReportStatus,
+    RequestedStudy,
+    ResultObject,
+    Stage,
+    Study,
+)
+from storage.requests import PriorRequests
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 STUDY = "2.25.100"
@@ -55,12 +72,55 @@ def a_study(uid: str = STUDY, **fields: Any) -> Study:
         accession_number="",
         study_description="XR CHEST",
     )
-    return replace(whole, **fields)
+    study = replace(whole, **fields)
+    if "identifiers" in fields or not study.patient_id:
+        return study
+    own = PatientIdentifier(study.patient_id, study.issuer_of_patient_id)
+    return replace(study, identifiers=(own,))
 
 
 def put(index: Index, uid: str = "2.25.1", *, study: str = STUDY, **fields: Any) -> Put:
     """Puts an instance with a plain study row."""
     return index.put(an_instance(uid, study=study, **fields), a_study(study))
+
+
+def a_report(
+    text: str = "FINDINGS: Clear.", *, patient_id: str = "A1", issuer: str = "", **fields: Any
+) -> Report:
+    """One version of a report; without a `report_key` its accession number is the key."""
+    whole = Report(
+        number=0,
+        report_key=fields.get("accession_number", "ACC1"),
+        status=ReportStatus.FINAL,
+        source=ReportSource.HL7,
+        text=text,
+        patients=(PatientIdentifier(patient_id, issuer),),
+        birth_date="19500101",
+        accession_number="ACC1",
+        study_instance_uid="",
+        observed_at="20260301083000",
+        reported_at="20260301100000",
+        procedure="XR CHEST",
+        origin="RIS 1",
+        received_at=NOW,
+    )
+    return replace(whole, **fields)
+
+
+def a_quarantined_message(content: bytes = b"MSH|", **fields: Any) -> QuarantinedMessage:
+    digest = sha256(content).hexdigest()
+    whole = QuarantinedMessage(
+        number=0,
+        at=NOW,
+        times=1,
+        origin="10.1.2.3",
+        reason="it has no MSH segment",
+        path=f"quarantine/{digest}.hl7",
+        sha256=digest,
+        size_bytes=len(content),
+        resolved_at=None,
+    )
+    return replace(whole, **fields)
 
 
 def an_open_job(index: Index, jobs: Jobs, study: str = STUDY) -> Job:
@@ -109,3 +169,49 @@ def claimed_deliveries(jobs: Jobs, now: datetime = NOW, owner: str = "sender 1")
 def texts(jobs: Jobs, study: str = STUDY) -> list[str]:
     """The sentences in the life of a study."""
     return [event.text for event in jobs.events_of_study(study)]
+
+
+PRIOR = "2.25.50"
+
+
+def a_prior(uid: str = PRIOR, **fields: Any) -> RequestedStudy:
+    """An earlier exam as the archive "arch", which sends as "ARCH", has told of it."""
+    return replace(RequestedStudy(uid, 0, "arch", "ARCH", "20250301", NOW), **fields)
+
+
+def an_asked_archive(
+    index: Index, jobs: Jobs, requests: PriorRequests, study: str = STUDY, *archives: str
+) -> PriorRequest:
+    """A request for the priors of a new job, leased."""
+    requests.ask(an_open_job(index, jobs, study).number, archives or ("arch",), NOW, later(60))
+    request = requests.claim("asker 1", NOW, LEASE_SECONDS)
+    assert request is not None
+    return request
+
+
+def being_fetched(index: Index, jobs: Jobs, requests: PriorRequests) -> PriorRequest:
+    """A request whose archive is just sending the study PRIOR."""
+    request = requests.found(an_asked_archive(index, jobs, requests), [a_prior()], NOW)
+    requests.fetching(request, PRIOR, NOW)
+    return request
+
+
+def an_order(**fields: Any) -> Order:
+    whole = Order(
+        source="ris",
+        accession_number="4711",
+        study_instance_uid=STUDY,
+        placer_order_number="P1",
+        filler_order_number="F1",
+        patient_id="A1",
+        issuer_of_patient_id="",
+        patient_name="Doe^Jane",
+        birth_date="19500101",
+        sex="F",
+        requested_procedure="XR CHEST 2 VIEWS",
+        indication="Cough for two weeks.",
+        scheduled_date="20260301",
+        scheduled_time="0830",
+        heard_at=NOW,
+    )
+    return replace(whole, **fields)

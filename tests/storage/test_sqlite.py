@@ -14,7 +14,7 @@ from sqlalchemy import event, text
 from storage.database import HEAD, Database, SchemaError, connect
 from storage.index import Index
 from storage.jobs import Jobs
-from tests.storage.builders import LEASE_SECONDS, NOW, an_instance, an_open_job, put
+from tests.storage.builders import LEASE_SECONDS, NOW, a_study, an_instance, an_open_job, put
 
 WAIT_MAX_SECONDS = 20
 
@@ -81,7 +81,9 @@ def test_a_writer_waits_for_the_writer_before_it(database: Database):
         other = Thread(target=write)
         other.start()
         assert begun.wait(WAIT_MAX_SECONDS)
-        connection.execute(text("INSERT INTO wanted_studies VALUES ('2.25.1', 1)"))
+        connection.execute(
+            text("INSERT INTO events (at, study_instance_uid, text) VALUES ('2026-03-01', '2.25.1', 'came')")
+        )
         assert not done.is_set()
     other.join(WAIT_MAX_SECONDS)
 
@@ -118,7 +120,7 @@ def test_no_question_of_the_line_reads_a_whole_table(database: Database):
         jobs.events_of_study(job.study_instance_uid)
         jobs.deliveries_of_job(job.number)
         jobs.results_of_job(job.number)
-        index.studies_of_patient("A1")
+        index.history(a_study().identifiers)
         index.recent_studies(10)
         index.instances(job.study_instance_uid, 1)
         put(index, "2.25.9")

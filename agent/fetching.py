@@ -1,0 +1,201 @@
+"""Decides which earlier exams archives are asked for, and how long a study waits for them. Pure."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from agent.dicom.answers import FoundStudy
+from agent.priors import PriorCandidate, PriorRules, choose_priors
+from storage.records import KnownPatients, Order, PriorRequest, RequestedStudy, Study
+
+RADIOGRAPHY = frozenset({"CR", "DX"})
+"""Modalities (PS3.3 C.7.3.1.1.1) of the exams that can be priors of a radiograph."""
+
+_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class StudyQuery:
+    """The studies of one patient within some days.
+
+    Attributes:
+        first_date, last_date: "YYYYMMDD", both included.
+    """
+
+    patient_id: str
+    first_date: str
+    last_date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """What a study that is to be read still waits for.
+
+    Attributes:
+        reason: a sentence on what it waits for, or None if it waits for nothing.
+        after_seconds: when to look again.
+        notes: sentences for the reader of the draft on what has not come.
+    """
+
+    reason: str | None
+    after_seconds: float
+    notes: tuple[str, ...]
+
+
+def study_query(current: Study, window_days: int) -> StudyQuery | None:
+    """Says what to ask an archive for; None if the study's patient or day is not known, and so no prior can be."""
+    last = _date(current.study_date)
+    if last is None or not current.patient_id.strip():
+        return None
+    first = last - timedelta(days=window_days)
+    return StudyQuery(current.patient_id.strip(), f"{first:%Y%m%d}", f"{last:%Y%m%d}")
+
+
+def choose_to_fetch(
+    current: Study,
+    found: Sequence[FoundStudy],
+    here: Sequence[Study],
+    incomplete: Collection[str],
+    rules: PriorRules,
+    known: KnownPatients,
+) -> tuple[FoundStudy, ...]:
+    """Chooses, of the studies that an archive has, those that would be priors and are not here yet.
+
+    The rules are those of `agent.priors`, over what is here and what the archive has together: nothing is
+    moved that would then be passed over for its patient, its date or its number. A study whose modalities
+    nobody tells is given the benefit of the doubt.
+
+    Args:
+        here: the patient's studies in our own store.
+        incomplete: those of them that were fetched before and did not come whole.
+        known: links between the patient's identifiers.
+    """
+    radiographs = {
+        one.study.study_instance_uid: one
+        for one in found
+        if not one.study.modalities or RADIOGRAPHY & set(one.study.modalities)
+    }
+    ours = [study for study in here if RADIOGRAPHY & set(study.modalities)]
+    uids_here = {study.study_instance_uid for study in here}
+    theirs = [one.study for uid, one in radiographs.items() if uid not in uids_here]
+    choice = choose_priors(current, [PriorCandidate(study) for study in (*ours, *theirs)], rules, known)
+    chosen = [one.study_instance_uid for one in choice.chosen]
+    return tuple(
+        radiographs[uid]
+        for uid in chosen
+        if uid in radiographs and (uid not in uids_here or uid in incomplete)
+    )
+
+
+def what_is_missing(came: int, failed: int | None, *, is_whole: bool) -> str | None:
+    """Says in a few words what of a fetched study is missing, or None.
+
+    Args:
+        came: objects of it that are here now.
+        failed: those that the archive says it could not send; None if it did not count.
+        is_whole: True if the archive said that it has sent everything.
+    """
+    if came == 0:
+        return "nothing came"
+    if failed:
+        return f"{came} of {came + failed} objects came"
+    return None if is_whole else f"{came} objects came before it broke off"
+
+
+def awaited(requests: Sequence[PriorRequest], studies: Sequence[RequestedStudy], now: datetime) -> Awaited:
+    """Says what a job waits for, and what it will not get any more.
+
+    Args:
+        requests: those of the job.
+        studies: what became of the studies that the requests chose.
+    """
+    by_uid = {study.study_instance_uid: study for study in studies}
+    waits: list[str] = []
+    notes: list[str] = []
+    for request in requests:
+        seconds = (request.expires_at - request.asked_at).total_seconds()
+        is_over = now >= request.expires_at
+        if request.note:
+            notes.append(request.note)
+        if request.found_at is None and request.failed_at is not None:
+            notes.append(f"{request.archive} could not be asked for earlier exams")
+        elif request.found_at is None:
+            silent = f"{request.archive} was asked for earlier exams and did not answer in {seconds:g} s"
+            (notes if is_over else waits).append(
+                silent if is_over else f"earlier exams from {request.archive}"
+            )
+        for uid in request.study_instance_uids:
+            if uid not in by_uid:
+                continue  # it was here already
+            missing = _still_missing(by_uid[uid], seconds, is_over=is_over)
+            if missing is None and by_uid[uid].ended_at is None:
+                waits.append(f"prior of {_day(by_uid[uid].study_date)} from {by_uid[uid].archive}")
+            elif missing is not None:
+                notes.append(missing)
+    reason = f"waits for {', '.join(dict.fromkeys(waits))}" if waits else None
+    return Awaited(reason, _look_again(requests, now) if waits else 0.0, tuple(dict.fromkeys(notes)))
+
+
+def _still_missing(study: RequestedStudy, seconds: float, *, is_over: bool) -> str | None:
+    asked = f"prior of {_day(study.study_date)} was asked from {study.archive}"
+    if study.ended_at is not None:
+        return f"{asked}: {study.problem}" if study.problem else None
+    return f"{asked} and did not come in {seconds:g} s" if is_over else None
+
+
+def _look_again(requests: Sequence[PriorRequest], now: datetime) -> float:
+    """A second at first, then less and less often, and never after the end."""
+    waited = max((now - request.asked_at).total_seconds() for request in requests)
+    left = max((request.expires_at - now).total_seconds() for request in requests)
+    return max(0.05, min(max(_POLL_SECONDS, waited / 4), left))
+
+
+def order_of(study: Study, orders: Sequence[Order]) -> Order | None:
+    """Chooses the order that a study was made for, or None.
+
+    Args:
+        orders: those that name the study or its accession number, newest first. One of another patient is no
+            order of this study: accession numbers are given twice, too.
+    """
+    return next((order for order in orders if _is_same_patient(study, order)), None)
+
+
+def exam_ordered(order: Order) -> Study:
+    """Gives the exam that an order is for, as if it had come, so that its priors can be chosen.
+
+    An order without a day is taken for today's, by the clock of when it was heard.
+    """
+    return Study(
+        study_instance_uid=order.study_instance_uid,
+        patient_id=order.patient_id,
+        issuer_of_patient_id=order.issuer_of_patient_id,
+        patient_name=order.patient_name,
+        birth_date=order.birth_date,
+        sex=order.sex,
+        study_date=order.scheduled_date or f"{order.heard_at.astimezone():%Y%m%d}",
+        study_time=order.scheduled_time,
+        accession_number=order.accession_number,
+        study_description=order.requested_procedure,
+    )
+
+
+def _is_same_patient(study: Study, order: Order) -> bool:
+    pairs = (
+        (study.issuer_of_patient_id.strip(), order.issuer_of_patient_id.strip()),
+        (study.birth_date.strip(), order.birth_date.strip()),
+    )
+    same_id = study.patient_id.strip() == order.patient_id.strip() != ""
+    return same_id and not any(ours and theirs and ours != theirs for ours, theirs in pairs)
+
+
+def _date(text: str) -> datetime | None:
+    digits = text.strip().replace(".", "")
+    try:
+        return datetime.strptime(digits, "%Y%m%d") if len(digits) == 8 else None  # noqa: DTZ007 - a DICOM date
+    except ValueError:
+        return None
+
+
+def _day(date: str) -> str:
+    day = _date(date)
+    return f"{day:%Y-%m-%d}" if day is not None else "an unknown day"

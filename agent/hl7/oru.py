@@ -1,0 +1,259 @@
+"""What an ORU^R01 says: the radiologists' reports in it (HL7 v2.5.1 7.3, IHE RAD TF-2 4.28). Pure."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from agent.hl7.message import FIELD_MISSING, Message, MessageError, Segment
+from storage.records import PatientIdentifier, Report, ReportSource, ReportStatus
+
+DRAFT_BANNER = "AI DRAFT - NOT"
+"""How every text of ours begins; by it a draft is known that came back without its identifiers."""
+
+_OUR_NAME = "preread"
+_OWN_WORDS_MAX = 400  # characters in which the banner must stand
+
+# HL7 Tables 0085 and 0123, and the words that systems write instead. Whatever else is no claim to be final.
+_STATUSES = {
+    **dict.fromkeys(("F", "U", "FINAL", "VERIFIED", "SIGNED"), ReportStatus.FINAL),
+    **dict.fromkeys(("C", "CORRECTED", "AMENDED", "ADDENDUM"), ReportStatus.CORRECTED),
+    **dict.fromkeys(("X", "D", "W", "CANCELLED", "CANCELED", "DELETED"), ReportStatus.CANCELLED),
+}
+# OBX-3, the observation identifier's suffix (7.1.3) or LOINC code, to the heading that its text goes under.
+_HEADING_OF = {
+    "GDT": "",
+    "IMP": "IMPRESSION",
+    "REC": "RECOMMENDATION",
+    "ADT": "ADDENDUM",
+    "ADN": "ADDENDUM",
+    "TCM": "TECHNOLOGIST COMMENT",
+    "59776-5": "FINDINGS",
+    "18782-3": "FINDINGS",
+    "19005-8": "IMPRESSION",
+    "55115-0": "INDICATION",
+    "18785-6": "INDICATION",
+    "11329-0": "INDICATION",
+    "18834-2": "COMPARISON",
+    "55111-9": "TECHNIQUE",
+    "18783-1": "RECOMMENDATION",
+}
+_TEXT_TYPES = ("TX", "FT", "ST")
+_UID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+")
+_DIGITS_MAX = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What one message says.
+
+    Attributes:
+        reports: in the order of their OBR segments; () if the message is a draft of our own.
+        mentioned_uids: every UID in it; if one is of an object of ours, the message is a draft come back.
+        is_signed: a person stands behind it (OBR-32, final): then it is hers, whoever drafted it.
+        documents: how many embedded documents (OBX-2 ED) were passed over.
+    """
+
+    reports: tuple[Report, ...]
+    mentioned_uids: frozenset[str]
+    is_signed: bool
+    documents: int
+
+
+@dataclass(slots=True)
+class _Group:
+    """An OBR and what follows until the next one."""
+
+    patient: Segment
+    order: Segment
+    segments: list[Segment] = field(default_factory=list)
+
+
+def parse_results(message: Message, received_at: datetime) -> Results:
+    """Reads the reports of a message; several orders may share the one text that it holds.
+
+    Raises:
+        MessageError: if there is no order, no text, no patient, or nothing that tells what it is a report of.
+    """
+    groups = _groups(message)
+    if not groups:
+        raise MessageError("it has no OBR segment, so there is no order that it reports on", FIELD_MISSING)
+    observations = [segment for group in groups for segment in group.segments if segment.name == "OBX"]
+    documents = sum(segment.text(2) in ("ED", "RP") for segment in observations)
+    texts = [_text_of(group) for group in groups]
+    told = [text for text in texts if text]
+    shared = told[0] if len(told) == 1 else ""
+    reports = [
+        _report(group, text or shared, message, received_at)
+        for group, text in zip(groups, texts, strict=True)
+    ]
+    kept = tuple(one for one in reports if one.text or one.status is ReportStatus.CANCELLED)
+    if not kept:
+        held = f", only {documents} embedded or referenced documents (OBX-2 ED, RP)" if documents else ""
+        raise MessageError(f"its report has no text (OBX-2 TX, FT or ST){held}", FIELD_MISSING)
+    is_signed = all(group.order.raw(32).strip("^&~ ") for group in groups) and all(
+        one.status in (ReportStatus.FINAL, ReportStatus.CORRECTED) for one in kept
+    )
+    is_ours = not is_signed and (_names_us(message) or any(is_draft_text(one.text) for one in kept))
+    mentioned = {uid for segment in message.segments for uid in _uids(segment)}
+    return Results(() if is_ours else kept, frozenset(mentioned), is_signed, documents)
+
+
+def is_draft_text(text: str) -> bool:
+    """True if a text begins with the words that stand over every draft of ours."""
+    return DRAFT_BANNER in " ".join(text[:_OWN_WORDS_MAX].split()).upper()
+
+
+def status_of(words: list[str]) -> ReportStatus:
+    """The status that codes of Table 0085 or 0123 add up to: withdrawn if all are, else what claims least."""
+    known = {_STATUSES.get(word.strip().upper(), ReportStatus.PRELIMINARY) for word in words if word.strip()}
+    if len(known) > 1:
+        known.discard(ReportStatus.CANCELLED)
+    order = (
+        ReportStatus.PRELIMINARY,
+        ReportStatus.CORRECTED,
+        ReportStatus.FINAL,
+        ReportStatus.CANCELLED,
+    )
+    return next((status for status in order if status in known), ReportStatus.PRELIMINARY)
+
+
+def digits_of(time: str) -> str:
+    """ "YYYYMMDDHHMMSS" or less of an HL7 time, local as sent; "" if there is no whole date in it."""
+    digits = re.match(r"\d*", time.strip())
+    found = digits[0][:_DIGITS_MAX] if digits else ""
+    return found if len(found) >= len("YYYYMMDD") else ""
+
+
+def _groups(message: Message) -> list[_Group]:
+    groups: list[_Group] = []
+    patient = message.first("PID")
+    for segment in message.segments:
+        if segment.name == "PID":
+            patient = segment
+        elif segment.name == "OBR":
+            groups.append(_Group(patient, segment))
+        elif groups:
+            groups[-1].segments.append(segment)
+    return groups
+
+
+def _report(group: _Group, text: str, message: Message, received_at: datetime) -> Report:
+    order = group.order
+    patients = _patients_of(group.patient)
+    accession, study = _accession_of(group), _study_of(group)
+    filler = order.text(3)
+    observed_at = _first(digits_of(order.text(7)), _observed_in(group), digits_of(order.text(6)))
+    key = filler or accession or study
+    if not key:
+        raise MessageError(
+            "OBR-3 (filler order number), accession number and study UID are all empty, "
+            "so nobody can tell what it is a report of",
+            FIELD_MISSING,
+        )
+    if not (patients or study):
+        raise MessageError("PID-3 names no patient, and no study UID stands in for it", FIELD_MISSING)
+    return Report(
+        number=0,
+        report_key=key,
+        status=_status_of(group),
+        source=ReportSource.HL7,
+        text=text,
+        patients=patients,
+        birth_date=digits_of(group.patient.text(7))[:8],
+        accession_number=accession,
+        study_instance_uid=study,
+        observed_at=observed_at,
+        reported_at=_first(digits_of(order.text(22)), digits_of(message.first("MSH").text(7))),
+        procedure="\n".join(dict.fromkeys(filter(None, (order.text(4, part) for part in (1, 2, 5))))),
+        origin=f"{message.sender} {message.control_id}".strip(),
+        received_at=received_at,
+    )
+
+
+def _first(*texts: str) -> str:
+    return next(filter(None, texts), "")
+
+
+def _status_of(group: _Group) -> ReportStatus:
+    """OBR-25, the status of the whole; without it those of its lines (OBX-11)."""
+    if group.order.text(25):
+        return status_of([group.order.text(25)])
+    return status_of([one.text(11) for one in group.segments if one.name == "OBX" and _is_text(one)])
+
+
+def _patients_of(patient: Segment) -> tuple[PatientIdentifier, ...]:
+    """PID-3 with its assigning authorities (CX.4); for old senders PID-2."""
+    listed = patient.repetitions(3) or patient.repetitions(2)
+    identifiers = (
+        PatientIdentifier(patient.part(one), patient.part(one, 4) or patient.part(one, 4, 2))
+        for one in listed
+    )
+    return tuple(dict.fromkeys(one for one in identifiers if one.patient_id))
+
+
+def _accession_of(group: _Group) -> str:
+    """IPC-1; else OBR-18 where IHE puts it, if that looks like a number; else the filler order number."""
+    imaging = next((one.text(1) for one in group.segments if one.name == "IPC"), "")
+    placer_field = group.order.text(18)
+    looks_like_one = any(letter.isdigit() for letter in placer_field) and " " not in placer_field
+    return _first(imaging, placer_field if looks_like_one else "", group.order.text(3))
+
+
+def _study_of(group: _Group) -> str:
+    """The Study Instance UID: ZDS-1, IPC-3, or an OBX that is called after it (IHE RAD-28, RAD-128)."""
+    for segment in group.segments:
+        if segment.name in ("ZDS", "IPC"):
+            candidate = segment.text(1 if segment.name == "ZDS" else 3)
+        elif segment.name == "OBX" and _is_study_uid(segment):
+            candidate = segment.text(5)
+        else:
+            continue
+        if _UID.fullmatch(candidate):
+            return candidate
+    return ""
+
+
+def _is_study_uid(segment: Segment) -> bool:
+    return segment.text(3) == "113014" or segment.text(3, 2).casefold() in (
+        "study instance uid",
+        "dicom study",
+    )
+
+
+def _observed_in(group: _Group) -> str:
+    return _first(*(digits_of(one.text(14)) for one in group.segments if one.name == "OBX"))
+
+
+def _is_text(segment: Segment) -> bool:
+    return segment.text(2) in _TEXT_TYPES and not _is_study_uid(segment)
+
+
+def _text_of(group: _Group) -> str:
+    """The lines of the report; a part that only its code names gets the heading that a reader would miss."""
+    lines: list[str] = []
+    heading_before = ""
+    for segment in group.segments:
+        if segment.name != "OBX" or not _is_text(segment):
+            continue
+        heading = _HEADING_OF.get(segment.text(3, 1, 2) or segment.text(3), "")
+        told = [segment.unescaped(repetition) for repetition in segment.repetitions(5)] or [""]
+        if heading and heading != heading_before and not told[0].lstrip().upper().startswith(heading):
+            lines.append(f"{heading}:")
+        heading_before = heading
+        lines += told
+    return "\n".join(lines).strip()
+
+
+def _names_us(message: Message) -> bool:
+    senders = [message.first("MSH").text(3)]
+    makers = [
+        part for one in message.segments if one.name == "OBX" for part in re.split(r"[\^&~]", one.raw(18))
+    ]
+    return any(_OUR_NAME in name.casefold().split() for name in (*senders, *makers))
+
+
+def _uids(segment: Segment) -> Iterator[str]:
+    for text in segment.fields[1:]:
+        if text.count(".") > 3:
+            yield from _UID.findall(text)

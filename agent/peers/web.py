@@ -1,0 +1,162 @@
+"""DICOMweb as user agent: which studies of a patient an archive has (QIDO-RS), and one of them (WADO-RS).
+
+PS3.18 10.6 and 10.4. The errors of the library are not repeated: they hold addresses, and those patient IDs.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from time import monotonic
+
+import requests
+from dicomweb_client import DICOMwebClient
+from pydicom import dcmwrite
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from agent.dicom.answers import found_study
+from agent.dicom.opening import CONTENT_ERRORS
+from agent.fetching import StudyQuery
+from agent.peers.association import peer_name
+from agent.peers.querying import FoundStudies, too_many
+from agent.peers.retrieving import Arrived, RetrieveOutcome, Take
+from config.settings import ArchiveSettings
+
+# Both write the addresses that they ask for, and patient IDs are part of those.
+for _name in ("dicomweb_client", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+_FIELDS = [
+    "ModalitiesInStudy",
+    "NumberOfStudyRelatedInstances",
+    "IssuerOfPatientID",
+    "StudyDescription",
+]
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_WRONG_REQUEST = range(400, 500)
+_PASSING = (408, 425, 429)
+"""Of the 4xx, those that say "later" (RFC 9110, RFC 8470, RFC 6585)."""
+
+
+def search_studies(archive: ArchiveSettings, query: StudyQuery) -> FoundStudies:
+    """Asks an archive for the studies of a patient; see `agent.peers.Peers.find_studies`."""
+    filters = {"PatientID": query.patient_id, "StudyDate": f"{query.first_date}-{query.last_date}"}
+    try:
+        with _client(archive) as client:
+            answers = client.search_for_studies(
+                limit=archive.answers_max + 1, fields=_FIELDS, search_filters=filters
+            )
+        datasets = [_dataset(answer) for answer in answers]
+    except (requests.RequestException, OSError, *CONTENT_ERRORS) as error:
+        problem, is_for_good = _problem(archive, error)
+        return FoundStudies(problem=problem, is_for_good=is_for_good)
+    found = (
+        found_study(dataset, assume_charset=archive.assume_charset, default_issuer=archive.default_issuer)
+        for dataset in datasets[: archive.answers_max]
+        if dataset is not None
+    )
+    note = too_many(archive.name, archive.answers_max) if len(datasets) > archive.answers_max else None
+    return FoundStudies(tuple(study for study in found if study is not None), note=note)
+
+
+def retrieve_study(archive: ArchiveSettings, study_instance_uid: str, take: Take) -> RetrieveOutcome:
+    """Fetches a study object by object; see `agent.peers.Peers.retrieve`."""
+    deadline = monotonic() + archive.request_seconds
+    completed = failed = 0
+    try:
+        with _client(archive) as client:
+            for dataset in client.iter_study(study_instance_uid, media_types=(("application/dicom", "*"),)):
+                status = take(_arrived(dataset))
+                completed += status == 0x0000
+                failed += status != 0x0000
+                if monotonic() > deadline:
+                    problem = (
+                        f"{peer_name(archive)} did not send the whole study within "
+                        f"{archive.request_seconds:g} s. If it is only slow, raise its request_seconds in peers.toml."
+                    )
+                    return RetrieveOutcome(completed, None, problem, True)
+    except (requests.RequestException, OSError, *CONTENT_ERRORS) as error:
+        problem, is_for_good = _problem(archive, error)
+        return RetrieveOutcome(completed, None, problem, is_for_good)
+    not_kept = f"{peer_name(archive)} sent {failed} objects that could not be kept." if failed else None
+    return RetrieveOutcome(completed, failed, not_kept, True)
+
+
+def greet(archive: ArchiveSettings) -> str | None:
+    """Asks for any one study, since DICOMweb has no echo; a sentence if that is not answered, or None."""
+    try:
+        with _client(archive) as client:
+            client.search_for_studies(limit=1)
+    except (requests.RequestException, OSError, *CONTENT_ERRORS) as error:
+        return _problem(archive, error)[0]
+    return None
+
+
+@contextmanager
+def _client(archive: ArchiveSettings) -> Iterator[DICOMwebClient]:
+    with requests.Session() as session:
+        # A proxy of the environment is for the world outside; patient IDs must not go there.
+        session.trust_env = False
+        if archive.tls is not None:
+            session.verify = str(archive.tls.ca_file) if archive.tls.ca_file else True
+            if archive.tls.certificate_file and archive.tls.key_file:
+                session.cert = (str(archive.tls.certificate_file), str(archive.tls.key_file))
+        client = DICOMwebClient(
+            url=archive.url,
+            session=session,
+            timeout=(archive.connect_seconds, archive.answer_seconds),
+        )
+        client.set_http_retry_params(retry=False)
+        yield client
+
+
+def _dataset(answer: object) -> Dataset | None:
+    """Reads one answer in the DICOM JSON model (PS3.18 Annex F); None for what is none."""
+    try:
+        return Dataset.from_json(answer)
+    except CONTENT_ERRORS:
+        return None
+
+
+def _arrived(dataset: Dataset) -> Arrived:
+    last = dataset.get_item(max(dataset.keys()))
+    if isinstance(last, RawDataElement) and len(last.value or b"") < last.length < _UNDEFINED_LENGTH:
+        raise EOFError("the object ends in the middle of its last element")  # pydicom says nothing of it
+    buffer = BytesIO()
+    meta, dataset.file_meta = dataset.file_meta, FileMetaDataset()
+    dataset.preamble = None
+    # pydicom has inflated what was deflated.
+    syntax = ExplicitVRLittleEndian if meta.TransferSyntaxUID.is_deflated else meta.TransferSyntaxUID
+    # Elements that nobody has looked at are written as the bytes that they were read from.
+    dcmwrite(buffer, dataset, implicit_vr=syntax.is_implicit_VR, little_endian=syntax.is_little_endian)
+    return Arrived(
+        sop_class_uid=str(meta.MediaStorageSOPClassUID),
+        sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+        transfer_syntax_uid=str(syntax),
+        content=buffer.getvalue(),
+    )
+
+
+def _problem(archive: ArchiveSettings, error: Exception) -> tuple[str, bool]:
+    """Says what went wrong, without the error's own text, and whether it will again."""
+    name = peer_name(archive)
+    match error:
+        case requests.HTTPError(response=requests.Response(status_code=code)):
+            is_for_good = code in _WRONG_REQUEST and code not in _PASSING
+            return f"{name} answered HTTP status {code}. See its log.", is_for_good
+        case requests.exceptions.SSLError():
+            return f"{name} and we agree on no TLS connection. Set tls.ca_file of it in peers.toml.", False
+        case requests.Timeout():
+            return (
+                f"{name} did not answer within {archive.answer_seconds:g} s. "
+                "If it is only slow, raise its answer_seconds in peers.toml."
+            ), False
+        case requests.RequestException() | OSError():
+            return f"{name} cannot be connected ({type(error).__name__}). Is url in peers.toml right?", False
+        case _:
+            return (
+                f"{name} sent what is no DICOM ({type(error).__name__}). Is url in peers.toml right?",
+                False,
+            )

@@ -1,0 +1,130 @@
+"""Asks archives for earlier exams, one request at a time: query, choose, fetch. The waiting is done by `gather`."""
+
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+import structlog
+
+from agent.fetching import choose_to_fetch, exam_ordered, study_query, what_is_missing
+from agent.gathering import priors_to_fetch
+from agent.identity import identified, rules_of_peers
+from agent.patience import Patience, pause_seconds
+from agent.peers import Arrived, FoundStudies
+from agent.steps import Tools
+from config.settings import ArchiveSettings
+from storage.records import PriorRequest, RequestedStudy, Study
+
+log = structlog.get_logger()
+
+
+def ask(request: PriorRequest, tools: Tools, patience: Patience) -> None:
+    """Carries one request to its end, or puts it off; each study that has come is noted at once."""
+    archive = tools.settings.archive(request.archive)
+    exam = _exam(request, tools)
+    now = tools.clock()
+    if archive is None:
+        reason = (
+            f'archive "{request.archive}" is no longer in peers.toml; put it back and read the study again'
+        )
+        tools.requests.failed(request, reason, now)
+    elif now >= request.expires_at:
+        tools.requests.failed(request, request.problem or "nobody waits for it any more", now)
+    elif exam is None:
+        tools.requests.failed(request, "what it was asked for is no longer here", now)
+    elif request.found_at is None:
+        _find(request, archive, exam, tools, patience)
+    else:
+        _fetch(request, archive, exam, tools, patience)
+
+
+def _exam(request: PriorRequest, tools: Tools) -> Study | None:
+    """The exam whose priors are asked for: one that is here, or one that is ordered."""
+    if request.job_number is not None:
+        return tools.index.study(tools.jobs.job(request.job_number).study_instance_uid)
+    order = None if request.order_number is None else tools.orders.order(request.order_number)
+    if order is None:
+        return None
+    return identified(exam_ordered(order), order.source, rules_of_peers(tools.settings.peers))
+
+
+def _find(
+    request: PriorRequest, archive: ArchiveSettings, exam: Study, tools: Tools, patience: Patience
+) -> None:
+    rules = priors_to_fetch(tools.settings)
+    query = study_query(exam, rules.window_days)
+    found = FoundStudies() if query is None else tools.peers.find_studies(archive, query)
+    if found.problem is not None:
+        _put_off(request, found.problem, tools, patience, is_for_good=found.is_for_good)
+        return
+    numbers = rules_of_peers(tools.settings.peers)
+    there = [replace(one, study=identified(one.study, archive.sender, numbers)) for one in found.studies]
+    history = tools.index.history(exam.identifiers)
+    here = history.studies
+    fetched = tools.requests.studies([study.study_instance_uid for study in here if study.fetched_from])
+    incomplete = {study.study_instance_uid for study in fetched if study.problem is not None}
+    chosen = choose_to_fetch(exam, there, here, incomplete, rules, history.known)
+    now = tools.clock()
+    wanted = [
+        RequestedStudy(
+            study_instance_uid=one.study.study_instance_uid,
+            request_number=request.number,
+            archive=archive.name,
+            sender=archive.sender,
+            study_date=one.study.study_date,
+            asked_at=now,
+        )
+        for one in chosen
+    ]
+    log.info(
+        "archive answered",
+        archive=archive.name,
+        request=request.number,
+        studies=len(found.studies),
+        wanted=len(wanted),
+    )
+    _fetch(tools.requests.found(request, wanted, now, found.note), archive, exam, tools, patience)
+
+
+def _fetch(
+    request: PriorRequest, archive: ArchiveSettings, exam: Study, tools: Tools, patience: Patience
+) -> None:
+    for study in tools.requests.to_fetch(request):
+        uid = study.study_instance_uid
+        tools.requests.fetching(request, uid, tools.clock())
+        outcome = tools.peers.retrieve(
+            archive,
+            uid,
+            exam.patient_id,
+            tools.settings.agent.device.ae_title,
+            lambda arrived: _take(arrived, archive, tools),
+        )
+        if not outcome.is_ended:
+            _put_off(request, outcome.problem or "", tools, patience, is_for_good=False)
+            return
+        came = len(tools.index.instances(uid))
+        missing = what_is_missing(came, outcome.failed, is_whole=outcome.problem is None)
+        if missing is not None:
+            reason = outcome.problem or f"{archive.name} said that it sent everything; does it send it to us?"
+            log.warning("prior did not come whole", study=uid, request=request.number, reason=reason)
+        tools.requests.fetched(request, uid, tools.clock(), missing)
+    tools.requests.done(request, tools.clock())
+
+
+def _take(arrived: Arrived, archive: ArchiveSettings, tools: Tools) -> int:
+    assert tools.take is not None, "archives are asked in the process that listens"
+    return tools.take(arrived, archive.sender)
+
+
+def _put_off(
+    request: PriorRequest, problem: str, tools: Tools, patience: Patience, *, is_for_good: bool
+) -> None:
+    now = tools.clock()
+    if is_for_good:
+        log.warning("archive refused", archive=request.archive, request=request.number, reason=problem)
+        tools.requests.failed(request, problem, now)
+        return
+    waited_seconds = (now - (request.waiting_since or now)).total_seconds()
+    next_try = now + timedelta(seconds=pause_seconds(waited_seconds, patience, random.random()))
+    log.info("archive cannot be asked now", archive=request.archive, request=request.number, reason=problem)
+    tools.requests.later(request, problem, min(next_try, request.expires_at), now)

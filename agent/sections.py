@@ -1,0 +1,247 @@
+"""Finds the sections of a radiologist's report by its headings. Pure, and the only place that does.
+
+Reports come as one text from HL7 and FHIR, as a tree from DICOM; the words of the headings are the same.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Section(StrEnum):
+    """A part of a report by what it is for (LOINC section codes, PS3.16 CID 7001)."""
+
+    FINDINGS = "findings"
+    IMPRESSION = "impression"
+    INDICATION = "indication"
+    COMPARISON = "comparison"
+    TECHNIQUE = "technique"
+    OTHER = "other"
+
+
+class Passage(NamedTuple):
+    """Some lines of a report under one heading; `heading` is "" for what stands before the first one."""
+
+    section: Section
+    heading: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportText:
+    """What somebody wrote about a study, in plain text with line feeds.
+
+    Attributes:
+        findings, impression, indication, comparison, technique: a section each, or None if the report does
+            not set it apart.
+        whole: every section in order, each after its heading.
+    """
+
+    findings: str | None
+    impression: str | None
+    indication: str | None
+    comparison: str | None
+    technique: str | None
+    whole: str
+
+    @property
+    def is_sectioned(self) -> bool:
+        """True if findings or impression were set apart."""
+        return self.findings is not None or self.impression is not None
+
+
+# English as found in reports, and the headings of some neighbours.
+_WORDS: dict[Section, tuple[str, ...]] = {
+    Section.FINDINGS: (
+        *("findings", "finding", "description", "observations"),
+        *("befund", "befunde", "résultats", "résultat", "resultats", "resultat", "hallazgos", "achados"),
+        *(
+            "reperti",
+            "bevindingen",
+            "소견",
+            "판독소견",
+            "판독 소견",
+            "所見",
+            "检查所见",
+            "影像所见",
+            "影像学表现",
+        ),
+    ),
+    Section.IMPRESSION: (
+        *(
+            "impression",
+            "impressions",
+            "imp",
+            "conclusion",
+            "conclusions",
+            "opinion",
+            "summary",
+            "assessment",
+        ),
+        *("beurteilung", "zusammenfassung", "synthèse", "synthese", "conclusión", "impresión", "impressão"),
+        *("conclusão", "conclusioni", "conclusie", "결론", "診断", "印象", "結論", "诊断意见", "结论"),
+    ),
+    Section.INDICATION: (
+        *("indication", "indications", "clinical indication", "clinical indications", "indication for exam"),
+        *("indication for study", "reason for exam", "reason for examination", "reason for study"),
+        *("reason for this exam", "reason for this examination", "clinical history", "clinical information"),
+        *("clinical data", "clinical details", "clinical statement", "patient history", "history", "hx"),
+        *("medical condition", "request", "indikation", "fragestellung", "klinische angaben", "anamnese"),
+        *("indicación", "indicação", "antecedentes", "quesito clinico", "klinische gegevens", "임상정보"),
+        *("检查目的", "临床诊断", "検査目的", "臨床情報"),
+    ),
+    Section.COMPARISON: (
+        *("comparison", "comparisons", "comparison study", "comparison studies", "prior studies"),
+        *("comparison film", "comparison films", "comparison exam", "comparison date"),
+        *("vergleich", "voruntersuchung", "voruntersuchungen", "comparaison", "comparación", "comparação"),
+        *("confronto", "vergelijking", "비교", "比較", "比较"),
+    ),
+    Section.TECHNIQUE: (
+        *(
+            "technique",
+            "views",
+            "protocol",
+            "technik",
+            "técnica",
+            "tecnica",
+            "techniek",
+            "검사방법",
+            "检查技术",
+        ),
+    ),
+    Section.OTHER: (
+        *("examination", "exam", "exam type", "procedure", "study", "recommendation", "recommendations"),
+        *("addendum", "notification", "comment", "comments", "technologist comment", "wet read", "plan"),
+        *(
+            "untersuchung",
+            "empfehlung",
+            "examen",
+            "recommandation",
+            "estudio",
+            "recomendación",
+            "추천",
+            "권고",
+        ),
+    ),
+}
+# Under these stand the names of people. No colon is needed after them at the start of a line.
+_SIGNATURES = (
+    *("dictated by", "signed by", "electronically signed by", "digitally signed by", "requested by"),
+    *("this document has been electronically signed by", "reviewed by", "pending review by", "read by"),
+    *("interpreted by", "transcribed by", "approved by", "verified by", "attending radiologist"),
+)
+
+_SECTION_OF = {word: section for section, words in _WORDS.items() for word in words}
+_SECTION_OF |= dict.fromkeys(_SIGNATURES, Section.OTHER)
+
+
+def _any_of(words: Iterable[str]) -> str:
+    return "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+
+
+_JOINT = r"[ \t]*(?:/|&|,|\b(?:and|und|et|y|e|en)\b)[ \t]*"
+_ANY = _any_of(_SECTION_OF)
+_WORD = rf"(?:{_ANY})(?:{_JOINT}(?:{_ANY})){{0,3}}"
+_ANY_UPPER, _ANY_CAPITAL = (_any_of(map(change, _SECTION_OF)) for change in (str.upper, str.capitalize))
+_COLON = r"[ \t]*(?:\([^()\n]{1,40}\)[ \t]*)?[:：]"
+# A heading stands before a colon at the start of a line in any case of letters, alone on its line with a capital,
+# after the end of a sentence with a capital, or anywhere in capitals.
+_HEADING = re.compile(
+    rf"""
+      ^[ \t*\#>_]{{0,8}}(?: (?P<line>(?i:{_WORD}))[*_]*{_COLON}
+                    | (?![a-z])(?P<alone>(?i:{_WORD}))[ \t*_]*$
+                    | (?P<signed>(?i:{_any_of(_SIGNATURES)}))\b )[*_]*
+    | (?<=[.!?;][ ])(?P<sentence>{_ANY_CAPITAL}){_COLON}
+    | (?<=\s)(?P<inside>(?:{_ANY_UPPER})(?:[ ]*(?:/|&|AND)[ ]*(?:{_ANY_UPPER})){{0,3}}){_COLON}
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+_HEADING_KINDS = ("line", "alone", "signed", "sentence", "inside")
+# What is told of an exam before anything is said of its images.
+_PREAMBLE = (Section.INDICATION, Section.COMPARISON, Section.TECHNIQUE, Section.OTHER)
+
+
+def report_text(passages: Sequence[Passage]) -> ReportText | None:
+    """Puts the passages of a report together by section; None if there is no text in them."""
+    passages = [passage for passage in passages if passage.text]
+    if not passages:
+        return None
+    found = {
+        section: "\n".join(one.text for one in passages if one.section == section) or None
+        for section in Section
+    }
+    return ReportText(
+        findings=found[Section.FINDINGS],
+        impression=found[Section.IMPRESSION],
+        indication=found[Section.INDICATION],
+        comparison=found[Section.COMPARISON],
+        technique=found[Section.TECHNIQUE],
+        whole=_whole(passages),
+    )
+
+
+def find_sections(text: str) -> tuple[Passage, ...]:
+    """Cuts one text at its headings, in order; a text without any is one passage of Section.OTHER.
+
+    Where no heading says "findings", the paragraphs that follow the preamble's own (indication, comparison,
+    technique) are taken for them: a common layout names everything but the description of the images.
+    """
+    text = tidy(text)
+    headings = list(_HEADING.finditer(text))
+    starts = [heading.start() for heading in headings] + [len(text)]
+    passages = [Passage(Section.OTHER, "", text[: starts[0]].strip())]
+    for heading, end in zip(headings, starts[1:], strict=True):
+        words = next(heading[kind] for kind in _HEADING_KINDS if heading[kind])
+        passages.append(
+            Passage(_section_of_words(words), words.capitalize(), text[heading.end() : end].strip())
+        )
+    if not any(passage.section is Section.FINDINGS for passage in passages):
+        passages = list(_with_unnamed_findings(passages))
+    return tuple(passage for passage in passages if passage.text)
+
+
+def section_of_heading(words: str) -> Section | None:
+    """Says which section a heading names, None for words that are no known heading."""
+    return _SECTION_OF.get(words.strip().casefold())
+
+
+def tidy(text: str) -> str:
+    """The text with line feeds only, without blanks at the ends of lines and more than one empty line."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(line.strip() for line in lines)).strip()
+
+
+def _section_of_words(words: str) -> Section:
+    """The section of a heading such as "Findings" or "Findings and impression"; findings go first in the latter."""
+    named = [_SECTION_OF[part] for part in re.findall(_ANY, words.casefold())]
+    return Section.FINDINGS if Section.FINDINGS in named else named[0]
+
+
+def _with_unnamed_findings(passages: Sequence[Passage]) -> Iterator[Passage]:
+    ends = [place for place, one in enumerate(passages) if one.section is Section.IMPRESSION]
+    before_impression = ends[0] if ends else len(passages)
+    preamble = [
+        place
+        for place, one in enumerate(passages[:before_impression])
+        if one.heading and one.section in _PREAMBLE and one.heading.casefold() not in _SIGNATURES
+    ]
+    for place, passage in enumerate(passages):
+        own, blank_line, rest = passage.text.partition("\n\n")
+        if preamble and place == preamble[-1] and blank_line and own:
+            yield passage._replace(text=own)
+            yield Passage(Section.FINDINGS, "", rest)
+        else:
+            yield passage
+
+
+def _whole(passages: Sequence[Passage]) -> str:
+    paragraphs = []
+    heading_before = ""
+    for passage in passages:
+        if passage.heading and passage.heading != heading_before:
+            paragraphs.append(f"{passage.heading}:")
+        heading_before = passage.heading
+        paragraphs.append(passage.text)
+    return "\n".join(paragraphs)

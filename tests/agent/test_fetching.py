@@ -1,0 +1,163 @@
+"""Which earlier exams are asked for, and how long they are waited for."""
+
+from dataclasses import replace
+
+import pytest
+
+from agent.dicom.answers import FoundStudy
+from agent.fetching import awaited, choose_to_fetch, exam_ordered, order_of, study_query, what_is_missing
+from agent.priors import PriorRules
+from storage.records import KnownPatients, PriorRequest, RequestedStudy, Study
+from tests.storage.builders import NOW, PRIOR, STUDY, a_prior, a_study, an_order, later
+
+
+def found(uid: str = PRIOR, modalities: tuple[str, ...] = ("DX",), **fields: str) -> FoundStudy:
+    return FoundStudy(a_study(uid, study_date="20250301", modalities=modalities, **fields))
+
+
+def here(uid: str = PRIOR, **fields: str) -> Study:
+    return a_study(uid, study_date="20250301", modalities=("DX",), **fields)
+
+
+def chosen(
+    *studies: FoundStudy, ours: tuple[Study, ...] = (), incomplete: str = "", count: int = 3
+) -> list[str]:
+    rules = PriorRules(count_max=count)
+    to_fetch = choose_to_fetch(a_study(), studies, ours, {incomplete}, rules, KnownPatients())
+    return [one.study.study_instance_uid for one in to_fetch]
+
+
+def a_request(**fields: object) -> PriorRequest:
+    whole = PriorRequest(
+        number=1,
+        archive="arch",
+        job_number=1,
+        order_number=None,
+        asked_at=NOW,
+        expires_at=later(60),
+        found_at=later(1),
+        study_instance_uids=(PRIOR,),
+        note=None,
+        attempts=0,
+        due_at=NOW,
+        waiting_since=None,
+        lease_owner=None,
+        lease_until=None,
+        problem=None,
+        done_at=None,
+        failed_at=None,
+    )
+    return replace(whole, **fields)  # type: ignore[arg-type]
+
+
+def test_an_archive_is_asked_for_the_patient_within_the_window():
+    query = study_query(a_study(patient_id=" A1 ", study_date="2026.03.01"), 365)
+
+    assert query is not None
+    assert (query.patient_id, query.first_date, query.last_date) == ("A1", "20250301", "20260301")
+
+
+@pytest.mark.parametrize("missing", [{"patient_id": " "}, {"study_date": ""}, {"study_date": "20261301"}])
+def test_nobody_is_asked_where_no_prior_could_be_chosen(missing):
+    assert study_query(a_study(**missing), 365) is None
+
+
+def test_a_radiograph_of_the_patient_is_fetched_and_one_that_is_here_is_not():
+    assert chosen(found()) == [PRIOR]
+    assert chosen(found(), ours=(here(),)) == []
+
+
+def test_a_prior_that_did_not_come_whole_is_fetched_again():
+    assert chosen(found(), ours=(here(),), incomplete=PRIOR) == [PRIOR]
+
+
+def test_an_exam_of_another_modality_is_left_alone_and_one_of_unknown_modality_is_fetched():
+    assert chosen(found(modalities=("CT", "SR"))) == []
+    assert chosen(found(modalities=("SR", "CR"))) == [PRIOR]
+    assert chosen(found(modalities=())) == [PRIOR]
+
+
+def test_nothing_is_moved_that_would_be_passed_over():
+    strangers = [found("2.25.51", birth_date="19840615"), found("2.25.52", patient_id="A10")]
+
+    assert chosen(*strangers) == []
+
+
+def test_only_as_many_are_fetched_as_are_shown_and_what_is_here_counts():
+    older = FoundStudy(a_study("2.25.51", study_date="20240301", modalities=("CR",)))
+
+    assert chosen(found(), older, count=1) == [PRIOR]
+    assert chosen(older, ours=(here(),), count=1) == []
+    assert chosen(older, ours=(here(),), count=2) == ["2.25.51"]
+
+
+@pytest.mark.parametrize(
+    ("came", "failed", "is_whole", "missing"),
+    [
+        (2, 0, True, None),
+        (2, None, True, None),
+        (0, 0, True, "nothing came"),
+        (1, 1, False, "1 of 2 objects came"),
+        (3, None, False, "3 objects came before it broke off"),
+    ],
+)
+def test_what_is_missing_is_said_in_a_few_words(came, failed, is_whole, missing):
+    assert what_is_missing(came, failed, is_whole=is_whole) == missing
+
+
+def test_a_job_waits_for_an_answer_and_goes_on_when_the_wait_is_over():
+    silent = a_request(found_at=None, study_instance_uids=())
+
+    waits, over = awaited([silent], [], later(59)), awaited([silent], [], later(60))
+
+    assert waits.reason == "waits for earlier exams from arch"
+    assert waits.after_seconds == 1
+    assert over.reason is None
+    assert over.notes == ("arch was asked for earlier exams and did not answer in 60 s",)
+
+
+def test_a_job_waits_for_a_prior_and_says_that_it_did_not_come():
+    waits, over = (awaited([a_request()], [a_prior()], later(seconds)) for seconds in (20, 60))
+
+    assert (waits.reason, waits.after_seconds) == ("waits for prior of 2025-03-01 from arch", 5)
+    assert over.notes == ("prior of 2025-03-01 was asked from arch and did not come in 60 s",)
+
+
+@pytest.mark.parametrize(
+    ("study", "notes"),
+    [
+        (a_prior(ended_at=later(5)), ()),
+        (
+            a_prior(ended_at=later(5), problem="1 of 2 objects came"),
+            ("prior of 2025-03-01 was asked from arch: 1 of 2 objects came",),
+        ),
+    ],
+)
+def test_a_job_goes_on_as_soon_as_everything_has_ended(study: RequestedStudy, notes: tuple[str, ...]):
+    found = awaited([a_request(done_at=later(5))], [study], later(6))
+
+    assert (found.reason, found.notes) == (None, notes)
+
+
+def test_an_archive_that_refused_and_one_that_answered_too_much_are_told_to_the_reader():
+    refused = a_request(archive="b", found_at=None, study_instance_uids=(), failed_at=later(2))
+    too_much = a_request(note="arch has more than 9 answers; the first 9 were looked at", done_at=later(3))
+
+    found = awaited([refused, too_much], [], later(4))
+
+    assert found.reason is None
+    assert found.notes == ("b could not be asked for earlier exams", too_much.note)
+
+
+def test_an_order_is_that_of_the_study_only_if_the_patient_agrees():
+    right = an_order(issuer_of_patient_id="CLINIC")
+    others = (an_order(patient_id="B2"), an_order(birth_date="19840615"))
+
+    assert order_of(a_study(), [*others, right]) == right
+    assert order_of(a_study(issuer_of_patient_id="OTHER"), [*others, right]) is None
+
+
+def test_an_exam_that_is_ordered_without_a_day_is_taken_for_todays():
+    assert exam_ordered(an_order()).study_date == "20260301"
+    assert exam_ordered(an_order(scheduled_date="")).study_date == f"{NOW.astimezone():%Y%m%d}"
+    assert exam_ordered(an_order()).study_instance_uid == STUDY
