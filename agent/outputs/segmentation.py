@@ -64,8 +64,9 @@ def _segmentation(
     stamp: Stamp,
 ) -> Dataset:
     image = evidence(header)
-    # A projection lies in no space. With the UID alone highdicom would look for a position and a plane.
-    for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator"):
+    # A projection lies in no space. With the UID alone highdicom would look for a position and a plane, and it
+    # would copy a Pixel Spacing of 0 by 0, which real radiographs have, into a place where it is an error.
+    for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator", "PixelSpacing"):
         if keyword in image:
             delattr(image, keyword)
     rows, columns = int(header.Rows), int(header.Columns)

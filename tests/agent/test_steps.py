@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydicom import Dataset
@@ -20,6 +21,7 @@ from agent.errors import TryLater
 from agent.gathering import prior_rules_of
 from agent.listener import Listener
 from agent.manifest import ManifestReport
+from agent.outputs import OUTPUTS
 from agent.patience import Patience
 from agent.peers import Peers
 from agent.steps import Tools, settle
@@ -29,6 +31,7 @@ from config.settings import (
     ArchiveSettings,
     CalibrationSettings,
     DestinationSettings,
+    OutputKind,
     PeersSettings,
     ReadingSettings,
     Settings,
@@ -68,12 +71,18 @@ class Line:
     now: datetime = NOON
     engine: ScriptedEngine = field(default_factory=ScriptedEngine)
     calibrations: tuple[CalibrationSettings, ...] = ()
+    outputs: tuple[OutputKind, ...] = ()
     archives: tuple[ArchiveSettings, ...] = ()
 
     def __post_init__(self) -> None:
         database = connect(f"sqlite:///{self.folder / 'preread.sqlite'}")
         destination = DestinationSettings(
-            name="pacs", ae_title="TESTPACS", host="127.0.0.1", port=self.pacs.port, connect_seconds=2.0
+            name="pacs",
+            ae_title="TESTPACS",
+            host="127.0.0.1",
+            port=self.pacs.port,
+            connect_seconds=2.0,
+            outputs=self.outputs,
         )
         study = StudySettings(settle_seconds=60, complete_when_views=())
         listener = Listener(
@@ -188,6 +197,24 @@ def test_a_study_walks_the_line_and_its_objects_reach_the_pacs_once(line: Line):
     assert {item.sop_instance_uid for item in received} == made
     assert all(item.first for item in received)
     assert {str(dataset.Modality) for dataset in line.pacs.datasets(study)} == {"SR", "PR"}
+
+
+def test_every_kind_of_output_reaches_a_pacs_that_asks_for_it_and_comes_back_without_a_word(
+    tmp_path: Path, line: Line
+):
+    line = Line(tmp_path, line.pacs, outputs=get_args(OutputKind))
+    study = line.arrive(a_radiograph(rows=200, columns=180))
+    line.wait(61)
+    line.run()
+
+    received = line.pacs.datasets(study)
+    line.arrive(*received)
+    line.wait(600)
+    line.run()
+
+    assert len({dataset.SeriesInstanceUID for dataset in received}) == len(received) == len(OUTPUTS)
+    assert {str(d.Modality) for d in received} == {"SR", "PR", "OT", "KO", "SEG", "DOC"}
+    assert len(line.tools.jobs.jobs_of_study(study)) == 1
 
 
 def test_the_model_sees_the_earlier_exam_with_its_report(line: Line):

@@ -1,6 +1,7 @@
 """The boxes as masks."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tests.outputs.drafts import (
     sources_of,
     the_one,
 )
+from tests.outputs.validators import dciodvfy_errors, written
 
 KIND = "segmentation"
 
@@ -104,10 +106,14 @@ def test_a_segment_is_coded_and_tracked_as_in_the_findings_document():
     assert "sha256:5a" in weights
 
 
-@pytest.mark.parametrize("change", [{}, {"FrameOfReferenceUID": "1.2.3", "PositionReferenceIndicator": ""}])
-def test_no_place_in_space_is_made_up_for_a_projection(change: dict[str, str]):
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"FrameOfReferenceUID": "1.2.3", "PositionReferenceIndicator": ""}, {"PixelSpacing": [0, 0]}],
+)
+def test_no_place_in_space_is_made_up_for_a_projection(change: dict[str, object], tmp_path: Path):
     made = the_one(KIND, a_source(modality="CR", change=change))
 
+    assert dciodvfy_errors(written(made, tmp_path)) == []
     for keyword in ("FrameOfReferenceUID", "PlanePositionSequence", "PlaneOrientationSequence"):
         assert keyword not in made
     assert not any(element.keyword == "PixelMeasuresSequence" for element in made.iterall())
