@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class VisionRows:
         content = rows.detach().cpu().contiguous()
         save_file({"rows": content}, str(part), metadata={"sha256": _checksum(content)})
         part.chmod(0o600)
+        _note_use(part)
         # No fsync: what a power cut leaves of a file fails its checksum and is computed again.
         part.replace(path)
         self._make_room()
@@ -95,10 +97,16 @@ def _stored(path: Path) -> Tensor | None:
         with safe_open(str(path), framework="pt") as file:
             checksum = (file.metadata() or {}).get("sha256")
             rows: Tensor = file.get_tensor("rows")
-        os.utime(path)
+        _note_use(path)
     except (FileNotFoundError, SafetensorError):
         return None
     return rows if checksum == _checksum(rows) else None
+
+
+def _note_use(path: Path) -> None:
+    # By itself the kernel notes times to some milliseconds only, within which several images are used.
+    now_ns = time.time_ns()
+    os.utime(path, ns=(now_ns, now_ns))
 
 
 def _checksum(rows: Tensor) -> str:
