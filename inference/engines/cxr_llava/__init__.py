@@ -1,36 +1,35 @@
 """The engine for CXR-LLaVA: opens the weights, checks them, and reads cases with them."""
 
-from importlib.metadata import version
+from collections.abc import Mapping
 from pathlib import Path
-
-import torch
 
 from inference.case import Case, Image
 from inference.engines.cxr_llava.draft import Respondent, answer_question, read_case
-from inference.engines.cxr_llava.loading import load_model
+from inference.engines.cxr_llava.loading import config_of, load_sources, published_names
 from inference.engines.cxr_llava.tokens import open_vocabulary
-from inference.engines.opening import free_memory, model_card, place_of
-from inference.reading import EngineIdentity, Reading, Turn
+from inference.engines.opening import Opened, free_memory, identities_of, place_of
+from inference.engines.sources import find_sources
+from inference.reading import Reading, Turn
 
 
 def open_cxr_llava(
     model_folder: str | Path,
     device: str = "auto",
     dtype: str = "auto",
+    weights: str = "full",
     adapter_folder: str | Path | None = None,
+    adapters: Mapping[str, Path] | None = None,
     answer_tokens_max: int = 512,
     threads: int | None = None,
+    weights_digest: str | None = None,
+    allow_pickled_weights: bool = False,
+    digests_kept_in: Path | None = None,
 ) -> "CXRLLaVAEngine":
-    """Loads a CXR-LLaVA and makes it ready to read.
+    """Loads a CXR-LLaVA and makes it ready to read; the settings are those of `inference.engine.open_engine`.
 
     Args:
-        model_folder: config.json, safetensors weights, tokenizer.model or tokenizer.json with
-            tokenizer_config.json, and perhaps model_card.json ({"name": ..., "is_demo": ...}).
-        device: "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one.
-        dtype: "float32", "bfloat16" or "float16"; "auto" is float32 on a CPU and bfloat16 on CUDA.
-        adapter_folder: None; this engine takes no adapters.
-        answer_tokens_max: longest answer to one question, in tokens.
-        threads: of torch on the CPU, for the whole process; None leaves them as they are.
+        model_folder: config.json, weights, tokenizer.model or tokenizer.json with tokenizer_config.json, and
+            perhaps model_card.json ({"name": ..., "is_demo": ...}).
 
     Raises:
         ValueError: if a setting is not understood or the files do not make a CXR-LLaVA; the message says why.
@@ -39,50 +38,63 @@ def open_cxr_llava(
         raise ValueError(
             "no model_folder is given; CXR-LLaVA has no demo weights, name the folder of its own"
         )
-    if adapter_folder is not None:
-        raise ValueError(f"CXR-LLaVA takes no adapters; leave adapter_folder out (it is {adapter_folder})")
-    place = place_of(device, dtype, answer_tokens_max, threads)
-    folder = Path(model_folder)
-    loaded = load_model(folder, device=place.device, dtype=place.dtype)
-    name, is_demo = model_card(folder, "CXR-LLaVA")
-    identity = EngineIdentity("cxr_llava", version("preread"), name, loaded.digest, is_demo)
-    vocabulary = open_vocabulary(folder, loaded.model.config)
-    return CXRLLaVAEngine(identity, Respondent(loaded.model, vocabulary, answer_tokens_max))
+    place = place_of(device, dtype, answer_tokens_max, threads, weights)
+    sources = find_sources(
+        Path(model_folder),
+        published_names,
+        adapter_folder=None if adapter_folder is None else Path(adapter_folder),
+        attached=adapters,
+        allow_pickled=allow_pickled_weights,
+    )
+    identities = identities_of(
+        "cxr_llava",
+        "CXR-LLaVA",
+        sources,
+        place,
+        digests_kept_in=digests_kept_in,
+        pinned_digest=weights_digest,
+    )
+    vocabulary = open_vocabulary(sources.folder, config_of(sources))
+    loaded = load_sources(sources, place)
+    respondent = Respondent(loaded.model, vocabulary, answer_tokens_max)
+    return CXRLLaVAEngine(Opened(respondent, loaded.adapters, identities, place))
 
 
 class CXRLLaVAEngine:
     """A CXR-LLaVA that is loaded and ready; one case at a time."""
 
-    def __init__(self, identity: EngineIdentity, respondent: Respondent) -> None:
-        self.identity = identity
-        self._respondent: Respondent | None = respondent
+    def __init__(self, opened: Opened[Respondent]) -> None:
+        self.identity = opened.identities[None]
+        self._opened: Opened[Respondent] | None = opened
 
     def read(self, case: Case) -> Reading:
         """Drafts a report on one frontal image, then asks for differential diagnoses.
 
         Raises:
-            ValueError: if the case has no image.
+            ValueError: if the case has no image, or names an adapter that is not attached.
+            OutOfMemory: if there is not enough memory for this case now.
             RuntimeError: if the engine is closed.
         """
-        with torch.inference_mode():
-            return read_case(self._open_respondent(), self.identity, case)
+        return self._ready().use(
+            case.adapter, lambda respondent, identity: read_case(respondent, identity, case)
+        )
 
     def answer(self, image: Image, question: str) -> Turn:
         """Puts a person's own question about one image, in a conversation of its own.
 
         Raises:
             ValueError: if the question is empty, or too long for the model.
+            OutOfMemory: if there is not enough memory for it now.
             RuntimeError: if the engine is closed.
         """
-        with torch.inference_mode():
-            return answer_question(self._open_respondent(), image, question)
+        return self._ready().use(None, lambda respondent, _: answer_question(respondent, image, question))
 
     def close(self) -> None:
         """Gives the memory back."""
-        self._respondent = None
+        self._opened = None
         free_memory()
 
-    def _open_respondent(self) -> Respondent:
-        if self._respondent is None:
+    def _ready(self) -> Opened[Respondent]:
+        if self._opened is None:
             raise RuntimeError("the engine is closed")
-        return self._respondent
+        return self._opened

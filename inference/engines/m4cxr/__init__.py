@@ -1,16 +1,15 @@
 """The engine for M4CXR: opens the weights, checks them, and reads cases with them."""
 
-from importlib.metadata import version
+from collections.abc import Mapping
 from pathlib import Path
-
-import torch
 
 from inference.case import Case
 from inference.engines.m4cxr.draft import Respondent, read_case
-from inference.engines.m4cxr.loading import load_model
+from inference.engines.m4cxr.loading import config_of, load_sources, published_names
 from inference.engines.m4cxr.tokens import open_vocabulary
-from inference.engines.opening import free_memory, model_card, place_of
-from inference.reading import EngineIdentity, Reading
+from inference.engines.opening import Opened, free_memory, identities_of, place_of
+from inference.engines.sources import find_sources
+from inference.reading import Reading
 
 DEMO_WEIGHTS = Path(__file__).parents[2] / "phantom" / "weights"
 """A small model of this very architecture, trained on synthetic images only."""
@@ -20,58 +19,63 @@ def open_m4cxr(
     model_folder: str | Path = "",
     device: str = "auto",
     dtype: str = "auto",
+    weights: str = "full",
     adapter_folder: str | Path | None = None,
+    adapters: Mapping[str, Path] | None = None,
     answer_tokens_max: int = 500,
     threads: int | None = None,
+    weights_digest: str | None = None,
+    allow_pickled_weights: bool = False,
+    digests_kept_in: Path | None = None,
 ) -> "M4CXREngine":
-    """Loads an M4CXR and makes it ready to read.
+    """Loads an M4CXR and makes it ready to read; the settings are those of `inference.engine.open_engine`.
 
     Args:
-        model_folder: config.json, safetensors weights, tokenizer.model or tokenizer.json, and perhaps
-            model_card.json ({"name": ..., "is_demo": ...}). "" for the demo weights of this package.
-        device: "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one.
-        dtype: "float32", "bfloat16" or "float16"; "auto" is float32 on a CPU and bfloat16 on CUDA.
-        adapter_folder: an adapter as peft writes it, merged into the weights, or None.
-        answer_tokens_max: longest answer to one question, in tokens.
-        threads: of torch on the CPU, for the whole process; None leaves them as they are.
+        model_folder: config.json, weights, tokenizer.model or tokenizer.json, and perhaps model_card.json
+            ({"name": ..., "is_demo": ...}). "" for the demo weights of this package.
 
     Raises:
         ValueError: if a setting is not understood or the files do not make an M4CXR; the message says why.
     """
-    folder = Path(model_folder) if str(model_folder) else DEMO_WEIGHTS
-    place = place_of(device, dtype, answer_tokens_max, threads)
-    loaded = load_model(
-        folder,
-        device=place.device,
-        dtype=place.dtype,
+    place = place_of(device, dtype, answer_tokens_max, threads, weights)
+    sources = find_sources(
+        Path(model_folder) if str(model_folder) else DEMO_WEIGHTS,
+        published_names,
         adapter_folder=None if adapter_folder is None else Path(adapter_folder),
+        attached=adapters,
+        allow_pickled=allow_pickled_weights,
     )
-    name, is_demo = model_card(folder, "M4CXR")
-    identity = EngineIdentity("m4cxr", version("preread"), name, loaded.digest, is_demo)
-    vocabulary = open_vocabulary(folder, loaded.model.config)
-    return M4CXREngine(identity, Respondent(loaded.model, vocabulary, answer_tokens_max))
+    identities = identities_of(
+        "m4cxr", "M4CXR", sources, place, digests_kept_in=digests_kept_in, pinned_digest=weights_digest
+    )
+    vocabulary = open_vocabulary(sources.folder, config_of(sources))
+    loaded = load_sources(sources, place)
+    respondent = Respondent(loaded.model, vocabulary, answer_tokens_max)
+    return M4CXREngine(Opened(respondent, loaded.adapters, identities, place))
 
 
 class M4CXREngine:
     """An M4CXR that is loaded and ready; one case at a time."""
 
-    def __init__(self, identity: EngineIdentity, respondent: Respondent) -> None:
-        self.identity = identity
-        self._respondent: Respondent | None = respondent
+    def __init__(self, opened: Opened[Respondent]) -> None:
+        self.identity = opened.identities[None]
+        self._opened: Opened[Respondent] | None = opened
 
     def read(self, case: Case) -> Reading:
         """Drafts a report in two turns, then asks for each finding's place on each frontal image.
 
         Raises:
-            ValueError: if the case has no image.
+            ValueError: if the case has no image, or names an adapter that is not attached.
+            OutOfMemory: if there is not enough memory for this case now.
             RuntimeError: if the engine is closed.
         """
-        if self._respondent is None:
+        if self._opened is None:
             raise RuntimeError("the engine is closed")
-        with torch.inference_mode():
-            return read_case(self._respondent, self.identity, case)
+        return self._opened.use(
+            case.adapter, lambda respondent, identity: read_case(respondent, identity, case)
+        )
 
     def close(self) -> None:
         """Gives the memory back."""
-        self._respondent = None
+        self._opened = None
         free_memory()

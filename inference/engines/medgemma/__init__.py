@@ -1,73 +1,80 @@
 """The engine for MedGemma: opens the weights with transformers' own classes, and reads cases with them."""
 
-from importlib.metadata import version
+from collections.abc import Mapping
 from pathlib import Path
-
-import torch
 
 from inference.case import Case
 from inference.engines.medgemma.draft import Respondent, read_case
-from inference.engines.medgemma.loading import load_model
-from inference.engines.opening import free_memory, model_card, place_of
-from inference.reading import EngineIdentity, Reading
+from inference.engines.medgemma.loading import check_config, load_sources, published_names
+from inference.engines.opening import Opened, free_memory, identities_of, place_of
+from inference.engines.sources import find_sources
+from inference.reading import Reading
 
 
 def open_medgemma(
     model_folder: str | Path,
     device: str = "auto",
     dtype: str = "auto",
+    weights: str = "full",
     adapter_folder: str | Path | None = None,
+    adapters: Mapping[str, Path] | None = None,
     answer_tokens_max: int = 500,
     threads: int | None = None,
+    weights_digest: str | None = None,
+    allow_pickled_weights: bool = False,
+    digests_kept_in: Path | None = None,
 ) -> "MedGemmaEngine":
-    """Loads a MedGemma and makes it ready to read.
+    """Loads a MedGemma and makes it ready to read; the settings are those of `inference.engine.open_engine`.
 
     Args:
         model_folder: the files of google/medgemma-4b-it as published, and perhaps model_card.json
             ({"name": ..., "is_demo": ...}).
-        device: "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one.
-        dtype: "float32", "bfloat16" or "float16"; "auto" is float32 on a CPU and bfloat16 on CUDA. Gemma 3 was
-            trained in bfloat16 and may overflow in float16; a reading then ends in an error.
-        adapter_folder: None; adapters are not supported.
-        answer_tokens_max: longest answer to one question, in tokens.
-        threads: of torch on the CPU, for the whole process; None leaves them as they are.
+        dtype: Gemma 3 was trained in bfloat16 and may overflow in float16; a reading then ends in an error.
 
     Raises:
         ValueError: if a setting is not understood or the files do not make a MedGemma; the message says why.
     """
-    folder = Path(model_folder)
-    if adapter_folder is not None:
-        raise ValueError(
-            f"adapter_folder is {adapter_folder}, but the engine for MedGemma takes no adapter; "
-            "merge it into the weights (peft: merge_and_unload) and give the folder with the result"
-        )
-    place = place_of(device, dtype, answer_tokens_max, threads)
-    loaded = load_model(folder, device=place.device, dtype=place.dtype)
-    name, is_demo = model_card(folder, "MedGemma")
-    identity = EngineIdentity("medgemma", version("preread"), name, loaded.digest, is_demo)
-    return MedGemmaEngine(identity, Respondent(loaded.model, answer_tokens_max))
+    place = place_of(device, dtype, answer_tokens_max, threads, weights)
+    check_config(Path(model_folder))
+    sources = find_sources(
+        Path(model_folder),
+        published_names,
+        adapter_folder=None if adapter_folder is None else Path(adapter_folder),
+        attached=adapters,
+        allow_pickled=allow_pickled_weights,
+    )
+    identities = identities_of(
+        "medgemma", "MedGemma", sources, place, digests_kept_in=digests_kept_in, pinned_digest=weights_digest
+    )
+    loaded = load_sources(sources, place)
+    return MedGemmaEngine(
+        Opened(Respondent(loaded.model, answer_tokens_max), loaded.adapters, identities, place)
+    )
 
 
 class MedGemmaEngine:
     """A MedGemma that is loaded and ready; one case at a time."""
 
-    def __init__(self, identity: EngineIdentity, respondent: Respondent) -> None:
-        self.identity = identity
-        self._respondent: Respondent | None = respondent
+    def __init__(self, opened: Opened[Respondent]) -> None:
+        self.identity = opened.identities[None]
+        self._opened: Opened[Respondent] | None = opened
 
     def read(self, case: Case) -> Reading:
         """Drafts a report in two turns; no finding gets a place, since no format for boxes is published.
 
         Raises:
-            ValueError: if the case has no image, or its questions do not fit into the model's context.
+            ValueError: if the case has no image, its questions do not fit into the model's context, or it names an
+                adapter that is not attached.
+            OutOfMemory: if there is not enough memory for this case now.
             RuntimeError: if the engine is closed.
         """
-        if self._respondent is None:
+        if self._opened is None:
             raise RuntimeError("the engine is closed")
-        with torch.inference_mode():
-            return read_case(self._respondent, self.identity, case)
+        return self._opened.use(
+            case.adapter, lambda respondent, identity: read_case(respondent, identity, case)
+        )
 
     def close(self) -> None:
         """Gives the memory back."""
-        self._respondent = None
+        self._opened = None
         free_memory()
