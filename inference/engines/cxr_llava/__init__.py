@@ -1,12 +1,14 @@
 """The engine for CXR-LLaVA: opens the weights, checks them, and reads cases with them."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from inference.case import Case, Image
 from inference.engines.cxr_llava.draft import Respondent, answer_question, read_case
-from inference.engines.cxr_llava.loading import config_of, load_sources, published_names
+from inference.engines.cxr_llava.loading import config_of, load_sources, published_names, text_shape
 from inference.engines.cxr_llava.tokens import open_vocabulary
+from inference.engines.memory import check_memory, need_of
 from inference.engines.opening import Opened, free_memory, identities_of, place_of
 from inference.engines.sources import find_sources
 from inference.reading import Reading, Turn
@@ -46,6 +48,10 @@ def open_cxr_llava(
         attached=adapters,
         allow_pickled=allow_pickled_weights,
     )
+    config = config_of(sources)
+    vocabulary = open_vocabulary(sources.folder, config)
+    shape = text_shape(config, answer_tokens_max)
+    check_memory("CXR-LLaVA", partial(need_of, sources, shape), place)
     identities = identities_of(
         "cxr_llava",
         "CXR-LLaVA",
@@ -54,7 +60,6 @@ def open_cxr_llava(
         digests_kept_in=digests_kept_in,
         pinned_digest=weights_digest,
     )
-    vocabulary = open_vocabulary(sources.folder, config_of(sources))
     loaded = load_sources(sources, place)
     respondent = Respondent(loaded.model, vocabulary, answer_tokens_max)
     return CXRLLaVAEngine(Opened(respondent, loaded.adapters, identities, place))

@@ -14,8 +14,10 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from inference.engines.adapters import AttachedAdapters
 from inference.engines.cxr_llava.config import config_from, config_sections
+from inference.engines.cxr_llava.draft import CONVERSATION_IDS_MAX
 from inference.engines.cxr_llava.model import CXRLLaVA, CXRLLaVAConfig, text_config
 from inference.engines.filling import fill
+from inference.engines.memory import TextShape
 from inference.engines.opening import IN_FLOAT32_ON_CPU, Place
 from inference.engines.sources import Sources, find_sources
 from inference.engines.stored import Shapes, account, existing, json_object
@@ -47,6 +49,22 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
 def config_of(sources: Sources) -> CXRLLaVAConfig:
     """Finds a model's dimensions in its config.json and its tensors. Raises ValueError if these are no CXR-LLaVA's."""
     return config_from(json_object(existing(sources.folder / "config.json")), sources.shapes)
+
+
+def text_shape(config: CXRLLaVAConfig, answer_tokens_max: int) -> TextShape:
+    """Says how much of the language model's memory one case takes at its worst: one conversation about one image."""
+    asked = CONVERSATION_IDS_MAX + config.patch_count + answer_tokens_max
+    conversation = min(config.positions_max, asked)
+    return TextShape(
+        layers=TEXT_LAYERS,
+        layer_count=config.text_layers,
+        key_value_heads=config.text_key_value_heads,
+        head_width=config.text_head_width,
+        width=config.text_width,
+        mlp_width=config.text_mlp_width,
+        tokens_at_once=conversation,
+        tokens_kept=conversation,
+    )
 
 
 def load_model(model_folder: Path, place: Place = IN_FLOAT32_ON_CPU) -> LoadedModel:

@@ -1,12 +1,14 @@
 """The engine for M4CXR: opens the weights, checks them, and reads cases with them."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from inference.case import Case
 from inference.engines.m4cxr.draft import Respondent, read_case
-from inference.engines.m4cxr.loading import config_of, load_sources, published_names
+from inference.engines.m4cxr.loading import config_of, load_sources, published_names, text_shape
 from inference.engines.m4cxr.tokens import open_vocabulary
+from inference.engines.memory import check_memory, need_of
 from inference.engines.opening import Opened, free_memory, identities_of, place_of
 from inference.engines.sources import find_sources
 from inference.reading import Reading
@@ -45,10 +47,13 @@ def open_m4cxr(
         attached=adapters,
         allow_pickled=allow_pickled_weights,
     )
+    config = config_of(sources)
+    vocabulary = open_vocabulary(sources.folder, config)
+    shape = text_shape(config, answer_tokens_max)
+    check_memory("M4CXR", partial(need_of, sources, shape), place)
     identities = identities_of(
         "m4cxr", "M4CXR", sources, place, digests_kept_in=digests_kept_in, pinned_digest=weights_digest
     )
-    vocabulary = open_vocabulary(sources.folder, config_of(sources))
     loaded = load_sources(sources, place)
     respondent = Respondent(loaded.model, vocabulary, answer_tokens_max)
     return M4CXREngine(Opened(respondent, loaded.adapters, identities, place))

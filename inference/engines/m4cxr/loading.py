@@ -17,8 +17,11 @@ from transformers.models.mistral.modeling_mistral import MistralRotaryEmbedding
 from inference.engines.adapters import AttachedAdapters
 from inference.engines.filling import fill
 from inference.engines.m4cxr.config import config_from, config_sections
+from inference.engines.m4cxr.draft import CONVERSATION_TOKENS_MAX
 from inference.engines.m4cxr.model import M4CXR, M4CXRConfig, text_config
+from inference.engines.memory import TextShape
 from inference.engines.opening import IN_FLOAT32_ON_CPU, Place
+from inference.engines.report_words import FINDING_NAMES
 from inference.engines.sources import Sources, find_sources
 from inference.engines.stored import account, existing, json_object
 
@@ -49,6 +52,9 @@ _ANCHORS = (
 TEXT_LAYERS = "language_model.model.layers."
 """What the names of the language model's layers begin with."""
 
+_GROUNDING_TOKENS = 128
+"""Of a question for a place, the image left out: 68 with Mistral's vocabulary."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -69,6 +75,26 @@ def upstream_name(name: str) -> str:
 def config_of(sources: Sources) -> M4CXRConfig:
     """Finds a model's dimensions in its config.json and its tensors. Raises ValueError if these are no M4CXR's."""
     return config_from(json_object(existing(sources.folder / "config.json")), sources.shapes)
+
+
+def text_shape(config: M4CXRConfig, answer_tokens_max: int) -> TextShape:
+    """Says how much of the language model's memory one case takes at its worst.
+
+    That is when the places of all thirteen findings are asked and answered side by side, while the longest
+    conversation of the report is still kept.
+    """
+    conversation = min(config.positions_max, CONVERSATION_TOKENS_MAX + 2 * answer_tokens_max)
+    question = config.query_count + _GROUNDING_TOKENS + answer_tokens_max
+    return TextShape(
+        layers=TEXT_LAYERS,
+        layer_count=config.text_layers,
+        key_value_heads=config.text_key_value_heads,
+        head_width=config.text_head_width,
+        width=config.text_width,
+        mlp_width=config.text_mlp_width,
+        tokens_at_once=conversation,
+        tokens_kept=conversation + len(FINDING_NAMES) * min(config.positions_max, question),
+    )
 
 
 def load_model(

@@ -1,12 +1,14 @@
 """The engine for MedGemma: opens the weights with transformers' own classes, and reads cases with them."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from inference.case import Case
 from inference.engines.medgemma.draft import Respondent, read_case
-from inference.engines.medgemma.loading import check_config, load_sources, published_names
-from inference.engines.opening import Opened, free_memory, identities_of, place_of
+from inference.engines.medgemma.loading import check_config, load_sources, published_names, text_shape
+from inference.engines.memory import check_memory, need_of
+from inference.engines.opening import Opened, Place, free_memory, identities_of, place_of
 from inference.engines.sources import find_sources
 from inference.reading import Reading
 
@@ -43,6 +45,11 @@ def open_medgemma(
         attached=adapters,
         allow_pickled=allow_pickled_weights,
     )
+    shape = text_shape(sources.folder, answer_tokens_max)
+    check_memory("MedGemma", partial(need_of, sources, shape), place)
+    if place.device != "cpu":
+        # transformers reads all of it into the machine's memory first, in full.
+        check_memory("MedGemma", partial(need_of, sources, shape), Place("cpu", place.dtype))
     identities = identities_of(
         "medgemma", "MedGemma", sources, place, digests_kept_in=digests_kept_in, pinned_digest=weights_digest
     )

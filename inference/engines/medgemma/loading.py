@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3Processor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.utils.logging import disable_progress_bar
 
@@ -22,11 +22,16 @@ from inference.engines.medgemma.prompts import (
     BEGIN,
     END_OF_TURN,
     IMAGE,
+    IMAGES_OF_CURRENT_MAX,
+    IMAGES_OF_PRIOR_MAX,
+    INDICATION_CHARACTERS_MAX,
+    PRIOR_REPORT_CHARACTERS_MAX,
     START_OF_IMAGE,
     START_OF_TURN,
     START_OF_USER_TURN,
     SYSTEM_SENTENCE,
 )
+from inference.engines.memory import TextShape
 from inference.engines.opening import IN_FLOAT32_ON_CPU, Place
 from inference.engines.sources import Sources, find_sources
 from inference.engines.stored import account, by_x, existing, json_object
@@ -39,6 +44,9 @@ TEXT_LAYERS = "model.language_model.layers."
 
 _SPELT_OR_NOT = ("base_model", "model", "vision_model")
 """Parts of names that transformers has moved, and peft's wrapper; no two tensors differ in these alone."""
+
+_QUESTIONS_TOKENS = 1000
+"""Of both questions and the system's sentence, more than they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,29 @@ def check_config(model_folder: Path) -> None:
     model_type = json_object(config_file).get("model_type")
     if model_type != _MODEL_TYPE:
         raise ValueError(f'{config_file}: model_type is "{model_type}", expected "{_MODEL_TYPE}"')
+
+
+def text_shape(model_folder: Path, answer_tokens_max: int) -> TextShape:
+    """Says how much of the language model's memory one case takes at its worst: one conversation of two turns.
+
+    Texts of a case are bounded in characters, and no character takes more than a token. That some layers keep a
+    window only is left out of account.
+    """
+    config = Gemma3Config.from_pretrained(model_folder, local_files_only=True)
+    text = config.get_text_config()
+    images = (IMAGES_OF_CURRENT_MAX + IMAGES_OF_PRIOR_MAX) * config.mm_tokens_per_image
+    words = PRIOR_REPORT_CHARACTERS_MAX + INDICATION_CHARACTERS_MAX + _QUESTIONS_TOKENS
+    conversation = min(text.max_position_embeddings, images + words + 2 * answer_tokens_max)
+    return TextShape(
+        layers=spelling(TEXT_LAYERS),
+        layer_count=text.num_hidden_layers,
+        key_value_heads=text.num_key_value_heads,
+        head_width=text.head_dim,
+        width=text.hidden_size,
+        mlp_width=text.intermediate_size,
+        tokens_at_once=conversation,
+        tokens_kept=conversation,
+    )
 
 
 def load_sources(sources: Sources, place: Place) -> LoadedModel:
