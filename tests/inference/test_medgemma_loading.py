@@ -201,3 +201,13 @@ def test_another_chat_template_is_refused(folder, template, said):
 
     with pytest.raises(ValueError, match=said):
         load_model(folder)
+
+
+def test_an_allowed_pickle_gives_the_same_weights(folder):
+    expected = state(folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+    loaded = load_sources(find_sources(folder, published_names, allow_pickled=True), IN_FLOAT32_ON_CPU)
+
+    assert all(torch.equal(loaded.model.network.state_dict()[name], t) for name, t in expected.items())
