@@ -66,7 +66,8 @@ def rules_of_peers(peers: PeersSettings) -> IdentifierRules:
             for issuer in peers.issuers
             for called in (issuer.name, *issuer.also_called)
         },
-        senders={
+        senders={archive.sender: SenderRule(archive.default_issuer) for archive in peers.archives}
+        | {
             sender.ae_title: SenderRule(sender.default_issuer, sender.remove_id_prefix)
             for sender in peers.senders
         },

@@ -138,11 +138,12 @@ class _Server(socketserver.ThreadingTCPServer):
         except (ConnectionError, ssl.SSLError) as error:
             log.info("HL7 connection ended", address=address, because=type(error).__name__)
         finally:
-            connection.close()
+            # First the place, then the connection: whoever sees it end may connect again at once.
             with self._changed:
                 self._connections.discard(request)
                 self._connections.discard(connection)
                 self._changed.notify_all()
+            connection.close()
 
     def shutdown_request(self, request: Any) -> None:
         """Closes what was never served; after a TLS handshake the plain socket is an empty shell."""

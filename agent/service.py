@@ -383,7 +383,7 @@ def read(settings: Settings, parent: int | None = None) -> bool:
         os.nice(settings.reading.reader.nice)
     store = open_store(settings)
     try:
-        engine = open_configured_engine(settings)
+        engine = open_configured_engine(settings, digests_kept_in=settings.agent.storage.folder)
     except (OSError, ValueError, RuntimeError) as error:
         reason = f"{error}; correct the [engine] of reading.toml, then: preread check"
         log.error("the model cannot be opened", reason=reason)
@@ -437,8 +437,11 @@ def batch_max_of(engine: "Engine", asked: int) -> int:
     return asked or (BATCH if engine.is_exact_at_once else 1)
 
 
-def open_configured_engine(settings: Settings) -> "Engine":
+def open_configured_engine(settings: Settings, *, digests_kept_in: Path | None = None) -> "Engine":
     """Opens the model of `reading.toml`; imports torch.
+
+    Args:
+        digests_kept_in: folder for digests of weight files, so that each is hashed once; None writes nothing.
 
     Raises:
         OSError, ValueError, RuntimeError: a sentence on what is missing or does not fit.
@@ -451,6 +454,10 @@ def open_configured_engine(settings: Settings) -> "Engine":
         model_folder=chosen.model_folder or "",
         device=chosen.device,
         dtype=chosen.dtype,
+        weights=chosen.weights,
+        weights_digest=chosen.weights_digest or None,
+        allow_pickled_weights=chosen.allow_pickled_weights,
+        digests_kept_in=digests_kept_in,
         adapter_folder=chosen.adapter_folder,
         answer_tokens_max=chosen.answer_tokens_max,
         threads=chosen.threads or None,

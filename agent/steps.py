@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent import manifest as manifests
-from agent.errors import GiveUp
+from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
 from agent.gathering import await_priors, exam_of, priors_of, rules_of, selection_of
 from agent.manifest import Manifest
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from inference.reading import Reading
 
 log = structlog.get_logger()
+
+_MEMORY_SECONDS = 30.0
+"""Between two tries where memory was short: others on the card finish a case in about that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +140,16 @@ def read(job: Job, tools: Tools) -> Job:
     """Shows the case to the model and keeps every word of the conversation."""
     # numpy and the decoders stay out of the process that listens
     from agent.casework import case_of
+    from inference.engine import OutOfMemory
 
     if tools.engine is None:
         raise AssertionError("stage read was claimed by a process without a model")
     manifest = manifests.load_manifest(_present(job.manifest_json))
     case, problems = case_of(manifest, tools.files, tools.settings.reading.engine.rendering)
-    answered = tools.engine.read(case)
+    try:
+        answered = tools.engine.read(case)
+    except OutOfMemory as error:
+        raise TryLater(error.reason, _MEMORY_SECONDS) from error
     return keep_reading(job, tools, replace(answered, problems=(*problems, *answered.problems)))
 
 

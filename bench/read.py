@@ -25,6 +25,7 @@ import torch
 
 from bench.listener import peak_rss_mb
 from inference.case import Case, Image
+from inference.engines.adapters import AttachedAdapters
 from inference.engines.decoding import greedy, until_end
 from inference.engines.m4cxr import DEMO_WEIGHTS, M4CXREngine
 from inference.engines.m4cxr.draft import Respondent
@@ -34,8 +35,9 @@ from inference.engines.m4cxr.parse import parse_findings, tidy
 from inference.engines.m4cxr.preprocess import pixel_values
 from inference.engines.m4cxr.prompts import grounding_question, render, report_plans
 from inference.engines.m4cxr.tokens import open_vocabulary
+from inference.engines.opening import Opened, Place
 from inference.engines.report_words import FINDING_NAMES
-from inference.engines.vision_rows import VisionRows
+from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.phantom.cases import HELD_OUT_SEED_MIN, case
 from inference.phantom.train.evaluate import drawn_case
 from inference.reading import EngineIdentity, Reading
@@ -77,7 +79,7 @@ class Subject:
 def open_subject(shape: str, device: str, answer_tokens_max: int) -> Subject:
     """Opens the demo weights, or makes random ones of a shape: "small" in float32, "7b" in bfloat16."""
     if shape == "demo":
-        model = load_model(DEMO_WEIGHTS, device=device).model
+        model = load_model(DEMO_WEIGHTS, Place(device, torch.float32)).model
         vocabulary = open_vocabulary(DEMO_WEIGHTS, model.config)
     else:
         torch.manual_seed(1)
@@ -96,7 +98,10 @@ def open_subject(shape: str, device: str, answer_tokens_max: int) -> Subject:
 
     respondent = Respondent(model, replace(vocabulary, decode=decode), answer_tokens_max)
     identity = EngineIdentity("m4cxr", "bench", shape, "sha256:", is_demo=True)
-    return Subject(respondent, M4CXREngine(identity, respondent, frozenset(), impression=False), ids_of)
+    dtype = model.abstractor.pos_emb.dtype
+    opened = Opened(respondent, AttachedAdapters(None, ()), {None: identity}, Place(device, dtype))
+    engine = M4CXREngine(opened, {None: KEEPS_NOTHING}, frozenset(), impression=False)
+    return Subject(respondent, engine, ids_of)
 
 
 def drawn_cases(kind: str, side_px: int) -> Iterator[Case]:

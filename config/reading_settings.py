@@ -107,8 +107,22 @@ class EngineSettings(Frozen):
     """The licence of the weights in `model_folder`, written here by the person who has read and accepted
     it, such as "CC-BY-NC-4.0". Needed for every model but the demo; it may forbid your use."""
 
+    weights_digest: Annotated[
+        str,
+        Field(pattern=r"^(sha256:[0-9a-f]{64})?$"),
+        Expected('"sha256:" and 64 hexadecimal digits, as `preread check` prints it, or "" for any'),
+    ] = ""
+    """The digest that the weights, with their adapter, must have. Others are refused at start, so that nobody
+    changes the model unseen. Empty: any."""
+
+    allow_pickled_weights: bool = False
+    """Read weights from .bin files where there are no safetensors. Such files are pickles, which can run code when
+    they are opened; torch lets only tensors through, and a warning goes to the log. Set true only for files
+    whose origin you trust."""
+
     adapter_folder: OptionalPath = None
-    """Folder of a LoRA adapter to lay over the weights. Empty: none."""
+    """Folder of a LoRA adapter as peft writes it (adapter_config.json, adapter_model.safetensors), to be merged into
+    the weights. Empty: none."""
 
     device: Annotated[
         str,
@@ -119,6 +133,10 @@ class EngineSettings(Frozen):
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the weights. "auto": bfloat16 on a GPU, float32 on the CPU."""
+
+    weights: Literal["full", "int8", "int4"] = "full"
+    """How the language model's weights are kept: "full", or rounded to 8 or 4 bits for cards with less memory.
+    Rounded weights may answer otherwise, are no faster, and the draft names them. See docs/memory.md."""
 
     answer_tokens_max: Annotated[int, Field(ge=1, le=4096)] = 500
     """Longest answer, in tokens. A model that repeats itself stops here."""

@@ -72,8 +72,10 @@ class Case:
         current: the exam to be reported; its `report` is None.
         priors: earlier exams of the same patient, oldest first.
         indication: why the exam was asked for, or None.
+        adapter: name of the attached adapter to read it with, or None for the weights alone.
     """
 
     current: Exam
     priors: tuple[Exam, ...] = ()
     indication: str | None = None
+    adapter: str | None = None

@@ -10,6 +10,18 @@ from inference.question import Answer, Question, Task
 from inference.reading import EngineIdentity, Reading
 
 
+class OutOfMemory(Exception):
+    """There is not enough memory for this case now; there may be when others have given theirs back.
+
+    Attributes:
+        reason: a sentence for the person on duty: where, how much, what to do.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Engine(Protocol):
     """A model that is loaded and ready.
 
@@ -18,6 +30,7 @@ class Engine(Protocol):
     """
 
     identity: EngineIdentity
+    """Who reads a case that names no adapter."""
 
     @property
     def tasks(self) -> Set[Task]:
@@ -25,7 +38,14 @@ class Engine(Protocol):
         ...
 
     def read(self, case: Case) -> Reading:
-        """Reads one case. Deterministic: the same case and weights give the same Reading but for `seconds`."""
+        """Reads one case. Deterministic: the same case and weights give the same Reading but for `seconds`.
+
+        `Reading.engine` says who read it: with the adapter that the case names, its digest is another.
+
+        Raises:
+            OutOfMemory: if there is not enough memory for this case now.
+            ValueError: if the case names an adapter that is not attached.
+        """
         ...
 
     def ask(self, case: Case, question: Question) -> Answer:
@@ -97,6 +117,20 @@ with what the engine's questions show."""
 
 def open_engine(name: str, **settings: Any) -> Engine:
     """Opens the engine called `name`: a key of ENGINES or a dotted path "package.module:function" of the site.
+
+    Args:
+        settings: what every engine takes, by name.
+            model_folder: folder of the weights; "" for an engine's own demo weights.
+            device: "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one.
+            dtype: "float32", "bfloat16" or "float16"; "auto" is float32 on a CPU and bfloat16 on CUDA.
+            weights: "full", or "int8" or "int4" for the language model's projections (`engines.quantised`).
+            adapter_folder: an adapter as peft writes it, merged into the weights, or None.
+            adapters: folders of adapters by name, kept beside the weights; each case may name one.
+            answer_tokens_max: longest answer to one question, in tokens.
+            threads: of torch on the CPU, for the whole process; None leaves them as they are.
+            weights_digest: "sha256:<hex>" that the weights must have, merged adapter included; None takes any.
+            allow_pickled_weights: read .bin files where there are no safetensors; a pickle can run code.
+            digests_kept_in: a folder for digests of weight files, so that each is hashed once; None keeps none.
 
     Raises:
         ValueError: if the name is neither; the message lists what there is.

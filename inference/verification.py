@@ -6,7 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from inference.engines.stored import digest_of, json_object
+from inference.engines.digests import digest_of
+from inference.engines.stored import json_object
 from inference.folders import SOURCE_FILE, ModelFolder, look_into
 from inference.published import PUBLISHED
 from inference.verdict import Comparison, SelfCheck

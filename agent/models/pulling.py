@@ -25,7 +25,8 @@ from huggingface_hub.errors import (
 )
 
 from agent.errors import GiveUp
-from inference.engines.stored import digest_of, weight_files
+from inference.engines.digests import digest_of
+from inference.engines.stored import weight_files
 from inference.folders import look_into, write_source
 from inference.published import PublishedModel, in_bytes
 

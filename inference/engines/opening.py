@@ -1,24 +1,48 @@
 """What every engine checks before it loads weights, and how weights say who they are."""
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Generic, TypeVar, cast, get_args
 
 import torch
 
+from inference.engine import OutOfMemory
+from inference.engines.adapters import AttachedAdapters
+from inference.engines.quantised import Weights
+from inference.engines.sources import Sources
 from inference.engines.stored import json_object
+from inference.reading import EngineIdentity
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a model computes, and in which numbers."""
+    """Where a model computes, and in which numbers.
+
+    Attributes:
+        dtype: of what is computed, and of the weights that are kept in full.
+        weights: how the language model's projections are kept.
+    """
 
     device: str
     dtype: torch.dtype
+    weights: Weights = "full"
 
 
-def place_of(device: str, dtype: str, answer_tokens_max: int, threads: int | None) -> Place:
+IN_FLOAT32_ON_CPU = Place("cpu", torch.float32)
+"""Where golden vectors are held against."""
+
+
+def place_of(
+    device: str, dtype: str, answer_tokens_max: int, threads: int | None, weights: str = "full"
+) -> Place:
     """Judges the settings that all engines have in common, and sets the threads.
 
     Args:
@@ -26,6 +50,7 @@ def place_of(device: str, dtype: str, answer_tokens_max: int, threads: int | Non
         dtype: "float32", "bfloat16" or "float16"; "auto" is float32 on a CPU and bfloat16 on CUDA.
         answer_tokens_max: longest answer to one question, in tokens.
         threads: of torch on the CPU, for the whole process; None leaves them as they are.
+        weights: "full", "int8" or "int4".
 
     Raises:
         ValueError: if one is not understood or not to be had; the message says which.
@@ -35,11 +60,26 @@ def place_of(device: str, dtype: str, answer_tokens_max: int, threads: int | Non
         raise ValueError(f'dtype "{dtype}" is not known; expected auto, {", ".join(_DTYPES)}')
     if dtype == "auto":
         dtype = "float32" if chosen == "cpu" else "bfloat16"
+    if weights not in get_args(Weights):
+        raise ValueError(f'weights "{weights}" is not known; expected {", ".join(get_args(Weights))}')
+    if chosen != "cpu":
+        check_dtype(
+            _DTYPES[dtype], torch.cuda.get_device_name(chosen), torch.cuda.get_device_capability(chosen)
+        )
     if answer_tokens_max < 1:
         raise ValueError(f"answer_tokens_max is {answer_tokens_max}, expected 1 or more")
     if threads is not None:
         torch.set_num_threads(threads)
-    return Place(chosen, _DTYPES[dtype])
+    return Place(chosen, _DTYPES[dtype], cast(Weights, weights))
+
+
+def check_dtype(dtype: torch.dtype, card: str, capability: tuple[int, int]) -> None:
+    """Raises ValueError if a card of this compute capability has no bfloat16: NVIDIA's have it since 8.0."""
+    if dtype is torch.bfloat16 and capability < (8, 0):
+        numbers = ".".join(map(str, capability))
+        raise ValueError(
+            f'{card} has no bfloat16 (compute capability {numbers}, 8.0 is needed); set dtype = "float32"'
+        )
 
 
 def model_card(folder: Path, default_name: str) -> tuple[str, bool]:
@@ -49,6 +89,82 @@ def model_card(folder: Path, default_name: str) -> tuple[str, bool]:
         return default_name, False
     card = json_object(path)
     return str(card["name"]), bool(card.get("is_demo", False))
+
+
+def identities_of(
+    engine_name: str,
+    default_name: str,
+    sources: Sources,
+    place: Place,
+    *,
+    digests_kept_in: Path | None,
+    pinned_digest: str | None,
+) -> dict[str | None, EngineIdentity]:
+    """Says who reads: the weights (None), and the weights with each attached adapter, by its name.
+
+    Args:
+        digests_kept_in: a folder of the caller's for digests of files that have not changed; None works them out anew.
+        pinned_digest: what the weights, with what is merged into them, must be; None takes any.
+
+    Raises:
+        ValueError: if the weights are others than the pinned ones.
+    """
+    digests = sources.digests(digests_kept_in)
+    if pinned_digest is not None and digests[None] != pinned_digest:
+        raise ValueError(
+            f"the weights in {sources.folder} are {digests[None]}, but weights_digest asks for {pinned_digest}: "
+            "put the accepted files back, or accept these by their digest"
+        )
+    name, is_demo = model_card(sources.folder, default_name)
+    if place.weights != "full":
+        name = f"{name} ({place.weights} weights)"
+    return {
+        label: EngineIdentity(engine_name, version("preread"), name, digest, is_demo)
+        for label, digest in digests.items()
+    }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened(Generic[T]):
+    """A model that is ready to be asked, and who it is with each adapter."""
+
+    respondent: T
+    adapters: AttachedAdapters
+    identities: Mapping[str | None, EngineIdentity]
+    place: Place
+
+    def use(self, adapter: str | None, work: Callable[[T, EngineIdentity], R]) -> R:
+        """Does some work with the model, as it is with one adapter or (None) with none.
+
+        Raises:
+            ValueError: if no such adapter is attached.
+            OutOfMemory: if the card or the machine has not enough for it; what the work held is given back.
+        """
+        try:
+            with self.adapters.chosen(adapter), torch.inference_mode():
+                return work(self.respondent, self.identities[adapter])
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            said = str(error)
+        except RuntimeError as error:
+            if "can't allocate memory" not in str(
+                error
+            ):  # how torch says it of a CPU, with no class of its own
+                raise
+            said = str(error)
+        # Only here has the error let go of the frames that held the work's tensors.
+        free_memory()
+        raise OutOfMemory(out_of_memory_reason(self.place.device, said))
+
+
+def out_of_memory_reason(device: str, said: str) -> str:
+    """Says what could not be had, from torch's own words: "GPU cuda:0 is out of memory (2.00 GiB asked for)"."""
+    asked = re.search(r"allocate (\d+(?:\.\d+)? [KMG]i?B|\d+ bytes)", said)
+    how_much = f" ({asked[1]} asked for)" if asked else ""
+    where = "the machine" if device == "cpu" else f"GPU {device}"
+    return (
+        f"{where} is out of memory{how_much}; end what else uses it, lower answer_tokens_max or images_max, "
+        'or set weights = "int8"'
+    )
 
 
 def free_memory() -> None:

@@ -1,21 +1,24 @@
 """What every engine says of a folder without reading a case: does it fit, how large is it, what would it need."""
 
-import math
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from safetensors import safe_open
 
+from inference.engines.memory import TextShape, check_memory, need_of
 from inference.engines.opening import Place
-from inference.engines.stored import StoredTensor
+from inference.engines.sources import Sources
 from inference.published import in_bytes
 from inference.verdict import SelfCheck
 
 _DTYPES = {"F64": torch.float32, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
+
+ANSWER_TOKENS_MAX = 500
+"""What `answer_tokens_max` is where nobody sets it; the memory for answers goes with it."""
 
 OPENED = "each is there, in its shape, and none is left over"
 """What a loader that raised nothing has made sure of."""
@@ -34,10 +37,6 @@ class Dimensions(Protocol):
     def text_layers(self) -> int: ...
     @property
     def text_width(self) -> int: ...
-    @property
-    def text_key_value_heads(self) -> int: ...
-    @property
-    def text_head_width(self) -> int: ...
     @property
     def vocabulary_size(self) -> int: ...
 
@@ -66,37 +65,16 @@ def dimensions(config: Dimensions, places: int, *, is_published: bool) -> str:
     )
 
 
-def cache_values(config: Dimensions) -> int:
-    """Counts the keys and values that one token of a conversation leaves in the cache."""
-    return 2 * config.text_layers * config.text_key_value_heads * config.text_head_width
-
-
-def memory(tensors: Iterable[StoredTensor], cache_values_a_token: int, place: Place) -> str:
-    """Says what the weights will take where they are to run.
-
-    Args:
-        cache_values_a_token: keys and values that one token of a conversation leaves in the cache.
+def memory(model_name: str, sources: Sources, shape: TextShape, place: Place) -> str:
+    """Says what a model will take where it is to run.
 
     Raises:
-        ValueError: if that is more than there is.
+        ValueError: if that is more than is free.
     """
-    sizes = [math.prod(tensor.shape) for tensor in tensors]
-    bytes_each = place.dtype.itemsize
+    check_memory(model_name, partial(need_of, sources, shape), place)
+    need = need_of(sources, shape, place)
     name = str(place.dtype).removeprefix("torch.")
-    # The loader's peak: one copy of the weights and the largest tensor.
-    needed, there = (sum(sizes) + max(sizes)) * bytes_each, _bytes_of(place.device)
-    said = (
-        f"{in_bytes(sum(sizes) * bytes_each)} of weights as {name} on {place.device}, {in_bytes(needed)} while "
-        f"they load, {in_bytes(cache_values_a_token * bytes_each)} more for each token of a conversation; "
-        f"{in_bytes(there)} are there"
+    return (
+        f"{in_bytes(need.total)} as {name} on {place.device}: weights {in_bytes(need.weights)}, "
+        f"the longest conversation {in_bytes(need.cache)}, working {in_bytes(need.working)}"
     )
-    if needed > there:
-        raise ValueError(f"{said}: set device or dtype in [engine] of reading.toml, or add memory")
-    return said
-
-
-def _bytes_of(device: str) -> int:
-    """All the memory of a device, used or not."""
-    if device == "cpu":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(torch.cuda.get_device_properties(device).total_memory)

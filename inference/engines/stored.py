@@ -1,12 +1,12 @@
-"""Weight files as every engine reads them: safetensors and nothing else, each tensor known by name and shape.
+"""Weight files as every engine reads them: safetensors, or pickles where allowed; each tensor by name and shape.
 
 `load_state_dict(strict=False)` would leave random weights without a word. So what is stored is held against what a
 model needs before a byte of it is read, and a tensor that is missing, left over or of another shape is an error
 that names it.
 """
 
-import hashlib
 import json
+import pickle
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from safetensors import SafetensorError, safe_open
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = structlog.get_logger()
 
 _NAMED_IN_ERROR_MAX = 12
 
@@ -39,19 +42,43 @@ class StoredTensor:
     shape: tuple[int, ...]
 
 
-def weight_files(model_folder: Path) -> list[Path]:
+def weight_files(folder: Path, stem: str = "model", *, allow_pickled: bool = False) -> list[Path]:
     """Lists the weight files of a folder, sorted by name: those of the index, or the single one.
 
+    Args:
+        stem: of safetensors files: "model", or "adapter_model" for an adapter.
+        allow_pickled: take a .bin file (pytorch_model.bin, or `stem`.bin for an adapter) where no safetensors are.
+
     Raises:
-        ValueError: if there is neither, or the index names a file that is not there.
+        ValueError: if there is neither, the index names a file that is not there, or only a pickle is there.
     """
-    index = model_folder / "model.safetensors.index.json"
-    if not index.exists():
-        return [existing(model_folder / "model.safetensors")]
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; name the one that holds the weights")
+    index = folder / f"{stem}.safetensors.index.json"
+    if index.exists():
+        return _shards(index)
+    single = folder / f"{stem}.safetensors"
+    if single.is_file():
+        return [single]
+    bin_stem = "pytorch_model" if stem == "model" else stem
+    bin_index = folder / f"{bin_stem}.bin.index.json"
+    pickled = _shards(bin_index) if bin_index.exists() else sorted(folder.glob(f"{bin_stem}.bin"))
+    if not pickled:
+        raise ValueError(f"{single} is not there; fetch it, or name the folder that holds it")
+    if not allow_pickled:
+        raise ValueError(
+            f"{some(path.name for path in pickled)} in {folder} is not read, since a pickle can run code: convert "
+            "it to safetensors, or set allow_pickled_weights = true if you trust where it is from"
+        )
+    log.warning("pickled weights are read; a pickle can run code", files=[str(path) for path in pickled])
+    return pickled
+
+
+def _shards(index: Path) -> list[Path]:
     names = sorted(set(json_object(index).get("weight_map", {}).values()))
     if not names or any(Path(name).name != name for name in names):
         raise ValueError(f"{index}: its weight_map does not name files of this folder")
-    return [existing(model_folder / name) for name in names]
+    return [existing(index.parent / name) for name in names]
 
 
 def stored_tensors(
@@ -65,24 +92,52 @@ def stored_tensors(
     Raises:
         ValueError: if a file is damaged, holds a tensor that is no floating-point one, or two have one name.
     """
-    found: list[StoredTensor] = []
-    for path in files:
-        try:
-            with safe_open(str(path), framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 (a safetensors file is no dict)
-                    piece = opened.get_slice(name)
-                    if piece.get_dtype() not in ("F64", "F32", "F16", "BF16"):
-                        raise ValueError(
-                            f"{path}: {name} is stored as {piece.get_dtype()}, expected float weights"
-                        )
-                    found.append(StoredTensor(path, name, tuple(piece.get_shape())))
-        except SafetensorError as error:
-            raise ValueError(f"{path} cannot be read: {error}; fetch it again") from error
+    found = [tensor for path in files for tensor in _header(path)]
     published = published_names([tensor.name for tensor in found])
     twice = [name for name, count in Counter(published.values()).items() if count > 1]
     if twice:
         raise ValueError(f"two tensors are called {some(twice)} in {', '.join(str(path) for path in files)}")
     return {published[tensor.name]: tensor for tensor in found if tensor.name in published}
+
+
+def _header(path: Path) -> list[StoredTensor]:
+    if path.suffix == ".bin":
+        import torch  # only here and below: what looks at model folders without loading starts without torch
+
+        dtypes = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in _unpickled(path).items()}
+        floats: tuple[Any, ...] = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+    else:
+        with _safely_open(path, "cpu") as file:
+            pieces = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            dtypes = {name: (piece.get_dtype(), tuple(piece.get_shape())) for name, piece in pieces.items()}
+        floats = ("F64", "F32", "F16", "BF16")
+    for name, (dtype, _) in dtypes.items():
+        if dtype not in floats:
+            raise ValueError(f"{path}: {name} is stored as {dtype}, expected float weights")
+    return [StoredTensor(path, name, shape) for name, (_, shape) in dtypes.items()]
+
+
+def _safely_open(path: Path, device: str) -> Any:
+    try:
+        return safe_open(str(path), framework="pt", device=device)
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read: {error}; fetch it again") from error
+
+
+def _unpickled(path: Path) -> "Mapping[str, Tensor]":
+    """Opens a pickle that may hold nothing but tensors; their data stay in the file until they are used."""
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(f"{path} cannot be read: {said}; fetch it again, or convert it") from error
+    if not isinstance(content, dict) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
+        raise ValueError(f"{path} holds other things than tensors by name; convert it to safetensors")
+    return content
 
 
 def account(
@@ -123,38 +178,25 @@ def account(
 
 @contextmanager
 def opened(paths: Iterable[Path], device: str) -> "Iterator[Callable[[StoredTensor], Tensor]]":
-    """Opens weight files for reading: gives the function that reads one tensor straight to `device`."""
+    """Opens weight files for reading: gives the function that reads one tensor straight to `device`.
+
+    On a CPU the tensor is a view of the file; copy it, or weights change when the file is written over.
+    """
     with ExitStack() as stack:
-        files = {
-            path: stack.enter_context(safe_open(str(path), framework="pt", device=device))
-            for path in set(paths)
-        }
-        yield lambda tensor: files[tensor.path].get_tensor(tensor.name)
-
-
-def digest_of(files: Iterable[Path]) -> str:
-    """Gives "sha256:<hex>" over the bytes of files in their order: what `cat FILES | sha256sum` says."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as stream:
-            while chunk := stream.read(1 << 22):
-                digest.update(chunk)
-    return f"sha256:{digest.hexdigest()}"
+        files: dict[Path, Callable[[str], Tensor]] = {}
+        for path in set(paths):
+            if path.suffix == ".bin":
+                files[path] = _unpickled(path).__getitem__
+            else:
+                files[path] = stack.enter_context(_safely_open(path, device)).get_tensor
+        yield lambda tensor: files[tensor.path](tensor.name).to(device)
 
 
 def existing(path: Path) -> Path:
-    """Gives the path back if there is a file. Raises ValueError if not, with what is there in its stead."""
-    if path.is_file():
-        return path
-    pickled = sorted(found.name for found in path.parent.glob("*.bin")) + sorted(
-        found.name for found in path.parent.glob("*.pt*")
-    )
-    hint = (
-        f"; {some(pickled)} is not read, since a pickle can run code: convert it to safetensors"
-        if pickled
-        else ""
-    )
-    raise ValueError(f"{path} is not there{hint}")
+    """Gives the path back if there is a file. Raises ValueError if not."""
+    if not path.is_file():
+        raise ValueError(f"{path} is not there; fetch it, or name the folder that holds it")
+    return path
 
 
 def json_object(path: Path) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from inference.engines.opening import Place
+from inference.reading import EngineIdentity
 
 _SUFFIX = ".safetensors"
 
@@ -85,6 +88,22 @@ class VisionRows:
                 return
             path.unlink(missing_ok=True)
             surplus -= status.st_size
+
+
+def kept_rows(
+    folder: Path, cache_mb: int, identities: Mapping[str | None, EngineIdentity], place: Place
+) -> dict[str | None, VisionRows]:
+    """Keeps what a model sees apart for each adapter, which may see otherwise; by name, None without one.
+
+    Args:
+        folder: where it is kept, at most `cache_mb` (10^6 bytes); 0 keeps nothing.
+    """
+    return {
+        adapter: VisionRows(
+            folder, f"{identity.weights_digest} {place.dtype} {place.device}", cache_mb * 1_000_000
+        )
+        for adapter, identity in identities.items()
+    }
 
 
 KEEPS_NOTHING = VisionRows(Path(), "", 0)

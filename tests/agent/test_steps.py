@@ -17,7 +17,6 @@ from agent.admission import role_of
 from agent.casework import results_of
 from agent.demo.pacs import MiniPacs
 from agent.dicom.headers import read_headers
-from agent.errors import TryLater
 from agent.gathering import prior_rules_of
 from agent.listener import Listener
 from agent.manifest import ManifestReport
@@ -38,6 +37,7 @@ from config.settings import (
     StudySettings,
 )
 from inference.case import Case
+from inference.engine import OutOfMemory
 from inference.reading import Reading, Score
 from storage.database import connect
 from storage.files import Files
@@ -460,9 +460,27 @@ def test_two_patients_in_one_study_are_read_by_nobody_and_the_sentence_names_no_
     assert line.engine.cases == []
 
 
-def test_a_model_that_is_not_ready_costs_no_attempt_until_patience_ends(line: Line):
+def test_a_case_that_finds_no_memory_is_read_when_there_is_some_again(line: Line):
     def busy(case: Case) -> Reading:
-        raise TryLater("GPU 0 is out of memory", 30)
+        raise OutOfMemory("GPU 0 is out of memory")
+
+    line.engine.script = busy
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+    line.run()
+    line.engine.script = an_effusion
+
+    line.wait(29)
+    line.run()
+    assert line.job(study).stage is Stage.READ
+    line.wait(1)
+    line.run()
+    assert line.job(study).stage is Stage.DONE
+
+
+def test_a_model_without_memory_costs_no_attempt_until_patience_ends(line: Line):
+    def busy(case: Case) -> Reading:
+        raise OutOfMemory("GPU 0 is out of memory")
 
     line.engine.script = busy
     study = line.arrive(a_radiograph())

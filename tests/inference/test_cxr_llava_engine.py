@@ -195,7 +195,9 @@ def test_a_closed_engine_reads_nothing(tiny_folder):
         ({"device": "cuda:99"}, "torch sees"),
         ({"dtype": "int4"}, 'dtype "int4" is not known'),
         ({"answer_tokens_max": 0}, "answer_tokens_max is 0"),
-        ({"adapter_folder": "adapter"}, "CXR-LLaVA takes no adapters"),
+        ({"adapter_folder": "nowhere"}, "nowhere is no folder"),
+        ({"weights": "int2"}, 'weights "int2" is not known'),
+        ({"weights_digest": "sha256:0"}, "but weights_digest asks for sha256:0"),
         ({"model_folder": ""}, "no model_folder is given"),
     ],
 )

@@ -18,6 +18,7 @@ from inference.engines.m4cxr.loading import (
     upstream_name,
 )
 from inference.engines.m4cxr.model import M4CXR, M4CXRConfig
+from inference.engines.sources import find_sources
 from inference.engines.stored import weight_files
 from tests.inference.small import TINY, VECTORS
 
@@ -69,18 +70,7 @@ def test_dimensions_are_read_from_the_published_shapes():
 def test_the_digest_is_that_of_the_weight_file():
     expected = hashlib.sha256((TINY / "model.safetensors").read_bytes()).hexdigest()
 
-    assert load_model(TINY).digest == f"sha256:{expected}"
-    assert load_model(TINY, adapter_folder=TINY / "adapter").digest != f"sha256:{expected}"
-
-
-def test_another_adapter_scale_is_another_digest(tmp_path):
-    adapter = shutil.copytree(TINY / "adapter", tmp_path / "adapter", copy_function=shutil.copyfile)
-    settings = json.loads((adapter / "adapter_config.json").read_text())
-    (adapter / "adapter_config.json").write_text(json.dumps(settings | {"lora_alpha": 16}))
-
-    digest = load_model(TINY, adapter_folder=adapter).digest
-
-    assert digest != load_model(TINY, adapter_folder=TINY / "adapter").digest
+    assert find_sources(TINY, published_names).digests() == {None: f"sha256:{expected}"}
 
 
 def test_a_saved_model_has_the_published_names_and_loads_again(tmp_path, tiny, golden):
@@ -177,37 +167,6 @@ def test_quantised_weights_are_refused(tmp_path, tensors):
         load_model(a_folder(tmp_path, tensors))
 
 
-def test_a_pickle_is_not_read_and_the_way_out_is_said(tmp_path):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
-
-    with pytest.raises(ValueError, match=r"pytorch_model\.bin is not read, .* convert it to safetensors"):
-        load_model(tmp_path)
-
-
-def test_a_damaged_file_is_named(tmp_path):
-    a_folder(tmp_path, {})
-    content = (TINY / "model.safetensors").read_bytes()
-    (tmp_path / "model.safetensors").write_bytes(content[: len(content) // 2])
-
-    with pytest.raises(ValueError, match=r"model\.safetensors cannot be read: .* fetch it again"):
-        load_model(tmp_path)
-
-
-def test_an_index_may_not_lead_out_of_its_folder(tmp_path):
-    index = {"weight_map": {"a": "../elsewhere.safetensors"}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-
-    with pytest.raises(ValueError, match="does not name files of this folder"):
-        load_model(tmp_path)
-
-
-def test_a_missing_shard_is_named(tmp_path):
-    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.safetensors"}}')
-
-    with pytest.raises(ValueError, match=r"b\.safetensors is not there"):
-        load_model(tmp_path)
-
-
 def test_other_weights_are_called_no_m4cxr(tmp_path):
     with pytest.raises(ValueError, match=r"these are not the weights of an M4CXR: .* is missing"):
         load_model(a_folder(tmp_path, {"model.embed_tokens.weight": torch.zeros(3, 4)}))
@@ -231,37 +190,3 @@ def test_lora_inside_the_model_file_is_merged_too(tmp_path, tensors):
     merged = load_model(folder).model.language_model.model.layers[0].self_attn.q_proj.weight
 
     assert torch.allclose(merged, tensors[QUERY] + 3 * (b @ a), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"use_rslora": True}, r"set are \['use_rslora'\]"),
-        ({"r": None}, "r is None"),
-        ({"r": 4}, "says rank 4, not so for language_model"),
-    ],
-)
-def test_an_adapter_that_cannot_be_merged_plainly_is_refused(tmp_path, change, said):
-    adapter = shutil.copytree(TINY / "adapter", tmp_path / "adapter", copy_function=shutil.copyfile)
-    settings = json.loads((adapter / "adapter_config.json").read_text())
-    (adapter / "adapter_config.json").write_text(json.dumps(settings | change))
-
-    with pytest.raises(ValueError, match=said):
-        load_model(TINY, adapter_folder=adapter)
-
-
-def test_half_a_lora_layer_is_refused(tmp_path):
-    adapter = load_file(TINY / "adapter" / "adapter_model.safetensors")
-    name = next(name for name in adapter if "lora_A" in name)
-    del adapter[name]
-    save_file(adapter, tmp_path / "adapter_model.safetensors")
-
-    with pytest.raises(ValueError, match="only one of lora_A and lora_B is there for language_model"):
-        load_model(TINY, adapter_folder=tmp_path)
-
-
-def test_an_adapter_of_another_model_is_left_over(tmp_path):
-    save_file({"base_model.model.score.weight": torch.zeros(2)}, tmp_path / "adapter_model.safetensors")
-
-    with pytest.raises(ValueError, match=r"left over: score\.weight"):
-        load_model(TINY, adapter_folder=tmp_path)

@@ -91,3 +91,15 @@ def test_the_loss_asks_each_place_for_the_next_label():
 def test_dimensions_that_cannot_be_are_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
         M4CXRConfig(**wrong)
+
+
+@torch.inference_mode()
+def test_the_output_layer_is_not_copied_for_each_row(tiny):
+    embeddings = torch.randn(3, 5, tiny.config.text_width)
+
+    with torch.profiler.profile(record_shapes=True) as watched:
+        tiny.logits(embeddings, logits_to_keep=1)
+
+    products = [event.input_shapes for event in watched.events() if event.name in ("aten::mm", "aten::bmm")]
+    of_output = [shapes for shapes in products if tiny.config.vocabulary_size in shapes[1]]
+    assert of_output == [[[3, tiny.config.text_width], [tiny.config.text_width, 320]]]

@@ -181,7 +181,9 @@ def test_a_closed_engine_reads_nothing(random_folder):
         ({"device": "cuda:99"}, "torch sees"),
         ({"dtype": "int4"}, 'dtype "int4" is not known'),
         ({"answer_tokens_max": 0}, "answer_tokens_max is 0"),
-        ({"adapter_folder": "lora"}, "takes no adapter; merge it into the weights"),
+        ({"adapter_folder": "nowhere"}, "nowhere is no folder"),
+        ({"weights": "int2"}, 'weights "int2" is not known'),
+        ({"weights_digest": "sha256:0"}, "but weights_digest asks for sha256:0"),
     ],
 )
 def test_a_setting_that_is_not_understood_is_refused(random_folder, settings, said):

@@ -1,6 +1,5 @@
 """A folder is a whole MedGemma or an error that names what is wrong with it."""
 
-import hashlib
 import json
 
 import pytest
@@ -8,7 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Gemma3ForConditionalGeneration
 
-from inference.engines.medgemma.loading import load_model
+from inference.engines.digests import digest_of
+from inference.engines.medgemma.loading import load_model, load_sources, published_names
+from inference.engines.opening import IN_FLOAT32_ON_CPU
+from inference.engines.sources import find_sources
 from tests.inference.medgemma_small import CHAT_TEMPLATE, edit_json, write_medgemma
 
 NORM = "language_model.model.norm.weight"
@@ -56,12 +58,13 @@ def test_shards_are_read_and_digested_in_order(folder, tmp_path_factory):
         if file.name != "model.safetensors":
             (shards / file.name).write_bytes(file.read_bytes())
     model.save_pretrained(shards, max_shard_size="100KB")
-    weights = b"".join(path.read_bytes() for path in sorted(shards.glob("*.safetensors")))
+    sources = find_sources(shards, published_names)
 
-    loaded = load_model(shards)
+    loaded = load_sources(sources, IN_FLOAT32_ON_CPU).model.network.state_dict()
 
-    assert len(list(shards.glob("*.safetensors"))) > 1
-    assert loaded.digest == f"sha256:{hashlib.sha256(weights).hexdigest()}"
+    assert len(sources.files) > 1
+    assert sources.digests() == {None: digest_of(sorted(shards.glob("*.safetensors")))}
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state(folder).items())
 
 
 def test_an_output_layer_of_its_own_may_be_there_or_not(folder):
@@ -105,13 +108,6 @@ def test_quantised_weights_are_refused(folder):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match="nowhere is no folder"):
         load_model(tmp_path / "nowhere")
-
-
-def test_a_pickle_is_not_read_and_the_way_out_is_said(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-
-    with pytest.raises(ValueError, match=r"pytorch_model\.bin is not read, .* convert it to safetensors"):
-        load_model(folder)
 
 
 def test_a_damaged_file_is_named(folder):
@@ -205,3 +201,13 @@ def test_another_chat_template_is_refused(folder, template, said):
 
     with pytest.raises(ValueError, match=said):
         load_model(folder)
+
+
+def test_an_allowed_pickle_gives_the_same_weights(folder):
+    expected = state(folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+    loaded = load_sources(find_sources(folder, published_names, allow_pickled=True), IN_FLOAT32_ON_CPU)
+
+    assert all(torch.equal(loaded.model.network.state_dict()[name], t) for name, t in expected.items())

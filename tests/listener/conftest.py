@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
 from agent.dicom.headers import headers_from_elements
+from agent.identity import IdentifierRules, SenderRule
 from agent.listener import Listener
 from config.agent_settings import ListenerSettings
 from config.peers_settings import SenderSettings
@@ -107,6 +108,9 @@ def start(tmp_path: Path, empty_database: Path) -> Iterator[StartListener]:
                 on_stored=stored.append,
                 accept_any_sender=accept_any_sender,
                 archives=archives,
+                identifiers=IdentifierRules(
+                    senders={one.ae_title: SenderRule(one.default_issuer) for one in (*archives, *senders)}
+                ),
             )
             listener.start()
             stack.callback(listener.stop, 2.0)

@@ -264,4 +264,5 @@ class CXRLLaVA(nn.Module):
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state  # (B, T, H)
-        return self.lm_head(hidden[:, -logits_to_keep:])  # (B, T or logits_to_keep, W)
+        # Contiguous, or torch copies the output layer for the sum.
+        return self.lm_head(hidden[:, -logits_to_keep:].contiguous())  # (B, T or logits_to_keep, W)

@@ -133,6 +133,8 @@ def _from_sentencepiece(path: Path, config: CXRLLaVAConfig, is_legacy: bool) -> 
 
 
 def _from_tokenizers(path: Path, config: CXRLLaVAConfig, is_legacy: bool) -> Vocabulary:
+    if "model" not in json_object(path):  # tokenizers itself raises a bare Exception
+        raise ValueError(f"{path} holds no tokenizer; fetch it again")
     tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     _check_ends(path, (tokenizer.token_to_id(BEGIN), tokenizer.token_to_id(END)), config)
     # Files of this vocabulary differ in where they put "▁", by the library that wrote them.

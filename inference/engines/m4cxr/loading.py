@@ -6,30 +6,24 @@ the model needs (`inference.engines.stored`).
 """
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 from transformers.models.mistral.modeling_mistral import MistralRotaryEmbedding
 
+from inference.engines.adapters import AttachedAdapters
+from inference.engines.filling import fill
 from inference.engines.m4cxr.config import config_from, config_sections
-from inference.engines.m4cxr.model import M4CXR, text_config
-from inference.engines.stored import (
-    StoredTensor,
-    account,
-    by_x,
-    digest_of,
-    existing,
-    json_object,
-    opened,
-    some,
-    stored_tensors,
-    weight_files,
-)
+from inference.engines.m4cxr.draft import CONVERSATION_TOKENS_MAX
+from inference.engines.m4cxr.model import M4CXR, M4CXRConfig, text_config
+from inference.engines.memory import TextShape
+from inference.engines.opening import IN_FLOAT32_ON_CPU, Place
+from inference.engines.report_words import FINDING_NAMES
+from inference.engines.sources import Sources, find_sources
+from inference.engines.stored import account, existing, json_object
 
 UNUSED_TENSORS = frozenset(
     {
@@ -54,15 +48,20 @@ _ANCHORS = (
     ("lm_head.weight", "language_model."),
 )
 """Unmistakable ends of names, and what the part before them is called in the published checkpoint."""
-_LORA_NAME = re.compile(r"^(?P<layer>.+)\.lora_(?P<half>[AB])(\.default)?\.weight$")
+
+TEXT_LAYERS = "language_model.model.layers."
+"""What the names of the language model's layers begin with."""
+
+_GROUNDING_TOKENS = 128
+"""Of a question for a place, the image left out: 68 with Mistral's vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to compute, and the digest of what it was loaded from ("sha256:<hex>")."""
+    """A model ready to compute, with the adapters that are attached to it."""
 
     model: M4CXR
-    digest: str
+    adapters: AttachedAdapters
 
 
 def upstream_name(name: str) -> str:
@@ -73,51 +72,70 @@ def upstream_name(name: str) -> str:
     return name
 
 
-def load_model(
-    model_folder: Path,
-    *,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    adapter_folder: Path | None = None,
-) -> LoadedModel:
-    """Loads weights, merges an adapter into them if there is one, and says what they were.
+def config_of(sources: Sources) -> M4CXRConfig:
+    """Finds a model's dimensions in its config.json and its tensors. Raises ValueError if these are no M4CXR's."""
+    return config_from(json_object(existing(sources.folder / "config.json")), sources.shapes)
 
-    The model is built without memory and each tensor read straight into place, so that the peak is one copy
-    of the weights and the largest tensor.
+
+def text_shape(config: M4CXRConfig, answer_tokens_max: int) -> TextShape:
+    """Says how much of the language model's memory one case takes at its worst.
+
+    That is when the places of all thirteen findings are asked and answered side by side, while the longest
+    conversation of the report is still kept.
+    """
+    conversation = min(config.positions_max, CONVERSATION_TOKENS_MAX + 2 * answer_tokens_max)
+    question = config.query_count + _GROUNDING_TOKENS + answer_tokens_max
+    return TextShape(
+        layers=TEXT_LAYERS,
+        layer_count=config.text_layers,
+        key_value_heads=config.text_key_value_heads,
+        head_width=config.text_head_width,
+        width=config.text_width,
+        mlp_width=config.text_mlp_width,
+        tokens_at_once=conversation,
+        tokens_kept=conversation + len(FINDING_NAMES) * min(config.positions_max, question),
+    )
+
+
+def load_model(
+    model_folder: Path, place: Place = IN_FLOAT32_ON_CPU, *, adapter_folder: Path | None = None
+) -> LoadedModel:
+    """Finds weights in a folder and loads them, an adapter merged into them if there is one; see `load_sources`."""
+    return load_sources(find_sources(model_folder, published_names, adapter_folder=adapter_folder), place)
+
+
+def accounted(sources: Sources) -> M4CXR:
+    """Makes the model that weights are for, without numbers, and accounts for every one of their tensors.
+
+    Raises:
+        ValueError: as `load_sources`.
+    """
+    with torch.device("meta"):
+        model = M4CXR(config_of(sources))
+    needed = {upstream_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    account("M4CXR", sources.folder, needed, sources.shapes, unused=UNUSED_TENSORS)
+    return model
+
+
+def load_sources(sources: Sources, place: Place) -> LoadedModel:
+    """Loads weights, every one accounted for, and lays adapters over them.
 
     Args:
-        model_folder: config.json and model.safetensors, or shards with model.safetensors.index.json.
-        dtype: what all weights become, however they are stored.
-        adapter_folder: adapter_config.json and adapter_model.safetensors as peft writes them: LoRA on any
-            matrices, and other parts in full.
+        sources: found by `published_names`, with config.json in their folder. An adapter may hold other parts in full
+            beside LoRA, as upstream training writes them.
 
     Raises:
         ValueError: if a file or a tensor is missing, left over or does not fit; the message names them.
     """
-    sources = [(model_folder, weight_files(model_folder))]
-    if adapter_folder is not None:
-        sources.append((adapter_folder, [existing(adapter_folder / "adapter_model.safetensors")]))
-    chosen: dict[str, StoredTensor] = {}
-    low_ranks: dict[str, list[_LowRank]] = {}
-    files: list[Path] = []
-    for folder, folder_files in sources:
-        full, halves = _split_lora(stored_tensors(folder_files, published_names))
-        chosen |= full
-        files += folder_files
-        if halves:
-            files.append(folder / "adapter_config.json")
-            for name, low_rank in _low_ranks(halves, folder).items():
-                low_ranks.setdefault(name, []).append(low_rank)
-
-    config = config_from(
-        json_object(existing(model_folder / "config.json")),
-        {name: tensor.shape for name, tensor in chosen.items()},
+    model = accounted(sources)
+    adapters = fill(
+        model, sources, place, spelling=upstream_name, text_layers=TEXT_LAYERS, model_name="M4CXR"
     )
-    with torch.device("meta"):
-        model = M4CXR(config)
-    _account(model, chosen, low_ranks, model_folder)
-    _fill(model, chosen, low_ranks, device, dtype)
-    return LoadedModel(model.eval().requires_grad_(False), digest_of(files))
+    # The one buffer that no file holds; built on the meta device it has no numbers yet.
+    model.language_model.model.rotary_emb = MistralRotaryEmbedding(text_config(model.config)).to(place.device)
+    assert not any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
+    sources.check_unchanged()
+    return LoadedModel(model.eval().requires_grad_(False), adapters)
 
 
 def save_model(model: M4CXR, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -155,113 +173,6 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
         prefix = next((prefix for prefix in by_length if name.startswith(prefix)), None)
         plain[old] = upstream_name(name if prefix is None else parts[prefix] + name.removeprefix(prefix))
     return plain
-
-
-@dataclass(frozen=True, slots=True)
-class _LowRank:
-    """One LoRA layer: `scale` times B (out, rank) times A (rank, in) is added to the weight."""
-
-    a: StoredTensor
-    b: StoredTensor
-    scale: float
-
-
-def _split_lora(
-    tensors: Mapping[str, StoredTensor],
-) -> tuple[dict[str, StoredTensor], dict[str, dict[str, StoredTensor]]]:
-    """Parts full tensors from LoRA halves; these by the weight they change, then "A" or "B"."""
-    full: dict[str, StoredTensor] = {}
-    halves: dict[str, dict[str, StoredTensor]] = {}
-    for name, tensor in tensors.items():
-        match = _LORA_NAME.match(name)
-        if match is None:
-            full[name] = tensor
-        else:
-            halves.setdefault(f"{match['layer']}.weight", {})[match["half"]] = tensor
-    return full, halves
-
-
-def _low_ranks(halves: Mapping[str, Mapping[str, StoredTensor]], folder: Path) -> dict[str, _LowRank]:
-    """Pairs LoRA halves and gives them their scale, alpha / rank, by adapter_config.json.
-
-    Raises:
-        ValueError: if a half is alone, or the adapter is of a kind whose merging is another sum.
-    """
-    lonely = sorted(name for name, both in halves.items() if set(both) != {"A", "B"})
-    if lonely:
-        raise ValueError(f"{folder}: only one of lora_A and lora_B is there for {some(lonely)}")
-    settings = json_object(existing(folder / "adapter_config.json"))
-    rank, alpha = settings.get("r"), settings.get("lora_alpha")
-    unknown = [
-        key for key in ("use_dora", "use_rslora", "alpha_pattern", "rank_pattern") if settings.get(key)
-    ]
-    if unknown or not isinstance(rank, int) or not isinstance(alpha, (int, float)):
-        raise ValueError(
-            f"{folder}/adapter_config.json: r is {rank!r}, lora_alpha {alpha!r}, and set are {unknown}; "
-            "only plain LoRA with both numbers can be merged"
-        )
-    other_rank = sorted(name for name, both in halves.items() if both["A"].shape[0] != rank)
-    if other_rank:
-        raise ValueError(f"{folder}: adapter_config.json says rank {rank}, not so for {some(other_rank)}")
-    return {name: _LowRank(both["A"], both["B"], alpha / rank) for name, both in halves.items()}
-
-
-def _account(
-    model: M4CXR,
-    chosen: Mapping[str, StoredTensor],
-    low_ranks: Mapping[str, list[_LowRank]],
-    model_folder: Path,
-) -> None:
-    needed = {upstream_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    account(
-        "M4CXR",
-        model_folder,
-        needed,
-        {name: tensor.shape for name, tensor in chosen.items()},
-        unused=UNUSED_TENSORS,
-        left_over=set(low_ranks) - set(needed),
-        misshapen=[
-            f"LoRA of {name} makes {by_x((part.b.shape[0], part.a.shape[1]))}, expected {by_x(needed[name])}"
-            for name in sorted(set(low_ranks) & set(needed))
-            for part in low_ranks[name]
-            if (part.b.shape[0], part.a.shape[1]) != needed[name] or part.b.shape[1] != part.a.shape[0]
-        ],
-    )
-
-
-def _fill(
-    model: M4CXR,
-    chosen: Mapping[str, StoredTensor],
-    low_ranks: Mapping[str, list[_LowRank]],
-    device: str,
-    dtype: torch.dtype,
-) -> None:
-    """Puts the stored tensors in the place of the model's empty ones, adapters merged."""
-    with opened((tensor.path for tensor in _all_of(chosen, low_ranks)), device) as read:
-        filled: dict[str, Tensor] = {}
-        for name, empty in model.state_dict().items():
-            published = upstream_name(name)
-            if published not in chosen:
-                filled[name] = torch.zeros(empty.shape, dtype=dtype, device=device)
-                continue
-            weight = read(chosen[published])
-            for part in low_ranks.get(published, ()):
-                # In float32 before casting: a rank-8 change is small beside a bfloat16 weight's last bit.
-                weight = weight.float() + part.scale * (read(part.b).float() @ read(part.a).float())
-            filled[name] = weight.to(dtype)
-    model.load_state_dict(filled, strict=True, assign=True)
-    # The one buffer that no file holds; built on the meta device it has no numbers yet.
-    model.language_model.model.rotary_emb = MistralRotaryEmbedding(text_config(model.config)).to(device)
-    assert not any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
-
-
-def _all_of(
-    chosen: Mapping[str, StoredTensor], low_ranks: Mapping[str, list[_LowRank]]
-) -> Iterable[StoredTensor]:
-    yield from chosen.values()
-    for parts in low_ranks.values():
-        for part in parts:
-            yield from (part.a, part.b)
 
 
 def _common_wrapper(names: Iterable[str]) -> str:

@@ -323,14 +323,15 @@ class M4CXR(nn.Module):
             positions = (attention_mask.long().cumsum(1) - 1).clamp(min=0)[
                 :, -embeddings.shape[1] :
             ]  # (B, T)
-        return self.language_model(
+        hidden = self.language_model.model(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
-            logits_to_keep=logits_to_keep,
-        ).logits
+        ).last_hidden_state  # (B, T, H)
+        # Contiguous, or torch copies the output layer once for each row: 3.4 GB for thirteen in the published model.
+        return self.language_model.lm_head(hidden[:, -logits_to_keep:].contiguous())
 
 
 def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from inference.engines.m4cxr.model import IMAGE_MARKER, M4CXRConfig
 from inference.engines.m4cxr.prompts import BEGIN, END, IMAGE, STRUCTURE, SYSTEM_SENTENCE
 from inference.engines.report_words import FINDING_NAMES
+from inference.engines.stored import json_object
 
 _MISTRAL_VOCABULARY_SIZE = 32000
 _MISTRAL_PIECES: dict[str, list[int]] = {
@@ -108,6 +109,8 @@ def _from_sentencepiece(path: Path, config: M4CXRConfig) -> Vocabulary:
 
 
 def _from_tokenizers(path: Path, config: M4CXRConfig) -> Vocabulary:
+    if "model" not in json_object(path):  # tokenizers itself raises a bare Exception
+        raise ValueError(f"{path} holds no tokenizer; fetch it again")
     tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     _check_ends(path, (tokenizer.token_to_id(BEGIN), tokenizer.token_to_id(END)), config)
 

@@ -1,100 +1,154 @@
 """A folder becomes a MedGemma: transformers' own classes, with every tensor and every token accounted for.
 
-Nothing is fetched, no pickle is read and no code of the folder is run. transformers renames the published tensors,
+Nothing is fetched and no code of the folder is run. transformers renames the published tensors,
 and leaves random what it does not find; it makes up a vocabulary where there is none. Here these are errors.
 """
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3Processor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.utils.logging import disable_progress_bar
 
+from inference.engines.adapters import AttachedAdapters
+from inference.engines.filling import fill
 from inference.engines.medgemma.model import MedGemma
 from inference.engines.medgemma.prompts import (
     BEGIN,
     END_OF_TURN,
     IMAGE,
+    IMAGES_OF_CURRENT_MAX,
+    IMAGES_OF_PRIOR_MAX,
+    INDICATION_CHARACTERS_MAX,
+    PRIOR_REPORT_CHARACTERS_MAX,
     START_OF_IMAGE,
     START_OF_TURN,
     START_OF_USER_TURN,
     SYSTEM_SENTENCE,
 )
-from inference.engines.stored import (
-    account,
-    by_x,
-    digest_of,
-    existing,
-    json_object,
-    stored_tensors,
-    weight_files,
-)
+from inference.engines.memory import TextShape
+from inference.engines.opening import IN_FLOAT32_ON_CPU, Place
+from inference.engines.sources import Sources, find_sources
+from inference.engines.stored import account, by_x, existing, json_object
 
 _MODEL_TYPE = "gemma3"
 
 
+TEXT_LAYERS = "model.language_model.layers."
+"""What the names of the language model's layers begin with."""
+
+_SPELT_OR_NOT = ("base_model", "model", "vision_model")
+"""Parts of names that transformers has moved, and peft's wrapper; no two tensors differ in these alone."""
+
+_QUESTIONS_TOKENS = 1000
+"""Of both questions and the system's sentence, more than they take."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to compute, and the digest of what it was loaded from ("sha256:<hex>")."""
+    """A model ready to compute, with the adapters that are attached to it."""
 
     model: MedGemma
-    digest: str
+    adapters: AttachedAdapters
 
 
-def load_model(model_folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """Loads the weights and the processor, and says what the weights were.
+def published_names(names: Iterable[str]) -> dict[str, str]:
+    """Maps names as stored to one spelling of the several that transformers reads."""
+    return {name: spelling(name) for name in names}
 
-    Args:
-        model_folder: as published: config.json, model.safetensors or shards with their index, tokenizer.json,
-            tokenizer_config.json, preprocessor_config.json, processor_config.json and the chat template.
-        dtype: what all weights become, however they are stored.
 
-    Raises:
-        ValueError: if a file, a tensor or a token is missing, left over or does not fit; the message names it.
-    """
+def spelling(name: str) -> str:
+    """Spells a name without the parts that come and go with versions."""
+    return ".".join(part for part in name.split(".") if part not in _SPELT_OR_NOT)
+
+
+def load_model(model_folder: Path, place: Place = IN_FLOAT32_ON_CPU) -> LoadedModel:
+    """Finds weights in a folder and loads them; see `load_sources`."""
+    check_config(model_folder)
+    return load_sources(find_sources(model_folder, published_names), place)
+
+
+def check_config(model_folder: Path) -> None:
+    """Raises ValueError if a folder holds no MedGemma, by its config.json."""
     if not model_folder.is_dir():
         raise ValueError(f"{model_folder} is no folder; model_folder must be where MedGemma's files are")
     config_file = existing(model_folder / "config.json")
     model_type = json_object(config_file).get("model_type")
     if model_type != _MODEL_TYPE:
         raise ValueError(f'{config_file}: model_type is "{model_type}", expected "{_MODEL_TYPE}"')
-    files = weight_files(model_folder)
-    # Only the headers, and before transformers reads the rest: damaged files and quantised weights are named here.
-    stored_tensors(files, _published_names)
-    network = _network(model_folder, dtype)
-    model = MedGemma(network.to(device), _processor(model_folder))
-    _check_fit(model_folder, model)
-    _check_template(model_folder, model)
-    return LoadedModel(model, digest_of(files))
 
 
-def _published_names(names: Iterable[str]) -> dict[str, str]:
-    """Maps names as stored to one spelling of the several that transformers reads, to find what is there twice."""
-    return {
-        name: ".".join(part for part in name.split(".") if part not in ("model", "vision_model"))
-        for name in names
-    }
+def text_shape(model_folder: Path, answer_tokens_max: int) -> TextShape:
+    """Says how much of the language model's memory one case takes at its worst: one conversation of two turns.
+
+    Texts of a case are bounded in characters, and no character takes more than a token. That some layers keep a
+    window only is left out of account.
+    """
+    config = Gemma3Config.from_pretrained(model_folder, local_files_only=True)
+    text = config.get_text_config()
+    images = (IMAGES_OF_CURRENT_MAX + IMAGES_OF_PRIOR_MAX) * config.mm_tokens_per_image
+    words = PRIOR_REPORT_CHARACTERS_MAX + INDICATION_CHARACTERS_MAX + _QUESTIONS_TOKENS
+    conversation = min(text.max_position_embeddings, images + words + 2 * answer_tokens_max)
+    return TextShape(
+        layers=spelling(TEXT_LAYERS),
+        layer_count=text.num_hidden_layers,
+        key_value_heads=text.num_key_value_heads,
+        head_width=text.head_dim,
+        width=text.hidden_size,
+        mlp_width=text.intermediate_size,
+        tokens_at_once=conversation,
+        tokens_kept=conversation,
+    )
 
 
-def _network(model_folder: Path, dtype: torch.dtype) -> Gemma3ForConditionalGeneration:
+def load_sources(sources: Sources, place: Place) -> LoadedModel:
+    """Loads the weights and the processor, and lays adapters over the weights.
+
+    transformers reads into the machine's memory; what becomes smaller does so there, before it goes to a card.
+
+    Args:
+        sources: as published: config.json, weights, tokenizer.json, tokenizer_config.json, preprocessor_config.json,
+            processor_config.json and the chat template.
+
+    Raises:
+        ValueError: if a file, a tensor or a token is missing, left over or does not fit; the message names it.
+    """
+    network = _network(sources, place.dtype)
+    adapters = fill(
+        network,
+        replace(sources, base={}),
+        replace(place, device="cpu"),
+        spelling=spelling,
+        text_layers=TEXT_LAYERS,
+        model_name="MedGemma",
+    )
+    network.eval().requires_grad_(False)
+    model = MedGemma(network.to(place.device), _processor(sources.folder))
+    _check_fit(sources.folder, model)
+    _check_template(sources.folder, model)
+    sources.check_unchanged()
+    return LoadedModel(model, adapters)
+
+
+def _network(sources: Sources, dtype: torch.dtype) -> Gemma3ForConditionalGeneration:
     disable_progress_bar()
     network, loaded = Gemma3ForConditionalGeneration.from_pretrained(
-        model_folder,
+        sources.folder,
         dtype=dtype,
         local_files_only=True,
-        use_safetensors=True,
+        use_safetensors=sources.files[0].suffix == ".safetensors",
         trust_remote_code=False,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
     account(
         "MedGemma",
-        model_folder,
+        sources.folder,
         needed=dict.fromkeys(loaded["missing_keys"], ()),
         stored={},
         left_over=loaded["unexpected_keys"],
@@ -106,7 +160,9 @@ def _network(model_folder: Path, dtype: torch.dtype) -> Gemma3ForConditionalGene
             *loaded["error_msgs"],
         ],
     )
-    return network.eval().requires_grad_(False)
+    # Contiguous, or torch copies the output layer for the sum: 1.3 GB in the published model.
+    network.lm_head.register_forward_pre_hook(lambda _, hidden: (hidden[0].contiguous(),))
+    return network
 
 
 def _processor(model_folder: Path) -> Gemma3Processor:

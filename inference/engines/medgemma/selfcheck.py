@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from transformers import Gemma3Config
-
-from inference.engines.medgemma.loading import load_model
+from inference.engines.medgemma.loading import load_sources, published_names, text_shape
 from inference.engines.opening import Place
-from inference.engines.selfcheck import OPENED, memory, stored_dtype, told
-from inference.engines.stored import stored_tensors, weight_files
+from inference.engines.selfcheck import ANSWER_TOKENS_MAX, OPENED, memory, stored_dtype, told
+from inference.engines.sources import Sources, find_sources
+from inference.engines.stored import weight_files
 from inference.verdict import SelfCheck
 
 
@@ -19,22 +18,21 @@ def checks(
     Args:
         has_vocabulary: without one the folder does not open, and the line about it says so.
     """
-    lines = [told("tensors, tokenizer and processor", lambda: _digest(folder))]
+    lines = [told("tensors, tokenizer and processor", lambda: _opened(_found(folder)))]
     if adapter_folder is not None:
-        lines.append(
-            SelfCheck(False, f"adapter: MedGemma takes none; leave adapter_folder out ({adapter_folder})")
-        )
-    lines.append(told("memory", lambda: _memory(folder, place)))
+        lines.append(told("adapter", lambda: _opened(_found(folder, adapter_folder))))
+    lines.append(told("memory", lambda: _memory(_found(folder, adapter_folder), place)))
     return tuple(lines)
 
 
-def _digest(folder: Path) -> str:
-    loaded = load_model(folder, dtype=stored_dtype(weight_files(folder)[0]))
-    return f"{OPENED}; {loaded.digest}"
+def _found(folder: Path, adapter_folder: Path | None = None) -> Sources:
+    return find_sources(folder, published_names, adapter_folder=adapter_folder)
 
 
-def _memory(folder: Path, place: Place) -> str:
-    tensors = stored_tensors(weight_files(folder), lambda names: {name: name for name in names})
-    text = Gemma3Config.from_pretrained(folder, local_files_only=True).get_text_config()
-    cache_values = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
-    return memory(tensors.values(), cache_values, place)
+def _opened(sources: Sources) -> str:
+    load_sources(sources, Place("cpu", stored_dtype(weight_files(sources.folder)[0])))
+    return f"{OPENED}; {sources.digests()[None]}"
+
+
+def _memory(sources: Sources, place: Place) -> str:
+    return memory("MedGemma", sources, text_shape(sources.folder, ANSWER_TOKENS_MAX), place)
