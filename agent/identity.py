@@ -197,6 +197,8 @@ def _other_sex(current: Study, other: Study, known: KnownPatients) -> str | None
 
 
 def _other_name(current: Study, other: Study, known: KnownPatients) -> str | None:
+    if current.patient_name == other.patient_name:  # by far the commonest
+        return None
     if _names_agree(current.patient_name, other.patient_name) is not False:
         return None
     said = _said(current, other, known, lambda one: one.patient_name)

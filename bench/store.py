@@ -6,6 +6,7 @@ database.
 """
 
 import argparse
+import os
 import random
 import shutil
 import statistics
@@ -33,21 +34,28 @@ INSTANCES_OF_STUDY = (2, 8)
 STUDIES_OF_PATIENT = (1, 12)
 LINKS_IN = 50  # one patient in so many was once numbered twice
 BATCH_STUDIES = 2_000
+PLAN_COLUMNS = 110  # a line of a plan may list every value asked for
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RULES = PriorRules(count_max=1, report="required", report_because="engine m4cxr needs one")
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds of one question, put many times."""
+    """Milliseconds of one question, put many times.
+
+    Attributes:
+        cpu: of this process's own work, on average: what is left of it on a machine with nothing else to do. A
+            PostgreSQL server's work is not in it.
+    """
 
     what: str
     values: tuple[float, ...]
+    cpu: float
 
     def row(self) -> str:
         ordered = sorted(self.values)
         p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-        return f"| {self.what} | {statistics.median(ordered):.2f} | {p95:.2f} | {ordered[-1]:.2f} |"
+        return f"| {self.what} | {statistics.median(ordered):.2f} | {p95:.2f} | {ordered[-1]:.2f} | {self.cpu:.2f} |"
 
 
 def a_study(number: int, patient: int, day: date) -> Study:
@@ -177,11 +185,12 @@ def match(index: Index, current: Study) -> int:
 
 def timed(what: str, asks: Sequence[Callable[[], object]]) -> Timing:
     values = []
+    cpu_began = time.process_time()
     for ask in asks:
         began = time.perf_counter()
         ask()
         values.append((time.perf_counter() - began) * 1000)
-    return Timing(what, tuple(values))
+    return Timing(what, tuple(values), (time.process_time() - cpu_began) * 1000 / len(values))
 
 
 def measure(database: Database, count: int, questions: int) -> list[Timing]:
@@ -270,7 +279,9 @@ def report(kind: str, count: int, questions: int) -> list[str]:
         timings = measure(database, count, questions)
         study = Index(database).study("2.25.7")
         assert study is not None
-        explained = plans(database, lambda: match(Index(database), replace(study, study_date="20260302")))
+        index, current = Index(database), replace(study, study_date="20260302")
+        explained = plans(database, lambda: match(index, current))
+        explained += ["What is unread:", "", *plans(database, index.unread)]
         size = size_bytes(database)
     return [
         f"### {kind}",
@@ -278,12 +289,14 @@ def report(kind: str, count: int, questions: int) -> list[str]:
         f"{count:,} studies of {patients:,} patients, {total:,} instances, {size / 1e6:,.0f} MB "
         f"({size / total:.0f} bytes an instance); filled in bulk in {seconds:.0f} s.",
         "",
-        "| milliseconds | median | p95 | longest |",
-        "|---|---|---|---|",
+        f"The machine's load was {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.",
+        "",
+        "| milliseconds | median | p95 | longest | own CPU |",
+        "|---|---|---|---|---|",
         *(timing.row() for timing in timings),
         "",
         "```",
-        *explained,
+        *(line[:PLAN_COLUMNS] for line in explained),
         "```",
         "",
     ]
