@@ -136,7 +136,8 @@ class EngineSettings(Frozen):
 
     weights: Literal["full", "int8", "int4"] = "full"
     """How the language model's weights are kept: "full", or rounded to 8 or 4 bits for cards with less memory.
-    Rounded weights may answer otherwise, are no faster, and the draft names them. See docs/memory.md."""
+    Rounded weights may answer otherwise ("int4" more so), are no faster, and the draft names them. See
+    docs/memory.md."""
 
     answer_tokens_max: Annotated[int, Field(ge=1, le=4096)] = 500
     """Longest answer, in tokens. A model that repeats itself stops here."""

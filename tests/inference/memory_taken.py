@@ -39,7 +39,7 @@ SHAPES = {
         vocabulary_size=8000,
     ),
     "large": M4CXRConfig(
-        text_width=2048, text_layers=16, text_heads=16, text_key_value_heads=4, text_mlp_width=7168
+        text_width=2048, text_layers=8, text_heads=16, text_key_value_heads=4, text_mlp_width=7168
     ),
 }
 """Image side, places of an image and abstractor are the published ones."""

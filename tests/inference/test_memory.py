@@ -140,11 +140,10 @@ def taken_and_needed(folder: Path, dtype: str, weights: str) -> tuple[int, int]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("shape", ["small", "large"])
-def test_what_is_worked_out_is_never_less_than_what_is_taken(tmp_path, shape):
+def test_the_need_is_never_less_than_what_is_taken_and_but_for_the_margin_at_most_half_more(tmp_path, shape):
     writing = [sys.executable, "-m", "tests.inference.memory_taken", str(tmp_path), shape]
     subprocess.run(writing, check=True)
     taken = partial(taken_and_needed, tmp_path, "bfloat16")
 
     for used, needed in (taken("full"), taken("int8"), taken("int4")):
-        assert used <= needed
-        assert shape == "small" or needed <= 1.5 * used
+        assert used <= needed <= 1.5 * used + 512 * 1024**2
