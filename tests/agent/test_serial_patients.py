@@ -101,7 +101,7 @@ def chosen_for(store: Line, visit: Visit) -> Priors | None:
     taken_on = TODAY - timedelta(days=visit.days_ago)
     if reason_not_to_read(selection, study.study_date, study.conflict, taken_on, rules) is not None:
         return None
-    return priors_of(study, len(selection.images), tools.index, tools.files, tools.settings)
+    return priors_of(study, len(selection.images), tools.index, tools.files, tools.reports, tools.settings)
 
 
 def test_each_later_study_of_every_serial_patient_gets_exactly_the_right_prior(store: Line):
