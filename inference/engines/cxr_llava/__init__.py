@@ -1,7 +1,6 @@
 """The engine for CXR-LLaVA: opens the weights, checks them, and reads cases with them."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from inference.engines.cxr_llava.loading import config_of, load_sources, publish
 from inference.engines.cxr_llava.tasks import TASKS, answer
 from inference.engines.cxr_llava.tokens import open_vocabulary
 from inference.engines.memory import check_memory, need_of
-from inference.engines.opening import Opened, free_memory, identities_of, place_of
+from inference.engines.opening import Opened, identities_of, place_of
+from inference.engines.ready import Ready
 from inference.engines.sources import find_sources
 from inference.engines.vision_rows import VisionRows, kept_rows
 from inference.question import Answer, Question, Task, check_question
@@ -89,8 +89,7 @@ class CXRLLaVAEngine:
     ) -> None:
         self.identity = opened.identities[None]
         self.tasks = tasks
-        self._vision_rows = vision_rows
-        self._opened: Opened[Respondent] | None = opened
+        self._ready = Ready(opened, vision_rows)
 
     def read(self, case: Case) -> Reading:
         """Drafts a report on one frontal image, then asks for differential diagnoses.
@@ -102,9 +101,9 @@ class CXRLLaVAEngine:
         """
 
         def work(respondent: Respondent, identity: EngineIdentity) -> Reading:
-            return read_case(self._seeing(respondent, case.adapter), identity, case)
+            return read_case(respondent, identity, case)
 
-        return self._ready().use(case.adapter, work)
+        return self._ready.use(case.adapter, work)
 
     def ask(self, case: Case, question: Question) -> Answer:
         """Answers one question about a case, in a conversation of its own.
@@ -117,19 +116,10 @@ class CXRLLaVAEngine:
         check_question(question, self.tasks, self.identity.model_name)
 
         def work(respondent: Respondent, identity: EngineIdentity) -> Answer:
-            return answer(self._seeing(respondent, case.adapter), identity, case, question)
+            return answer(respondent, identity, case, question)
 
-        return self._ready().use(case.adapter, work)
+        return self._ready.use(case.adapter, work)
 
     def close(self) -> None:
         """Gives the memory back."""
-        self._opened = None
-        free_memory()
-
-    def _seeing(self, respondent: Respondent, adapter: str | None) -> Respondent:
-        return replace(respondent, vision_rows=self._vision_rows[adapter])
-
-    def _ready(self) -> Opened[Respondent]:
-        if self._opened is None:
-            raise RuntimeError("the engine is closed")
-        return self._opened
+        self._ready.close()

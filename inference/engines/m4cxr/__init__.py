@@ -1,7 +1,6 @@
 """The engine for M4CXR: opens the weights, checks them, and reads cases with them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from inference.engines.m4cxr.loading import config_of, load_sources, published_n
 from inference.engines.m4cxr.tasks import TASKS, answer
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.memory import check_memory, need_of
-from inference.engines.opening import Opened, free_memory, identities_of, place_of
+from inference.engines.opening import Opened, identities_of, place_of
+from inference.engines.ready import Ready
 from inference.engines.sources import find_sources
 from inference.engines.talk import together
 from inference.engines.vision_rows import VisionRows, kept_rows
@@ -91,8 +91,7 @@ class M4CXREngine:
         self.tasks = tasks
         self.is_exact_at_once = opened.place.dtype is torch.float32
         self._asks_impression = impression and Task.SUMMARY in tasks
-        self._vision_rows = vision_rows
-        self._opened: Opened[Respondent] | None = opened
+        self._ready = Ready(opened, vision_rows)
 
     def read(self, case: Case) -> Reading:
         """Drafts a report in two turns and sums it up, then asks for each finding's place on each frontal image.
@@ -115,7 +114,6 @@ class M4CXREngine:
             OutOfMemory: if there is not enough memory for them now.
             RuntimeError: if the engine is closed.
         """
-        opened = self._ready()
         readings: dict[int, Reading] = {}
         for adapter in dict.fromkeys(case.adapter for case in cases):
             places = [place for place, case in enumerate(cases) if case.adapter == adapter]
@@ -124,15 +122,15 @@ class M4CXREngine:
             def work(
                 respondent: Respondent,
                 identity: EngineIdentity,
-                adapter: str | None = adapter,
                 chosen: Sequence[Case] = chosen,
             ) -> list[Reading]:
-                seeing = self._seeing(respondent, adapter)
                 asks = self._asks_impression
-                conversations = [read_case(seeing, identity, case, asks_impression=asks) for case in chosen]
+                conversations = [
+                    read_case(respondent, identity, case, asks_impression=asks) for case in chosen
+                ]
                 return together(respondent.model, conversations)
 
-            readings |= zip(places, opened.use(adapter, work), strict=True)
+            readings |= zip(places, self._ready.use(adapter, work), strict=True)
         return [readings[place] for place in range(len(cases))]
 
     def ask(self, case: Case, question: Question) -> Answer:
@@ -146,19 +144,10 @@ class M4CXREngine:
         check_question(question, self.tasks, self.identity.model_name)
 
         def work(respondent: Respondent, identity: EngineIdentity) -> Answer:
-            return answer(self._seeing(respondent, case.adapter), identity, case, question)
+            return answer(respondent, identity, case, question)
 
-        return self._ready().use(case.adapter, work)
+        return self._ready.use(case.adapter, work)
 
     def close(self) -> None:
         """Gives the memory back."""
-        self._opened = None
-        free_memory()
-
-    def _seeing(self, respondent: Respondent, adapter: str | None) -> Respondent:
-        return replace(respondent, vision_rows=self._vision_rows[adapter])
-
-    def _ready(self) -> Opened[Respondent]:
-        if self._opened is None:
-            raise RuntimeError("the engine is closed")
-        return self._opened
+        self._ready.close()

@@ -1,7 +1,6 @@
 """The engine for MedGemma: opens the weights with transformers' own classes, and reads cases with them."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from inference.engines.medgemma.draft import Respondent, read_case
 from inference.engines.medgemma.loading import check_config, load_sources, published_names, text_shape
 from inference.engines.medgemma.tasks import TASKS, answer
 from inference.engines.memory import check_memory, need_of
-from inference.engines.opening import Opened, Place, free_memory, identities_of, place_of
+from inference.engines.opening import Opened, Place, identities_of, place_of
+from inference.engines.ready import Ready
 from inference.engines.sources import find_sources
 from inference.engines.vision_rows import VisionRows, kept_rows
 from inference.question import Answer, Question, Task, check_question
@@ -85,8 +85,7 @@ class MedGemmaEngine:
         self.identity = opened.identities[None]
         self.tasks = tasks
         self._asks_impression = impression and Task.SUMMARY in tasks
-        self._vision_rows = vision_rows
-        self._opened: Opened[Respondent] | None = opened
+        self._ready = Ready(opened, vision_rows)
 
     def read(self, case: Case) -> Reading:
         """Drafts a report in two turns and sums it up.
@@ -101,10 +100,9 @@ class MedGemmaEngine:
         """
 
         def work(respondent: Respondent, identity: EngineIdentity) -> Reading:
-            seeing = self._seeing(respondent, case.adapter)
-            return read_case(seeing, identity, case, asks_impression=self._asks_impression)
+            return read_case(respondent, identity, case, asks_impression=self._asks_impression)
 
-        return self._ready().use(case.adapter, work)
+        return self._ready.use(case.adapter, work)
 
     def ask(self, case: Case, question: Question) -> Answer:
         """Answers one question about a case, in a conversation of its own.
@@ -117,19 +115,10 @@ class MedGemmaEngine:
         check_question(question, self.tasks, self.identity.model_name)
 
         def work(respondent: Respondent, identity: EngineIdentity) -> Answer:
-            return answer(self._seeing(respondent, case.adapter), identity, case, question)
+            return answer(respondent, identity, case, question)
 
-        return self._ready().use(case.adapter, work)
+        return self._ready.use(case.adapter, work)
 
     def close(self) -> None:
         """Gives the memory back."""
-        self._opened = None
-        free_memory()
-
-    def _seeing(self, respondent: Respondent, adapter: str | None) -> Respondent:
-        return replace(respondent, vision_rows=self._vision_rows[adapter])
-
-    def _ready(self) -> Opened[Respondent]:
-        if self._opened is None:
-            raise RuntimeError("the engine is closed")
-        return self._opened
+        self._ready.close()

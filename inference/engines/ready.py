@@ -1,0 +1,44 @@
+"""What every engine holds while it is open: its model with each adapter, and what that has seen of images."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from inference.engines.opening import Opened, free_memory
+from inference.engines.vision_rows import VisionRows
+from inference.reading import EngineIdentity
+
+Respondent = TypeVar("Respondent")
+Result = TypeVar("Result")
+
+
+class Ready(Generic[Respondent]):
+    """A model until it is closed.
+
+    Args:
+        opened: its respondent is a dataclass with a field `vision_rows`.
+        vision_rows: kept apart for each adapter, as `kept_rows` gives them.
+    """
+
+    def __init__(self, opened: Opened[Respondent], vision_rows: Mapping[str | None, VisionRows]) -> None:
+        self._opened: Opened[Respondent] | None = opened
+        self._vision_rows = vision_rows
+
+    def use(self, adapter: str | None, work: Callable[[Respondent, EngineIdentity], Result]) -> Result:
+        """Does some work with the model, as `Opened.use`.
+
+        Raises:
+            RuntimeError: if it is closed.
+        """
+        if self._opened is None:
+            raise RuntimeError("the engine is closed")
+
+        def seeing(respondent: Any, identity: EngineIdentity) -> Result:
+            return work(replace(respondent, vision_rows=self._vision_rows[adapter]), identity)
+
+        return self._opened.use(adapter, seeing)
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        self._opened = None
+        free_memory()
