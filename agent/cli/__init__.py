@@ -1,0 +1,24 @@
+"""The command `preread`: parses, calls, prints. Each command imports what it needs when it is called,
+so that `preread --help` answers at once."""
+
+import typer
+
+from agent.cli import models, patients, reports, running, scores, studies
+
+app = typer.Typer(
+    help="Draft chest X-ray reports in the PACS before the radiologist opens the study. AI drafts, not verified.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # which would take [[calibration]] for a style
+)
+
+for module in (running, studies, scores):
+    app.add_typer(module.app)
+for name, module in (("patients", patients), ("reports", reports), ("models", models)):
+    app.add_typer(module.app, name=name)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

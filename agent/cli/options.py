@@ -1,0 +1,42 @@
+"""What the commands share: the options, the settings, and how a person is told that something is wrong."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from config.settings import Settings
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="Folder with agent.toml, peers.toml, reading.toml; without it, built-in defaults."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+EXIT_WRONG_CONFIG = 2
+
+
+def settings_of(config: Path | None) -> "Settings":
+    """Loads the configuration, or prints every mistake in it and exits with EXIT_WRONG_CONFIG."""
+    from config.loading import ConfigError, load
+
+    try:
+        return load(config)
+    except ConfigError as error:
+        for problem in error.problems:
+            typer.echo(str(problem), err=True)
+        raise typer.Exit(EXIT_WRONG_CONFIG) from None
+
+
+def say_or_exit(act: "Callable[[], str]") -> None:
+    """Prints what an action says; if it cannot be done, prints why and exits with 1."""
+    try:
+        typer.echo(act())
+    except (LookupError, ValueError) as error:
+        typer.echo(error.args[0], err=True)
+        raise typer.Exit(1) from None

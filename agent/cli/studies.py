@@ -1,0 +1,81 @@
+"""Commands about studies: what waits, how one came to be read, and what can be done with it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.options import AsJson, Config, say_or_exit, settings_of
+
+app = typer.Typer()
+
+
+@app.command()
+def status(config: Config = None, as_json: AsJson = False, limit: int = 20) -> None:
+    """What waits, what is on its way, what went wrong and what to do about it."""
+    from agent import overview
+
+    settings = settings_of(config)
+    report = overview.status(settings, limit)
+    typer.echo(json.dumps(report, indent=2, ensure_ascii=False) if as_json else overview.status_text(report))
+
+
+@app.command()
+def why(study: str, config: Config = None) -> None:
+    """The whole life of one study: who sent it, why complete, which priors and why not others, what the model said."""
+    from agent import overview
+
+    say_or_exit(lambda: overview.why_text(settings_of(config), study))
+
+
+@app.command()
+def ask(
+    study: str,
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="phrase, finding, findings, abnormal, region, organ, question, difference, view, plain, summary or "
+            "differential; which of them a model knows, it says."
+        ),
+    ],
+    text: Annotated[
+        str, typer.Argument(help="The phrase, finding, region, organ or question; findings with commas.")
+    ] = "",
+    config: Config = None,
+    as_json: AsJson = False,
+    image: Annotated[
+        str | None, typer.Option(help="SOP Instance UID of the image; without it, the first frontal one.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="File for the image with the answer's boxes, such as answer.png.")
+    ] = None,
+) -> None:
+    """Ask the model one thing about a study that was read. Opens the model in this process (its memory, again)."""
+    from agent import asking
+    from agent.errors import GiveUp
+
+    try:
+        question = asking.question_of(task, text, image)
+        answer = asking.ask(settings_of(config), study, question, picture)
+    except GiveUp as error:
+        typer.echo(error.reason, err=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(asking.as_json(answer), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(asking.as_text(answer))
+
+
+@app.command()
+def again(study: str, config: Config = None) -> None:
+    """Read a study once more, as the next revision."""
+    from agent import service
+
+    store = service.open_store(settings_of(config))
+    try:
+        job = store.jobs.again(study, service.system_clock())
+    except LookupError as error:
+        typer.echo(error.args[0], err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"job {job.number} opened: study {study}, revision {job.revision}")
