@@ -8,16 +8,30 @@ from config.agent_settings import AgentSettings, ListenerSettings, ListenerTlsSe
 from config.peers_settings import (
     ArchiveSettings,
     DestinationSettings,
-    DestinationTlsSettings,
     PeersSettings,
     WorklistSettings,
 )
 from config.problems import Problem
 from config.reading_settings import ReadingSettings
-from config.values import OutputKind, is_loopback
+from config.receiver_settings import (
+    FhirServerSettings,
+    Hl7ReceiverSettings,
+    ReceiverSettings,
+    WebhookSettings,
+)
+from config.tls_settings import DestinationTlsSettings
+from config.values import OutputKind, Secret, is_loopback
 from config.wording import quoted, shown
 
 AGENT_FILE, PEERS_FILE, READING_FILE = "agent.toml", "peers.toml", "reading.toml"
+_WithTls = (
+    DestinationSettings
+    | Hl7ReceiverSettings
+    | FhirServerSettings
+    | WebhookSettings
+    | ArchiveSettings
+    | WorklistSettings
+)
 _EVERY_INTERFACE = ("0.0.0.0", "::")
 
 
@@ -70,14 +84,17 @@ def _database(storage: StorageSettings) -> Iterator[Problem]:
 def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     """Finds what does not go together in peers.toml, and files it names that cannot be read."""
     yield from _named_once(PEERS_FILE, "sender", "ae_title", [one.ae_title for one in peers.senders])
-    yield from _named_once(PEERS_FILE, "destination", "name", [one.name for one in peers.destinations])
+    yield from _names_of_receivers(peers)
     yield from _issuers(peers)
     yield from _named_once(PEERS_FILE, "archive", "name", [one.name for one in peers.archives])
     yield from _named_once(PEERS_FILE, "worklist", "name", [one.name for one in peers.worklists])
     for number, archive in enumerate(peers.archives, start=1):
         yield from _unreachable(f"archive[{number}]", archive)
-    called: tuple[tuple[str, Sequence[DestinationSettings | ArchiveSettings | WorklistSettings]], ...] = (
+    called: tuple[tuple[str, Sequence[_WithTls]], ...] = (
         ("destination", peers.destinations),
+        ("hl7_receiver", peers.hl7_receivers),
+        ("fhir_server", peers.fhir_servers),
+        ("webhook", peers.webhooks),
         ("archive", peers.archives),
         ("worklist", peers.worklists),
     )
@@ -85,8 +102,50 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
         for number, one in enumerate(ones, start=1):
             if one.tls is not None:
                 yield from _peer_tls(f"{table}[{number}].tls", one.tls)
+    for number, server in enumerate(peers.fhir_servers, start=1):
+        yield from _authentication(f"fhir_server[{number}]", server)
+    for number, webhook in enumerate(peers.webhooks, start=1):
+        yield from _unrevealed(f"webhook[{number}].secret", webhook.secret)
     for number, destination in enumerate(peers.destinations, start=1):
         yield from _findings_twice(PEERS_FILE, f"destination[{number}].outputs", destination.outputs)
+
+
+def _names_of_receivers(peers: PeersSettings) -> Iterator[Problem]:
+    """A delivery is a row with a name: destinations and receivers of messages share one set of names."""
+    tables: tuple[tuple[str, Sequence[DestinationSettings | ReceiverSettings]], ...] = (
+        ("destination", peers.destinations),
+        ("hl7_receiver", peers.hl7_receivers),
+        ("fhir_server", peers.fhir_servers),
+        ("webhook", peers.webhooks),
+        ("drop_folder", peers.drop_folders),
+    )
+    first: dict[str, str] = {}
+    for table, ones in tables:
+        for number, one in enumerate(ones, start=1):
+            place = f"{table}[{number}]"
+            if first.setdefault(one.name, place) != place:
+                other = f"another name than that of {first[one.name]}"
+                yield Problem(PEERS_FILE, f"{place}.name", quoted(one.name), other)
+
+
+def _authentication(place: str, server: FhirServerSettings) -> Iterator[Problem]:
+    if bool(server.user) != (server.password is not None):
+        missing = "user" if not server.user else "password"
+        yield Problem(PEERS_FILE, f"{place}.{missing}", "", "a value: user and password go together")
+    if server.token is not None and server.user:
+        yield Problem(
+            PEERS_FILE, f"{place}.user", quoted(server.user), 'a token or a user, not both; "" here'
+        )
+    for key, secret in (("token", server.token), ("password", server.password)):
+        if secret is not None:
+            yield from _unrevealed(f"{place}.{key}", secret)
+
+
+def _unrevealed(place: str, secret: Secret) -> Iterator[Problem]:
+    try:
+        secret.reveal()
+    except LookupError as error:
+        yield Problem(PEERS_FILE, place, "", f"a secret ({error})")
 
 
 def _unreachable(place: str, archive: ArchiveSettings) -> Iterator[Problem]:

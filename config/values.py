@@ -124,6 +124,9 @@ WEB_ADDRESS_EXPECTED = Expected(
 )
 OptionalWebAddress = Annotated[str, AfterValidator(_web_address), WEB_ADDRESS_EXPECTED]
 
+NEEDED_WEB_ADDRESS_EXPECTED = Expected('"http://..." or "https://..." without user, password or query')
+WebAddress = Annotated[str, Field(min_length=1), AfterValidator(_web_address), NEEDED_WEB_ADDRESS_EXPECTED]
+
 
 def is_loopback(host: str) -> bool:
     """Is it an address that only programs of this machine can reach?"""
@@ -242,6 +245,8 @@ class Secret(Frozen):
 
 
 SECRET_EXPECTED = Expected('{ env = "NAME" } or { file = "path" }, never the password itself; or "" for none')
+NEEDED_SECRET_EXPECTED = Expected('{ env = "NAME" } or { file = "path" }, never the password itself')
+NeededSecret = Annotated[Secret, NEEDED_SECRET_EXPECTED]
 OptionalSecret = Annotated[Secret | None, BeforeValidator(_none_if_empty), SECRET_EXPECTED]
 
 
@@ -283,6 +288,12 @@ NonemptyLine = Annotated[
     str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\\\x7f]*$"), NONEMPTY_LINE_EXPECTED
 ]
 """The same, never empty."""
+
+PeerName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$"),
+    Expected('1 to 32 letters, digits and "_.-", a letter or digit first'),
+]
 
 OutputKind = Literal[
     "report_sr",
