@@ -18,7 +18,7 @@ from agent.fetching import StudyQuery
 from agent.peers.association import Called, NoAssociation, associate, lost, peer_name
 from agent.peers.querying import Answers, FoundStudies, find_entries, find_studies
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take, get, move
-from agent.peers.storing import StoreKind, StoreOutcome, judge_status, store
+from agent.peers.storing import StoreKind, StoreOutcome, Verdict, judge_status, store
 from config.settings import ArchiveSettings, DestinationSettings, WorklistSettings
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "StoreKind",
     "StoreOutcome",
     "Take",
+    "Verdict",
     "judge_status",
 ]
 
