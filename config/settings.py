@@ -21,6 +21,7 @@ from config.peers_settings import (
     DestinationTlsSettings,
     IssuerSettings,
     PeersSettings,
+    ReportServerSettings,
     SenderSettings,
     WorklistSettings,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "PriorSettings",
     "ReaderSettings",
     "ReadingSettings",
+    "ReportServerSettings",
     "Secret",
     "SenderSettings",
     "Settings",
