@@ -12,6 +12,7 @@ from config.agent_settings import (
     ListenerSettings,
     ListenerTlsSettings,
     LogSettings,
+    MetricsSettings,
     StorageSettings,
     WorkerSettings,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "ListenerSettings",
     "ListenerTlsSettings",
     "LogSettings",
+    "MetricsSettings",
     "OrderSettings",
     "OutputKind",
     "OutputSettings",
