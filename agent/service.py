@@ -1,9 +1,7 @@
 """The composition root: settings become objects, objects become threads; owns the clock and the signals."""
 
-import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,10 +25,11 @@ from agent.peers import Peers
 from agent.pulse import BEAT_SECONDS, Pulse
 from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
+from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
 from agent.steps import Tools, settle
 from agent.worker import Worker
-from config.settings import SenderSettings, Settings
+from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
 from storage.census import Census
 from storage.database import Database, SchemaError, connect
 from storage.files import Files
@@ -132,32 +131,6 @@ def patience_of(settings: Settings) -> Patience:
     )
 
 
-def configure_log(settings: Settings) -> None:
-    """One line for each event, to standard error or the file of `agent.toml`; job numbers and UIDs, never names."""
-    level = getattr(logging, settings.agent.log.level.upper())
-    target = settings.agent.log.file
-    stream = target.open("a", encoding="utf-8") if target is not None else sys.stderr
-    renderer: Any
-    if settings.agent.log.format == "json":
-        renderer = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.dev.ConsoleRenderer(colors=False)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
-        cache_logger_on_first_use=True,
-    )
-    # pynetdicom and pydicom may put attribute values into their messages: only what is grave, and never datasets.
-    for name in ("pynetdicom", "pydicom", "apscheduler"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
 class Serving:
     """The process that listens: C-STORE in, settle, gather, deliver; and the reader as a child, if so configured."""
 
@@ -198,12 +171,12 @@ class Serving:
             Worker(name, self._tools, patience, leaves_unasked=leaves_unasked, poll_seconds=poll)
             for name, leaves_unasked in _asking_lanes(settings)
         )
+        self._intake = open_intake(settings, self._store, clock)
         self.mllp: MllpReceiver | None = None
         hl7 = settings.agent.hl7
         if hl7 is not None:
             tls = None if hl7.tls is None else tls_context(hl7.tls)
-            intake = open_intake(settings, self._store, clock)
-            self.mllp = MllpReceiver(hl7, tls, intake, self._store.index, clock)
+            self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
         self._ticked = time.monotonic()
@@ -244,9 +217,9 @@ class Serving:
             self._child = ReaderChild(self._settings.folder, patience_of(self._settings))
         for worker in self._workers():
             worker.start()
-        worklists = self._settings.peers.worklists
-        # A thread for each worklist more: one that does not answer must not hold up the tick.
-        pool = ThreadPoolExecutor(3 + len(worklists))
+        worklists, report_servers = self._settings.peers.worklists, self._settings.peers.report_servers
+        # A thread for each of them more: one that does not answer must not hold up the tick.
+        pool = ThreadPoolExecutor(3 + len(worklists) + len(report_servers))
         self._scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
         self._scheduler.add_job(
             self._tick,
@@ -256,21 +229,11 @@ class Serving:
             coalesce=True,
         )
         for worklist in worklists:
-            self._scheduler.add_job(
-                ask_worklist,
-                "interval",
-                args=(worklist, self._tools),
-                seconds=worklist.poll_seconds,
-                next_run_time=self._tools.clock(),
-                max_instances=1,
-                coalesce=True,
-            )
+            self._ask_again_and_again(ask_worklist, worklist, self._tools)
+        for server in report_servers:
+            self._ask_again_and_again(ask_report_server, server, self._tools, self._intake)
         self._scheduler.add_job(
-            self._pulse.beat,
-            "interval",
-            seconds=BEAT_SECONDS,
-            max_instances=1,
-            coalesce=True,
+            self._pulse.beat, "interval", seconds=BEAT_SECONDS, max_instances=1, coalesce=True
         )
         self._scheduler.add_job(forget_orders, "interval", args=(self._tools,), hours=1)
         self._scheduler.start()
@@ -284,6 +247,19 @@ class Serving:
         self.listener.start()
         notify("READY=1")
         log.info("listening", ae_title=self._settings.agent.device.ae_title, port=self.listener.port)
+
+    def _ask_again_and_again(
+        self, ask: Callable[..., int], asked: WorklistSettings | ReportServerSettings, *arguments: object
+    ) -> None:
+        self._scheduler.add_job(
+            ask,
+            "interval",
+            args=(asked, *arguments),
+            seconds=asked.poll_seconds,
+            next_run_time=self._tools.clock(),
+            max_instances=1,
+            coalesce=True,
+        )
 
     def _workers(self) -> tuple[Worker, ...]:
         return (self._gatherer, *self._deliverers, *self._askers)
