@@ -30,6 +30,7 @@ def agent_contradictions(agent: AgentSettings) -> Iterator[Problem]:
         yield Problem(AGENT_FILE, "worker.retry_seconds_max", str(worker.retry_seconds_max), least)
     yield from _port_tls("listener", agent.listener.tls)
     yield from _hl7(agent)
+    yield from _metrics(agent)
     yield from _database(agent.storage)
 
 
@@ -53,6 +54,21 @@ def _hl7(agent: AgentSettings) -> Iterator[Problem]:
     if hl7.port == agent.listener.port:
         yield Problem(AGENT_FILE, "hl7.port", str(hl7.port), "another port than listener.port")
     yield from _port_tls("hl7", hl7.tls)
+
+
+def _metrics(agent: AgentSettings) -> Iterator[Problem]:
+    metrics = agent.metrics
+    if metrics is None:
+        return
+    if not metrics.addresses and not is_loopback(metrics.host):
+        asks = (
+            f"at least one address, since metrics.host = {quoted(metrics.host)} opens the port to the network"
+        )
+        yield Problem(AGENT_FILE, "metrics.addresses", "[]", asks)
+    others = {"listener.port": agent.listener.port, "hl7.port": agent.hl7 and agent.hl7.port}
+    for key, port in others.items():
+        if metrics.port == port:
+            yield Problem(AGENT_FILE, "metrics.port", str(port), f"another port than {key}")
 
 
 def _database(storage: StorageSettings) -> Iterator[Problem]:

@@ -21,8 +21,9 @@ def serve(config: Config = None) -> None:
     for decoder in ("gdcm",) if needs_pillow else ("gdcm", "PIL"):
         sys.modules.setdefault(decoder, None)  # type: ignore[arg-type]
     from agent import service
+    from agent.logs import configure_log
 
-    service.configure_log(settings)
+    configure_log(settings.agent.log)
     if not service.serve(settings):
         raise typer.Exit(1)
 
@@ -34,9 +35,10 @@ def read(
 ) -> None:
     """Load the model and read waiting cases: the process that needs the GPU."""
     from agent import service
+    from agent.logs import configure_log
 
     settings = settings_of(config)
-    service.configure_log(settings)
+    configure_log(settings.agent.log)
     if not service.read(settings, parent):
         raise typer.Exit(1)
 
