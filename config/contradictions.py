@@ -9,6 +9,7 @@ from config.peers_settings import (
     ArchiveSettings,
     DestinationSettings,
     PeersSettings,
+    ReportServerSettings,
     WorklistSettings,
 )
 from config.problems import Problem
@@ -31,6 +32,7 @@ _WithTls = (
     | WebhookSettings
     | ArchiveSettings
     | WorklistSettings
+    | ReportServerSettings
 )
 _EVERY_INTERFACE = ("0.0.0.0", "::")
 
@@ -43,6 +45,7 @@ def agent_contradictions(agent: AgentSettings) -> Iterator[Problem]:
         yield Problem(AGENT_FILE, "worker.retry_seconds_max", str(worker.retry_seconds_max), least)
     yield from _port_tls("listener", agent.listener.tls)
     yield from _hl7(agent)
+    yield from _metrics(agent)
     yield from _database(agent.storage)
 
 
@@ -68,6 +71,21 @@ def _hl7(agent: AgentSettings) -> Iterator[Problem]:
     yield from _port_tls("hl7", hl7.tls)
 
 
+def _metrics(agent: AgentSettings) -> Iterator[Problem]:
+    metrics = agent.metrics
+    if metrics is None:
+        return
+    if not metrics.addresses and not is_loopback(metrics.host):
+        asks = (
+            f"at least one address, since metrics.host = {quoted(metrics.host)} opens the port to the network"
+        )
+        yield Problem(AGENT_FILE, "metrics.addresses", "[]", asks)
+    others = {"listener.port": agent.listener.port, "hl7.port": agent.hl7 and agent.hl7.port}
+    for key, port in others.items():
+        if metrics.port == port:
+            yield Problem(AGENT_FILE, "metrics.port", str(port), f"another port than {key}")
+
+
 def _database(storage: StorageSettings) -> Iterator[Problem]:
     password = storage.database_password
     if password is None:
@@ -75,10 +93,7 @@ def _database(storage: StorageSettings) -> Iterator[Problem]:
     if not urlsplit(storage.database_url).username:
         user = 'a PostgreSQL URL with a user ("postgresql://user@host/database"), since there is a password'
         yield Problem(AGENT_FILE, "storage.database_url", quoted(storage.database_url), user)
-    try:
-        password.reveal()
-    except LookupError as error:
-        yield Problem(AGENT_FILE, "storage.database_password", "", f"a password ({error})")
+    yield from _hidden(AGENT_FILE, "storage.database_password", password, "a password")
 
 
 def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
@@ -88,8 +103,19 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     yield from _issuers(peers)
     yield from _named_once(PEERS_FILE, "archive", "name", [one.name for one in peers.archives])
     yield from _named_once(PEERS_FILE, "worklist", "name", [one.name for one in peers.worklists])
+    yield from _named_once(PEERS_FILE, "report_server", "name", [one.name for one in peers.report_servers])
     for number, archive in enumerate(peers.archives, start=1):
         yield from _unreachable(f"archive[{number}]", archive)
+    asked: tuple[tuple[str, Sequence[ArchiveSettings | FhirServerSettings | ReportServerSettings]], ...] = (
+        ("fhir_server", peers.fhir_servers),
+        ("archive", peers.archives),
+        ("report_server", peers.report_servers),
+    )
+    for table, ones in asked:
+        for number, one in enumerate(ones, start=1):
+            yield from _hidden(
+                PEERS_FILE, f"{table}[{number}].authorization", one.authorization, "a header's value"
+            )
     called: tuple[tuple[str, Sequence[_WithTls]], ...] = (
         ("destination", peers.destinations),
         ("hl7_receiver", peers.hl7_receivers),
@@ -97,15 +123,14 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
         ("webhook", peers.webhooks),
         ("archive", peers.archives),
         ("worklist", peers.worklists),
+        ("report_server", peers.report_servers),
     )
-    for table, ones in called:
-        for number, one in enumerate(ones, start=1):
-            if one.tls is not None:
-                yield from _peer_tls(f"{table}[{number}].tls", one.tls)
-    for number, server in enumerate(peers.fhir_servers, start=1):
-        yield from _authentication(f"fhir_server[{number}]", server)
+    for table, peers_of_table in called:
+        for number, peer in enumerate(peers_of_table, start=1):
+            if peer.tls is not None:
+                yield from _peer_tls(f"{table}[{number}].tls", peer.tls)
     for number, webhook in enumerate(peers.webhooks, start=1):
-        yield from _unrevealed(f"webhook[{number}].secret", webhook.secret)
+        yield from _hidden(PEERS_FILE, f"webhook[{number}].secret", webhook.secret, "a secret")
     for number, destination in enumerate(peers.destinations, start=1):
         yield from _findings_twice(PEERS_FILE, f"destination[{number}].outputs", destination.outputs)
 
@@ -126,26 +151,6 @@ def _names_of_receivers(peers: PeersSettings) -> Iterator[Problem]:
             if first.setdefault(one.name, place) != place:
                 other = f"another name than that of {first[one.name]}"
                 yield Problem(PEERS_FILE, f"{place}.name", quoted(one.name), other)
-
-
-def _authentication(place: str, server: FhirServerSettings) -> Iterator[Problem]:
-    if bool(server.user) != (server.password is not None):
-        missing = "user" if not server.user else "password"
-        yield Problem(PEERS_FILE, f"{place}.{missing}", "", "a value: user and password go together")
-    if server.token is not None and server.user:
-        yield Problem(
-            PEERS_FILE, f"{place}.user", quoted(server.user), 'a token or a user, not both; "" here'
-        )
-    for key, secret in (("token", server.token), ("password", server.password)):
-        if secret is not None:
-            yield from _unrevealed(f"{place}.{key}", secret)
-
-
-def _unrevealed(place: str, secret: Secret) -> Iterator[Problem]:
-    try:
-        secret.reveal()
-    except LookupError as error:
-        yield Problem(PEERS_FILE, place, "", f"a secret ({error})")
 
 
 def _unreachable(place: str, archive: ArchiveSettings) -> Iterator[Problem]:
@@ -236,6 +241,14 @@ def _is_ourselves(destination: DestinationSettings, listener: ListenerSettings) 
         return False
     we_hear_loopback = is_loopback(listener.host) or listener.host in _EVERY_INTERFACE
     return destination.host == listener.host or (is_loopback(destination.host) and we_hear_loopback)
+
+
+def _hidden(file: str, key: str, secret: Secret | None, what: str) -> Iterator[Problem]:
+    try:
+        if secret is not None:
+            secret.reveal()
+    except LookupError as error:
+        yield Problem(file, key, "", f"{what} ({error})")
 
 
 def _unreadable(file: str, key: str, path: Path | None) -> Iterator[Problem]:

@@ -116,14 +116,8 @@ class FhirServerSettings(Frozen):
     url: WebAddress
     """Its base address, such as "https://fhir.example/r4". The transaction is posted there."""
 
-    token: OptionalSecret = None
-    """Bearer token, where it wants one."""
-
-    user: OneLine = ""
-    """User name for basic authentication, where it wants that."""
-
-    password: OptionalSecret = None
-    """The password of `user`."""
+    authorization: OptionalSecret = None
+    """Where the value of the HTTP header Authorization is, such as "Bearer ...", if it asks for one."""
 
     status: Literal["preliminary", "partial"] = "preliminary"
     """DiagnosticReport.status. R4 calls preliminary "verified early results" and partial "may be unverified"; most

@@ -12,6 +12,7 @@ from config.agent_settings import (
     ListenerSettings,
     ListenerTlsSettings,
     LogSettings,
+    MetricsSettings,
     StorageSettings,
     WorkerSettings,
 )
@@ -20,6 +21,7 @@ from config.peers_settings import (
     DestinationSettings,
     IssuerSettings,
     PeersSettings,
+    ReportServerSettings,
     SenderSettings,
     WorklistSettings,
 )
@@ -59,6 +61,7 @@ __all__ = [
     "ListenerSettings",
     "ListenerTlsSettings",
     "LogSettings",
+    "MetricsSettings",
     "OrderSettings",
     "OutputKind",
     "OutputSettings",
@@ -67,6 +70,7 @@ __all__ = [
     "ReaderSettings",
     "ReadingSettings",
     "ReceiverSettings",
+    "ReportServerSettings",
     "Secret",
     "SenderSettings",
     "Settings",

@@ -21,8 +21,9 @@ def serve(config: Config = None) -> None:
     for decoder in ("gdcm",) if needs_pillow else ("gdcm", "PIL"):
         sys.modules.setdefault(decoder, None)  # type: ignore[arg-type]
     from agent import service
+    from agent.logs import configure_log
 
-    service.configure_log(settings)
+    configure_log(settings.agent.log)
     if not service.serve(settings):
         raise typer.Exit(1)
 
@@ -34,9 +35,10 @@ def read(
 ) -> None:
     """Load the model and read waiting cases: the process that needs the GPU."""
     from agent import service
+    from agent.logs import configure_log
 
     settings = settings_of(config)
-    service.configure_log(settings)
+    configure_log(settings.agent.log)
     if not service.read(settings, parent):
         raise typer.Exit(1)
 
@@ -89,3 +91,16 @@ def demo(
 
     if not run.demo(out, patients=patients, as_json=as_json):
         sys.exit(1)
+
+
+@app.command()
+def films(
+    folder: Path,
+    patients: Annotated[int, typer.Option(min=1, max=1000, help="How many synthetic patients.")] = 1,
+) -> None:
+    """Write synthetic radiographs with earlier exams and reports as DICOM files, for trying an installation out."""
+    from agent.demo.films import write_films
+    from agent.service import system_clock
+
+    written = write_films(folder, patients, system_clock().astimezone())
+    typer.echo(f"{written} files of {patients} synthetic patients in {folder}; next: preread send {folder}")

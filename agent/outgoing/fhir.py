@@ -179,7 +179,8 @@ def _report(draft: Draft, server: FhirServerSettings, observations: Sequence[Res
     report: Resource = {
         "resourceType": "DiagnosticReport",
         "meta": _meta(),
-        "identifier": _identifier(draft.report_uid),
+        # The first finds the report again; the second ties this revision to its document in the PACS.
+        "identifier": [*_identifier(draft.report_uid), *_document(draft)],
         "basedOn": _based_on(draft, server),
         "status": _WITHDRAWN if withdrawn else server.status,
         "category": [
@@ -201,6 +202,12 @@ def _report(draft: Draft, server: FhirServerSettings, observations: Sequence[Res
     }
     # Nobody interprets it: resultsInterpreter stays out, and so does every list without an element.
     return {name: value for name, value in report.items() if value != []}
+
+
+def _document(draft: Draft) -> list[Resource]:
+    return [
+        uid for one in draft.objects if one.kind == "report_sr" for uid in _identifier(one.sop_instance_uid)
+    ]
 
 
 def _performer(draft: Draft) -> list[Resource]:

@@ -4,18 +4,14 @@ import base64
 import binascii
 import hmac
 import json
-import logging
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 
-import requests
-
 from agent.peers import StoreKind, Verdict
+from agent.peers.http import problem_of, session
 from config.receiver_settings import FhirServerSettings, WebhookSettings
-
-# It writes the addresses that it asks for; what is posted is nobody's business either.
-logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+from config.values import Secret
 
 ANSWER_BYTES_MAX = 65_536
 _SHOWN_CHARACTERS_MAX = 200
@@ -30,15 +26,7 @@ def post_bundle(server: FhirServerSettings, content: bytes) -> Verdict:
         "Accept": "application/fhir+json",
         "Prefer": "return=minimal",
     }
-    try:
-        if server.token is not None:
-            headers["Authorization"] = f"Bearer {server.token.reveal()}"
-        elif server.password is not None:
-            pair = f"{server.user}:{server.password.reveal()}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-    except LookupError as error:
-        return Verdict(StoreKind.NOT_SENT, f"{_name(server)}: its secret is gone ({error}).")
-    return _posted(server, headers, content)
+    return _posted(server, server.authorization, headers, content)
 
 
 def post_signed(webhook: WebhookSettings, uid: str, content: bytes, now: datetime) -> Verdict:
@@ -54,7 +42,7 @@ def post_signed(webhook: WebhookSettings, uid: str, content: bytes, now: datetim
         "webhook-timestamp": timestamp,
         "webhook-signature": signature_of(key, uid, timestamp, content),
     }
-    return _posted(webhook, headers, content)
+    return _posted(webhook, None, headers, content)
 
 
 def key_of(secret: str) -> bytes:
@@ -74,27 +62,22 @@ def signature_of(key: bytes, uid: str, timestamp: str, content: bytes) -> str:
 
 
 def _posted(
-    receiver: FhirServerSettings | WebhookSettings, headers: Mapping[str, str], content: bytes
+    receiver: FhirServerSettings | WebhookSettings,
+    authorization: Secret | None,
+    headers: Mapping[str, str],
+    content: bytes,
 ) -> Verdict:
+    wait = (receiver.connect_seconds, receiver.answer_seconds)
     try:
-        with requests.Session() as session:
-            session.trust_env = False  # no proxy of the environment, no netrc: patients are in it
-            if receiver.tls is not None:
-                session.verify = str(receiver.tls.ca_file) if receiver.tls.ca_file else True
-                if receiver.tls.certificate_file and receiver.tls.key_file:
-                    session.cert = (str(receiver.tls.certificate_file), str(receiver.tls.key_file))
-            with session.post(
-                receiver.url,
-                data=content,
-                headers=headers,
-                timeout=(receiver.connect_seconds, receiver.answer_seconds),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                body = next(response.iter_content(ANSWER_BYTES_MAX), b"")
-                return _judged(receiver, response.status_code, body)
-    except (requests.RequestException, OSError) as error:
-        return Verdict(StoreKind.NOT_SENT, _problem(receiver, error))
+        with (
+            session(receiver.tls, authorization) as opened,
+            opened.post(
+                receiver.url, data=content, headers=headers, timeout=wait, allow_redirects=False, stream=True
+            ) as response,
+        ):
+            return _judged(receiver, response.status_code, next(response.iter_content(ANSWER_BYTES_MAX), b""))
+    except OSError as error:  # those of requests are OSErrors
+        return Verdict(StoreKind.NOT_SENT, problem_of(_name(receiver), receiver.answer_seconds, error)[0])
 
 
 def _judged(receiver: FhirServerSettings | WebhookSettings, status: int, body: bytes) -> Verdict:
@@ -134,19 +117,3 @@ def _codes_in(body: bytes) -> str:
 def _name(receiver: FhirServerSettings | WebhookSettings) -> str:
     kind = "FHIR server" if isinstance(receiver, FhirServerSettings) else "Webhook"
     return f'{kind} "{receiver.name}" ({receiver.url})'
-
-
-def _problem(receiver: FhirServerSettings | WebhookSettings, error: Exception) -> str:
-    name = _name(receiver)
-    match error:
-        case requests.exceptions.SSLError():
-            return f"{name} and we agree on no TLS connection. Set tls.ca_file of it in peers.toml."
-        case requests.ConnectTimeout():
-            return f"{name} cannot be reached within {receiver.connect_seconds:g} s. Is it switched on?"
-        case requests.Timeout():
-            return (
-                f"{name} did not answer within {receiver.answer_seconds:g} s. "
-                "If it is only slow, raise its answer_seconds in peers.toml."
-            )
-        case _:
-            return f"{name} cannot be connected, or broke off ({type(error).__name__}). Is its url right?"

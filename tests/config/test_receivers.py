@@ -48,14 +48,13 @@ def test_a_rule_for_a_field_that_cannot_be_followed_is_refused_with_an_example(t
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        ('user = "a"\n', "fhir_server[1].password: expected a value: user and password go together"),
         (
-            'token = { env = "NOT_SET" }\n',
-            "fhir_server[1].token: expected a secret (environment variable NOT_SET is not set)",
+            'authorization = { env = "NOT_SET" }\n',
+            "expected a header's value (environment variable NOT_SET is not set)",
         ),
         ('url = "ftp://x"\n', ""),
     ],
-    ids=["half a pair", "a secret that is not there", "not HTTP"],
+    ids=["a secret that is not there", "not HTTP"],
 )
 def test_a_fhir_server_that_could_not_be_reached_is_told_before_the_start(
     tmp_path: Path, more: str, problem: str
