@@ -79,3 +79,17 @@ def again(study: str, config: Config = None) -> None:
         typer.echo(error.args[0], err=True)
         raise typer.Exit(1) from None
     typer.echo(f"job {job.number} opened: study {study}, revision {job.revision}")
+
+
+@app.command()
+def withdraw(
+    study: str,
+    why: Annotated[
+        str, typer.Option(help="The reason, without the patient's name; it goes to everybody told.")
+    ],
+    config: Config = None,
+) -> None:
+    """Take the drafts of a study back: whoever may hold one is told, and nothing else of it is sent any more."""
+    from agent import service, withdrawing
+
+    say_or_exit(lambda: withdrawing.withdraw(settings_of(config), study, why, service.system_clock()))
