@@ -360,12 +360,16 @@ def read(settings: Settings, parent: int | None = None) -> bool:
     no job's failure.
 
     Returns:
-        False if the model could not be opened.
+        False if the store or the model could not be opened.
     """
     stopping = _until_signalled()
     if settings.reading.reader.child and parent is not None:
         os.nice(settings.reading.reader.nice)
-    store = open_store(settings)
+    try:
+        store = open_store(settings)
+    except (OSError, SchemaError) as error:
+        log.error("the reader cannot start", reason=f"{error}; correct [storage] in agent.toml")
+        return False
     try:
         engine = open_configured_engine(settings, digests_kept_in=settings.agent.storage.folder)
     except (OSError, ValueError, RuntimeError) as error:

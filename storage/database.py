@@ -17,6 +17,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 HEAD = "0006"
 """The revision that this program writes and reads; the newest of `storage/migrations/versions`."""
 
+DatabaseError = DBAPIError
+"""What any statement may raise: the database is gone, full, or does not take it."""
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
 
