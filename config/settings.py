@@ -19,7 +19,6 @@ from config.agent_settings import (
 from config.peers_settings import (
     ArchiveSettings,
     DestinationSettings,
-    DestinationTlsSettings,
     IssuerSettings,
     PeersSettings,
     ReportServerSettings,
@@ -36,6 +35,14 @@ from config.reading_settings import (
     ReadingSettings,
     StudySettings,
 )
+from config.receiver_settings import (
+    DropFolderSettings,
+    FhirServerSettings,
+    Hl7ReceiverSettings,
+    ReceiverSettings,
+    WebhookSettings,
+)
+from config.tls_settings import DestinationTlsSettings
 from config.values import Frozen, OutputKind, Secret
 
 __all__ = [
@@ -45,7 +52,10 @@ __all__ = [
     "DestinationSettings",
     "DestinationTlsSettings",
     "DeviceSettings",
+    "DropFolderSettings",
     "EngineSettings",
+    "FhirServerSettings",
+    "Hl7ReceiverSettings",
     "Hl7Settings",
     "IssuerSettings",
     "ListenerSettings",
@@ -59,12 +69,14 @@ __all__ = [
     "PriorSettings",
     "ReaderSettings",
     "ReadingSettings",
+    "ReceiverSettings",
     "ReportServerSettings",
     "Secret",
     "SenderSettings",
     "Settings",
     "StorageSettings",
     "StudySettings",
+    "WebhookSettings",
     "WorkerSettings",
     "WorklistSettings",
 ]
@@ -103,6 +115,10 @@ class Settings(Frozen):
     def destination(self, name: str) -> DestinationSettings | None:
         """Finds a destination by its name; None if it is no longer in the settings."""
         return next((one for one in self.peers.destinations if one.name == name), None)
+
+    def receiver(self, name: str) -> ReceiverSettings | None:
+        """Finds a receiver of messages by its name; None if it is no longer in the settings."""
+        return next((one for one in self.peers.receivers if one.name == name), None)
 
     def archive(self, name: str) -> ArchiveSettings | None:
         """Finds an archive by its name; None if it is no longer in the settings."""
