@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.service import batch_max_of
+from agent.reader import batch_max_of
 from tests.scripted_engine import ScriptedEngine
 
 
