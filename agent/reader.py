@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from agent.logs import set_log_level
+from agent.metrics.health import Condition, is_alive
+from agent.notifying import notify
 from agent.peers import Peers
-from agent.service import Store, awaited_signals, open_store, patience_of, set_log_level, system_clock
+from agent.pulse import Pulse
+from agent.service import Store, awaited_signals, open_store, patience_of, system_clock
 from agent.steps import Tools
 from agent.worker import Worker
 from config.changes import differences, in_force
 from config.loading import ConfigError, load
 from config.settings import Settings
+from storage.database import SchemaError
 from storage.records import Stage
 
 if TYPE_CHECKING:
@@ -35,12 +40,16 @@ def read(settings: Settings, parent: int | None = None) -> bool:
     names another model, it is opened after the step in hand, and the one before again if it cannot be.
 
     Returns:
-        False if the model could not be opened.
+        False if the store or the model could not be opened.
     """
     signals = awaited_signals()
     if settings.reading.reader.child and parent is not None:
         os.nice(settings.reading.reader.nice)
-    store = open_store(settings)
+    try:
+        store = open_store(settings)
+    except (OSError, SchemaError) as error:
+        log.error("the reader cannot start", reason=f"{error}; correct [storage] in agent.toml")
+        return False
     try:
         return _Reader(settings, store, signals, parent).run()
     finally:
@@ -79,8 +88,7 @@ class _Reader:
 
     def _work(self, engine: "Engine") -> Settings | None:
         """Reads with a model until the settings name another one, and gives them; None at the end."""
-        tools = _tools(self._settings, self._store, engine)
-        reading = self._settings.reading
+        tools, reading = _tools(self._settings, self._store, engine), self._settings.reading
         worker = Worker(
             f"reader-{os.getpid()}",
             tools,
@@ -90,8 +98,10 @@ class _Reader:
             poll_seconds=self._settings.agent.worker.poll_seconds,
         )
         worker.start()
+        pulse = _pulse(self._settings, self._store, engine, worker)
+        notify("READY=1")
         following: Settings | None = None
-        while following is None and (event := self._event()) != "end":
+        while following is None and (event := self._event(pulse)) != "end":
             new = self._reloaded() if event == "reload" else None
             if new is None:
                 continue
@@ -99,17 +109,21 @@ class _Reader:
                 following = new
             else:
                 self._settings = new
-                set_log_level(new)
+                set_log_level(new.agent.log)
                 worker.take(replace(tools, settings=new), patience_of(new))
+                pulse.take(new.digest)
         worker.stop()
         # Another model waits for the case in hand, however long that takes; the end of the process does not.
         while following is not None and worker.is_alive() and self._signals.empty():
             worker.join(1.0)
+            pulse.beat_if_due()
         worker.finish(self._settings.agent.worker.stop_seconds)
+        pulse.end()
         return following
 
-    def _event(self) -> Literal["end", "reload", "none"]:
-        """What has happened within a second."""
+    def _event(self, pulse: Pulse) -> Literal["end", "reload", "none"]:
+        """Beats, and says what has happened within a second."""
+        pulse.beat_if_due()
         try:
             return "reload" if self._signals.get(timeout=1.0) == signal.SIGHUP else "end"
         except Empty:
@@ -155,6 +169,15 @@ def _tools(settings: Settings, store: Store, engine: "Engine") -> Tools:
         engine=engine,
         settings=settings,
     )
+
+
+def _pulse(settings: Settings, store: Store, engine: "Engine", worker: Worker) -> Pulse:
+    words = f"{engine.identity.model_name} ({engine.identity.weights_digest})"
+
+    def alive() -> tuple[Condition, ...]:
+        return is_alive([] if worker.is_alive() else [worker.name], 0.0)
+
+    return Pulse(store.processes, system_clock, "read", settings.digest, alive, words)
 
 
 def _opened(settings: Settings) -> "Engine | None":

@@ -27,10 +27,12 @@ class ReaderChild:
 
     def _start(self) -> None:
         self._started = time.monotonic()
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-            self._command,
-            env=without_overrides(os.environ),  # they are in force already, and in the folder
-        )
+        # The service manager watches the parent; a child's word would be taken for its parent's.
+        # Variables that set settings are in force already, and in the folder.
+        environment = {
+            name: value for name, value in without_overrides(os.environ).items() if name != "NOTIFY_SOCKET"
+        }
+        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(self._command, env=environment)
 
     def keep_alive(self) -> None:
         """Starts the reader anew if it has ended; called by the clock."""

@@ -1,45 +1,49 @@
 """The composition root: settings become objects, objects become threads; owns the clock and the signals."""
 
-import logging
 import os
 import signal
-import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from agent import loaded
 from agent.identity import rules_of_peers
 from agent.listener import Listener, tls_context
+from agent.logs import set_log_level
 from agent.messages import MessageIntake
+from agent.metrics.health import Condition, is_alive
+from agent.metrics.port import MetricsPort
 from agent.mllp import MllpReceiver
+from agent.notifying import notify
 from agent.ordering import ask_worklist, forget_orders, order_messages
 from agent.patience import Patience
 from agent.peers import Peers
+from agent.pulse import BEAT_SECONDS, Pulse
 from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
+from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
 from agent.steps import Tools, settle
 from agent.worker import Worker
 from config.changes import differences, in_force
 from config.loading import ConfigError, load
-from config.settings import SenderSettings, Settings
+from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
+from storage.census import Census
 from storage.database import Database, SchemaError, connect
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
 from storage.patients import Patients
+from storage.processes import Processes
 from storage.records import Stage
 from storage.reports import Reports
 from storage.requests import PriorRequests
-
-if TYPE_CHECKING:
-    pass
 
 log = structlog.get_logger()
 
@@ -63,6 +67,8 @@ class Store:
     requests: PriorRequests
     orders: Orders
     patients: Patients
+    processes: Processes
+    census: Census
 
 
 def open_store(settings: Settings) -> Store:
@@ -83,6 +89,8 @@ def open_store(settings: Settings) -> Store:
         PriorRequests(database),
         Orders(database),
         Patients(database),
+        Processes(database),
+        Census(database),
     )
 
 
@@ -122,38 +130,6 @@ def patience_of(settings: Settings) -> Patience:
     )
 
 
-def configure_log(settings: Settings) -> None:
-    """One line for each event, to standard error or the file of `agent.toml`; job numbers and UIDs, never names."""
-    level = getattr(logging, settings.agent.log.level.upper())
-    target = settings.agent.log.file
-    stream = target.open("a", encoding="utf-8") if target is not None else sys.stderr
-    renderer: Any
-    if settings.agent.log.format == "json":
-        renderer = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.dev.ConsoleRenderer(colors=False)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
-        cache_logger_on_first_use=False,  # or a reload could not change the level
-    )
-    # pynetdicom and pydicom may put attribute values into their messages: only what is grave, and never datasets.
-    for name in ("pynetdicom", "pydicom", "apscheduler"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def set_log_level(settings: Settings) -> None:
-    """Keeps from now on what `agent.toml` calls important enough."""
-    level = getattr(logging, settings.agent.log.level.upper())
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
-
-
 class Serving:
     """The process that listens: C-STORE in, settle, gather, deliver; and the reader as a child, if so configured."""
 
@@ -187,15 +163,41 @@ class Serving:
         self._workers: dict[str, Worker] = {}
         self._leaving: list[Worker] = []
         self._arrange_workers()
+        self._intake = open_intake(settings, self._store, clock)
         self.mllp: MllpReceiver | None = None
         hl7 = settings.agent.hl7
         if hl7 is not None:
             tls = None if hl7.tls is None else tls_context(hl7.tls)
-            intake = open_intake(settings, self._store, clock)
-            self.mllp = MllpReceiver(hl7, tls, intake, self._store.index, clock)
+            self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
         self._loads = 1
+        self._ticked = time.monotonic()
+        self._pulse = Pulse(self._store.processes, clock, "serve", settings.digest, self.alive)
+        self.metrics = None if settings.agent.metrics is None else self._metrics_port(settings, clock)
+
+    def _metrics_port(self, settings: Settings, clock: Callable[[], datetime]) -> MetricsPort:
+        from agent.metrics.pages import Watched, pages  # prometheus-client, which is 4 MB
+
+        asked = settings.agent.metrics
+        assert asked is not None
+        store = self._store
+        watched = Watched(
+            database=store.database,
+            census=store.census,
+            processes=store.processes,
+            files=store.files,
+            clock=clock,
+            alive=self.alive,
+            is_listening=lambda: self.listener.is_open,
+            configuration=lambda: self._settings.digest,
+        )
+        return MetricsPort(asked, pages(settings, watched, asked.reader_silent_seconds))
+
+    def alive(self) -> tuple[Condition, ...]:
+        """Says whether this process still does what it was started for; only a new start helps if not."""
+        dead = [worker.name for worker in self._workers.values() if not worker.is_alive()]
+        return is_alive(dead, time.monotonic() - self._ticked)
 
     def start(self) -> None:
         """Opens the port last, when everything behind it is ready."""
@@ -210,11 +212,10 @@ class Serving:
             self._child = ReaderChild(configuration, patience_of(self._settings))
         for worker in self._workers.values():
             worker.start()
-        # Threads are made as they are needed: one for each worklist more, since one that does not answer must not
-        # hold up the tick.
-        self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(_CLOCK_THREADS_MAX)}, timezone=UTC
-        )
+        # Threads are made as they are needed: one more for each worklist and report server, since one that does not
+        # answer must not hold up the tick.
+        pool = ThreadPoolExecutor(_CLOCK_THREADS_MAX)
+        self._scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
         self._scheduler.add_job(
             self._tick,
             "interval",
@@ -222,13 +223,21 @@ class Serving:
             max_instances=1,
             coalesce=True,
         )
+        self._schedule_asking()
+        self._scheduler.add_job(
+            self._pulse.beat, "interval", seconds=BEAT_SECONDS, max_instances=1, coalesce=True
+        )
         self._scheduler.add_job(lambda: forget_orders(self._tools), "interval", hours=1)
-        self._schedule_worklists()
         self._scheduler.start()
+        self._pulse.beat()
         if self.mllp is not None:
             self.mllp.start()
             log.info("listening for HL7", port=self.mllp.port)
+        if self.metrics is not None:
+            self.metrics.start()
+            log.info("metrics", port=self.metrics.port)
         self.listener.start()
+        notify("READY=1")
         log.info(
             "listening",
             ae_title=self._settings.agent.device.ae_title,
@@ -236,21 +245,28 @@ class Serving:
             configuration=self._settings.digest,
         )
 
-    def _schedule_worklists(self) -> None:
-        """Asks each worklist at once and then at its own pace; those of before are asked no more."""
+    def _schedule_asking(self) -> None:
+        """Asks each worklist and report server at once and then at its own pace; those of before no more."""
         for job in self._scheduler.get_jobs():
-            if job.func is ask_worklist:
+            if job.func in (ask_worklist, ask_report_server):
                 job.remove()
         for worklist in self._settings.peers.worklists:
-            self._scheduler.add_job(
-                ask_worklist,
-                "interval",
-                args=(worklist, self._tools),
-                seconds=worklist.poll_seconds,
-                next_run_time=self._tools.clock(),
-                max_instances=1,
-                coalesce=True,
-            )
+            self._ask_again_and_again(ask_worklist, worklist, self._tools)
+        for server in self._settings.peers.report_servers:
+            self._ask_again_and_again(ask_report_server, server, self._tools, self._intake)
+
+    def _ask_again_and_again(
+        self, ask: Callable[..., int], asked: WorklistSettings | ReportServerSettings, *arguments: object
+    ) -> None:
+        self._scheduler.add_job(
+            ask,
+            "interval",
+            args=(asked, *arguments),
+            seconds=asked.poll_seconds,
+            next_run_time=self._tools.clock(),
+            max_instances=1,
+            coalesce=True,
+        )
 
     def _arrange_workers(self) -> tuple[Worker, ...]:
         """Gives each lane of the settings its worker, and sends those away that have none; gives the new ones."""
@@ -299,7 +315,7 @@ class Serving:
     def _take(self, settings: Settings) -> None:
         self._settings = settings
         self._tools = replace(self._tools, settings=settings)
-        set_log_level(settings)
+        set_log_level(settings.agent.log)
         # The lanes before the reader: it makes deliveries for the destinations of the new settings, and they must
         # find their worker.
         for worker in self._arrange_workers():
@@ -310,9 +326,11 @@ class Serving:
             _archives_that_send(settings),
             rules_of_peers(settings.peers),
         )
+        self._intake = open_intake(settings, self._store, self._tools.clock)
         if self.mllp is not None:
-            self.mllp.take(open_intake(settings, self._store, self._tools.clock))
-        self._schedule_worklists()
+            self.mllp.take(self._intake)
+        self._schedule_asking()
+        self._pulse.take(settings.digest)
 
     def described(
         self,
@@ -325,6 +343,7 @@ class Serving:
         return loaded.Service(os.getpid(), self._loads, self._settings.digest, changes, waiting, problems)
 
     def _tick(self) -> None:
+        self._ticked = time.monotonic()
         if self._child is not None:
             self._child.keep_alive()
         if settle(self._tools):
@@ -332,6 +351,7 @@ class Serving:
 
     def stop(self) -> None:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
+        notify("STOPPING=1")
         seconds = self._settings.agent.worker.stop_seconds
         self.listener.stop(seconds)
         if self.mllp is not None:
@@ -345,6 +365,9 @@ class Serving:
             self._child.stop(seconds)
         for worker in workers:
             worker.finish(seconds)
+        if self.metrics is not None:
+            self.metrics.stop()
+        self._pulse.end()
         self._store.database.close()
         log.info("stopped")
 
@@ -424,7 +447,9 @@ def _serve(settings: Settings, signals: SimpleQueue[int]) -> bool:
     if serving is not None and is_started:
         _tell(settings, serving.described())
         while signals.get() == signal.SIGHUP:
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")  # sd_notify(3)
             _tell(settings, serving.reload())
+            notify("READY=1")
     if serving is not None:
         serving.stop()
     return is_started

@@ -98,6 +98,7 @@ def in_force(running: Settings, new: Settings) -> Settings:
             "device": agent.device.model_copy(update={"ae_title": old.device.ae_title}),
             "listener": old.listener,
             "hl7": old.hl7,
+            "metrics": old.metrics,
             "storage": old.storage,
             "worker": agent.worker.model_copy(
                 update={"tick_seconds": old.worker.tick_seconds, "poll_seconds": old.worker.poll_seconds}

@@ -11,6 +11,7 @@ from config.agent_settings import (
     ListenerSettings,
     ListenerTlsSettings,
     LogSettings,
+    MetricsSettings,
     StorageSettings,
     WorkerSettings,
 )
@@ -20,6 +21,7 @@ from config.peers_settings import (
     DestinationTlsSettings,
     IssuerSettings,
     PeersSettings,
+    ReportServerSettings,
     SenderSettings,
     WorklistSettings,
 )
@@ -48,6 +50,7 @@ __all__ = [
     "ListenerSettings",
     "ListenerTlsSettings",
     "LogSettings",
+    "MetricsSettings",
     "OrderSettings",
     "OutputKind",
     "OutputSettings",
@@ -55,6 +58,7 @@ __all__ = [
     "PriorSettings",
     "ReaderSettings",
     "ReadingSettings",
+    "ReportServerSettings",
     "Secret",
     "SenderSettings",
     "Settings",

@@ -1,5 +1,6 @@
 """Commands that run something: the service, the reader, the demo; and what is tried before."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,10 +21,11 @@ def serve(config: Config = None) -> None:
     decoders = [name for name in ("gdcm", "PIL") if name not in sys.modules]
     sys.modules.update(dict.fromkeys(decoders))  # type: ignore[arg-type]
     from agent import service
+    from agent.logs import configure_log
 
     for name in decoders:
         del sys.modules[name]
-    service.configure_log(settings)
+    configure_log(settings.agent.log)
     if not service.serve(settings):
         raise typer.Exit(1)
 
@@ -34,10 +36,11 @@ def read(
     parent: Annotated[int | None, typer.Option(hidden=True, help="Stop when this process is gone.")] = None,
 ) -> None:
     """Load the model and read waiting cases: the process that needs the GPU."""
-    from agent import reader, service
+    from agent import reader
+    from agent.logs import configure_log
 
     settings = settings_of(config)
-    service.configure_log(settings)
+    configure_log(settings.agent.log)
     if not reader.read(settings, parent):
         raise typer.Exit(1)
 
@@ -84,6 +87,23 @@ def check(
 
 
 @app.command()
+def doctor(
+    config: Config = None,
+    model: Annotated[bool, typer.Option(help="Look at the model's files too (seconds).")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Look at disk, database, clock, ports, permissions, GPU, model, certificates, peers. Exit 1 on a problem."""
+    from agent.doctor import lines
+    from agent.doctor.examination import examine
+    from agent.service import system_clock
+
+    found = examine(settings_of(config), system_clock, look_at_model=model)
+    typer.echo(json.dumps(lines.as_json(found), indent=2) if as_json else lines.as_text(found))
+    if lines.count(found, lines.Verdict.PROBLEM):
+        raise typer.Exit(1)
+
+
+@app.command()
 def send(
     folder: Path,
     host: Annotated[str, typer.Option()] = "127.0.0.1",
@@ -115,3 +135,16 @@ def demo(
 
     if not run.demo(out, patients=patients, as_json=as_json):
         sys.exit(1)
+
+
+@app.command()
+def films(
+    folder: Path,
+    patients: Annotated[int, typer.Option(min=1, max=1000, help="How many synthetic patients.")] = 1,
+) -> None:
+    """Write synthetic radiographs with earlier exams and reports as DICOM files, for trying an installation out."""
+    from agent.demo.films import write_films
+    from agent.service import system_clock
+
+    written = write_films(folder, patients, system_clock().astimezone())
+    typer.echo(f"{written} files of {patients} synthetic patients in {folder}; next: preread send {folder}")

@@ -12,8 +12,9 @@ import pytest
 import structlog
 
 from agent import loaded
+from agent.logs import set_log_level
 from agent.reader import _Reader
-from agent.service import open_store, set_log_level
+from agent.service import open_store
 from config.loading import load
 from config.settings import (
     AgentSettings,
@@ -69,7 +70,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
         yield running
         signals.put(signal.SIGTERM)
         thread.join(20)
-    set_log_level(settings)
+    set_log_level(settings.agent.log)
     store.database.close()
     assert not thread.is_alive()
 
