@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -18,8 +19,10 @@ from sqlalchemy import (
     TypedColumns,
     UniqueConstraint,
     and_,
+    select,
 )
 
+from storage.audit_records import AuditEvent
 from storage.columns import Identifiers, SentText, UtcDateTime, Word, Words
 from storage.records import InstanceRole, PatientIdentifier, ReportSource, ReportStatus, Stage
 
@@ -54,6 +57,7 @@ class StudyColumns(TypedColumns):
     conflict: Named[str | None] = Column(SentText)
     fetched_from: Named[str | None] = Column(SentText)
     identifiers: Named[tuple[PatientIdentifier, ...]] = Column(Identifiers, nullable=False)
+    images_deleted_at: Named[datetime | None] = Column(UtcDateTime)
     newest_number: Named[int] = Column(BigInteger)  # of its instances, any role
     newest_image_number: Named[int] = Column(BigInteger)  # of its instances of role IMAGE, or 0
     watermark: Named[int] = Column(BigInteger)  # the highest of its jobs, or 0
@@ -64,7 +68,45 @@ class StudyIdentifierColumns(TypedColumns):
 
     patient_id: Named[str] = Column(SentText, primary_key=True)
     issuer: Named[str] = Column(SentText, primary_key=True)
+    study_instance_uid: Named[str] = Column(
+        Text, ForeignKey("studies.study_instance_uid"), primary_key=True, index=True
+    )
+
+
+class HoldColumns(TypedColumns):
+    """Mirrors `Hold`."""
+
     study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"), primary_key=True)
+    held_at: Named[datetime] = Column(UtcDateTime)
+    held_by: Named[str] = Column(SentText)
+    reason: Named[str] = Column(SentText)
+
+
+class DeletedInstanceColumns(TypedColumns):
+    """The instances that were here and were deleted, so that one that comes back is known. No foreign key: the
+    rows outlive their study's."""
+
+    sop_instance_uid: Named[str] = Column(Text, primary_key=True)
+    study_instance_uid: Named[str] = Column(Text, index=True)
+    role: Named[InstanceRole] = Column(Word(InstanceRole))
+    deleted_at: Named[datetime] = Column(UtcDateTime, index=True)
+
+
+class AuditRecordColumns(TypedColumns):
+    """Mirrors `AuditRecord`, and where it has been written to since."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    at: Named[datetime] = Column(UtcDateTime)
+    event: Named[AuditEvent] = Column(Word(AuditEvent))
+    actor: Named[str] = Column(SentText)
+    address: Named[str] = Column(SentText)
+    study_instance_uid: Named[str] = Column(SentText)
+    patient_id: Named[str] = Column(SentText)
+    instances: Named[int] = Column(Integer)
+    detail: Named[str] = Column(SentText)
+    is_success: Named[bool] = Column(Boolean)
+    filed_at: Named[datetime | None] = Column(UtcDateTime)
+    sent_at: Named[datetime | None] = Column(UtcDateTime)
 
 
 class PatientLinkColumns(TypedColumns):
@@ -160,7 +202,7 @@ class DeliveryColumns(LeaseColumns):
 
     number: Named[int] = Column(_NUMBER, primary_key=True)
     job_number: Named[int] = Column(_NUMBER, ForeignKey("jobs.number"))
-    sop_instance_uid: Named[str] = Column(Text, ForeignKey("result_objects.sop_instance_uid"))
+    sop_instance_uid: Named[str] = Column(Text, ForeignKey("result_objects.sop_instance_uid"), index=True)
     destination: Named[str] = Column(SentText)
     last_status: Named[int | None] = Column(Integer)
     done_at: Named[datetime | None] = Column(UtcDateTime)
@@ -287,6 +329,9 @@ class QuarantinedMessageColumns(TypedColumns):
 # sqlite_autoincrement: a number is never given twice, even after the newest row was deleted.
 studies = Table("studies", metadata, StudyColumns)
 study_identifiers = Table("study_identifiers", metadata, StudyIdentifierColumns)
+holds = Table("holds", metadata, HoldColumns)
+deleted_instances = Table("deleted_instances", metadata, DeletedInstanceColumns)
+audit_records = Table("audit_records", metadata, AuditRecordColumns, sqlite_autoincrement=True)
 patient_links = Table("patient_links", metadata, PatientLinkColumns, sqlite_autoincrement=True)
 patient_demographics = Table(
     "patient_demographics", metadata, PatientDemographicsColumns, sqlite_autoincrement=True
@@ -342,6 +387,12 @@ is_open_delivery = and_(deliveries.c.done_at.is_(None), deliveries.c.failed_at.i
 
 is_open_request = and_(prior_requests.c.done_at.is_(None), prior_requests.c.failed_at.is_(None))
 """An archive is still to be asked, or to send; the condition of the claim's index."""
+
+is_held_job = jobs.c.study_instance_uid.in_(select(holds.c.study_instance_uid))
+"""A job whose study somebody holds: no step of it is claimed."""
+
+is_held_delivery = deliveries.c.job_number.in_(select(jobs.c.number).where(is_held_job))
+"""A delivery of such a job: it does not go."""
 
 Index("ix_studies_unread", studies.c.study_instance_uid, sqlite_where=is_unread, postgresql_where=is_unread)
 Index("ix_studies_newest_number", studies.c.newest_number)
