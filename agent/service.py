@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from agent.identity import rules_of_peers
+from agent.keeping.chores import audit_trail, chores
 from agent.listener import Listener, tls_context
 from agent.messages import MessageIntake
 from agent.mllp import MllpReceiver
@@ -27,8 +28,12 @@ from agent.reports.results import result_messages
 from agent.steps import Tools, settle
 from agent.worker import Worker
 from config.settings import SenderSettings, Settings
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import Audits
 from storage.database import Database, SchemaError, connect
+from storage.deletions import Deletions
 from storage.files import Files
+from storage.holds import Holds
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
@@ -63,6 +68,9 @@ class Store:
     requests: PriorRequests
     orders: Orders
     patients: Patients
+    holds: Holds
+    deletions: Deletions
+    audits: Audits
 
 
 def open_store(settings: Settings) -> Store:
@@ -83,6 +91,9 @@ def open_store(settings: Settings) -> Store:
         PriorRequests(database),
         Orders(database),
         Patients(database),
+        Holds(database),
+        Deletions(database),
+        Audits(database),
     )
 
 
@@ -194,6 +205,7 @@ class Serving:
             tls = None if hl7.tls is None else tls_context(hl7.tls)
             intake = open_intake(settings, self._store, clock)
             self.mllp = MllpReceiver(hl7, tls, intake, self._store.index, clock)
+        self._trail = audit_trail(settings, self._store.audits, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
 
@@ -210,8 +222,10 @@ class Serving:
         for worker in self._workers():
             worker.start()
         worklists = self._settings.peers.worklists
-        # A thread for each worklist more: one that does not answer must not hold up the tick.
-        pool = ThreadPoolExecutor(2 + len(worklists))
+        store, clock = self._store, self._tools.clock
+        kept = chores(self._settings, store.deletions, store.files, store.index, self._trail, clock)
+        # A thread for each worklist and each chore more: one that takes long must not hold up the tick.
+        pool = ThreadPoolExecutor(2 + len(worklists) + len(kept))
         self._scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
         self._scheduler.add_job(
             self._tick,
@@ -231,6 +245,10 @@ class Serving:
                 coalesce=True,
             )
         self._scheduler.add_job(forget_orders, "interval", args=(self._tools,), hours=1)
+        for chore, seconds in kept:
+            self._scheduler.add_job(chore, "interval", seconds=seconds, max_instances=1, coalesce=True)
+        self._audit(AuditEvent.STARTED)
+        self._audit(AuditEvent.CONFIGURED, f"configuration {self._settings.digest}")
         self._scheduler.start()
         if self.mllp is not None:
             self.mllp.start()
@@ -247,6 +265,9 @@ class Serving:
         if settle(self._tools):
             self._gatherer.wake()
 
+    def _audit(self, event: AuditEvent, detail: str = "") -> None:
+        self._store.audits.add(AuditRecord(self._tools.clock(), event, detail=detail))
+
     def stop(self) -> None:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
         seconds = self._settings.agent.worker.stop_seconds
@@ -262,6 +283,8 @@ class Serving:
             self._child.stop(seconds)
         for worker in workers:
             worker.finish(seconds)
+        self._audit(AuditEvent.STOPPED)
+        self._trail.write_out()
         self._store.database.close()
         log.info("stopped")
 

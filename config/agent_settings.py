@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field
 
+from config.keeping_settings import AuditSettings, RetentionSettings
 from config.values import (
     AETitle,
     DatabaseUrl,
@@ -217,3 +218,5 @@ class AgentSettings(Frozen):
     storage: StorageSettings = StorageSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
+    retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()

@@ -15,6 +15,7 @@ from config.agent_settings import (
     StorageSettings,
     WorkerSettings,
 )
+from config.keeping_settings import AuditSettings, AuditSyslogSettings, RetentionSettings
 from config.peers_settings import (
     ArchiveSettings,
     DestinationSettings,
@@ -39,6 +40,8 @@ from config.values import Frozen, OutputKind, Secret
 __all__ = [
     "AgentSettings",
     "ArchiveSettings",
+    "AuditSettings",
+    "AuditSyslogSettings",
     "CalibrationSettings",
     "DestinationSettings",
     "DestinationTlsSettings",
@@ -56,6 +59,7 @@ __all__ = [
     "PriorSettings",
     "ReaderSettings",
     "ReadingSettings",
+    "RetentionSettings",
     "Secret",
     "SenderSettings",
     "Settings",

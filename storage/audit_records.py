@@ -35,7 +35,7 @@ class AuditRecord:
             preread by itself.
         address: of the other side, "" if unknown.
         study_instance_uid, patient_id: what it was about, "" if nothing; the patient as ID^^^ISSUER.
-        instances: how many objects it was about.
+        instances: how many objects it was about; of a refusal, how often.
         detail: a sentence, or "".
         number: 0 until stored.
     """

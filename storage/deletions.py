@@ -1,7 +1,7 @@
 """What is deleted, in small transactions: rows first and files after them, so that a cut leaves files without rows
 (litter, swept later) and never a row without its file. The paths that are given back are the caller's to remove."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -265,18 +265,21 @@ class Deletions:
 
     # Files
 
-    def known_paths(self, keys: Collection[str]) -> frozenset[str]:
-        """The paths of what is stored under these SOP Instance UIDs or, for messages, digests."""
-        queries = (
-            select(table.c.path).where(key.in_(keys))
-            for table, key in (
-                (instances, instances.c.sop_instance_uid),
-                (result_objects, result_objects.c.sop_instance_uid),
-                (quarantined_messages, quarantined_messages.c.sha256),
-            )
+    def known_paths(self, paths: Collection[str]) -> frozenset[str]:
+        """Those of these paths, relative to the files folder, that a row names: in any table that has paths."""
+        named = (
+            select(table.c.path).where(table.c.path.in_(paths))
+            for table in metadata.sorted_tables
+            if "path" in table.c
         )
         with self._database.reading() as connection:
-            return frozenset(connection.scalars(union_all(*queries)))
+            return frozenset(connection.scalars(union_all(*named)))
+
+    def all_paths(self) -> Iterator[str]:
+        """Every path that a row names."""
+        named = (select(table.c.path) for table in metadata.sorted_tables if "path" in table.c)
+        with self._database.reading() as connection:
+            yield from connection.execution_options(yield_per=1000).scalars(union_all(*named))
 
 
 def delete_with_children(connection: Connection, table: Table, condition: ColumnElement[bool]) -> None:

@@ -227,11 +227,18 @@ class Files:
         aside.unlink()
         return not is_touched
 
-    def folders(self, top: str) -> tuple[str, ...]:
-        """The folders within a folder, by name; () if there is no such folder."""
-        if not (folder := self.absolute(top)).is_dir():
-            return ()
-        return tuple(sorted(f"{top}/{one.name}" for one in os.scandir(folder) if one.is_dir()))
+    def is_linked_elsewhere(self, path: str) -> bool:
+        """Does the file have another name too, in a backup say, so that removing it frees nothing?"""
+        try:
+            return self.absolute(path).stat().st_nlink > 1
+        except FileNotFoundError:
+            return False
+
+    def folders(self) -> tuple[str, ...]:
+        """The folders that files lie in, relative, by name: one or two deep."""
+        tops = [one.name for one in os.scandir(self._root) if one.is_dir() and not one.name.startswith(".")]
+        within = [f"{top}/{one.name}" for top in tops for one in os.scandir(self._root / top) if one.is_dir()]
+        return tuple(sorted((*tops, *within)))
 
     def untouched(self, folder: str, since: datetime) -> tuple[str, ...]:
         """The files of one folder that nobody has kept since, in no order."""

@@ -324,7 +324,9 @@ class Index:
             connection.execute(delete(refusals).where(refusals.c.number <= number - self._refusals_max))
             if not refusal.sop_instance_uid:
                 who, where = refusal.calling_ae_title, refusal.address
-                alert = AuditRecord(refusal.at, AuditEvent.REFUSED, who, where, detail=refusal.reason)
+                alert = AuditRecord(
+                    refusal.at, AuditEvent.REFUSED, who, where, instances=1, detail=refusal.reason
+                )
                 audit(connection, [replace(alert, is_success=False)])
 
     def refusals(self, limit: int) -> tuple[Refusal, ...]:

@@ -343,12 +343,12 @@ def test_memories_go_by_their_age_and_the_life_of_a_study_stays_with_it(
     assert texts(jobs, NEW) != []
 
 
-def test_paths_are_known_by_the_uid_or_the_digest_they_are_stored_under(
+def test_every_path_that_a_row_names_is_known(
     index: Index, jobs: Jobs, reports: Reports, deletions: Deletions
 ):
-    (result, *_) = jobs.results_of_job(done(index, jobs).number)
+    (result, other) = jobs.results_of_job(done(index, jobs).number)
     message = reports.quarantine(a_quarantined_message())
+    paths = {an_instance(IMAGE).path, result.path, message.path}
 
-    known = deletions.known_paths([IMAGE, result.sop_instance_uid, message.sha256, "2.25.999"])
-
-    assert known == {an_instance(IMAGE).path, result.path, message.path}
+    assert deletions.known_paths([*paths, "received/00/2.25.9.dcm"]) == paths
+    assert set(deletions.all_paths()) == {*paths, other.path}

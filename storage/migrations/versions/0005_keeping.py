@@ -18,6 +18,9 @@ def upgrade() -> None:
     # Each row that is deleted is looked for in the tables that may point to it.
     op.create_index("ix_study_identifiers_study_instance_uid", "study_identifiers", ["study_instance_uid"])
     op.create_index("ix_deliveries_sop_instance_uid", "deliveries", ["sop_instance_uid"])
+    # Each file that is found is looked for in the tables that may name it.
+    for table in ("instances", "result_objects", "quarantined_messages"):
+        op.create_index(f"ix_{table}_path", table, ["path"])
     op.create_table(
         "holds",
         _text("study_instance_uid"),
