@@ -1,11 +1,14 @@
 """What an operator does with what is kept: holds a study, lets it go on, deletes it, and sees what would go."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from agent.keeping import backup
 from agent.keeping.retention import Retention, remove
 from agent.operators import operator
 from agent.service import Store, open_store, system_clock
 from config.settings import Settings
+from storage.audit_records import AuditEvent, AuditRecord
 
 
 def hold(settings: Settings, study_instance_uid: str, why: str) -> str:
@@ -90,6 +93,45 @@ def retain(settings: Settings) -> str:
     if not done.is_complete:
         raise ValueError("a backup or retention is just at work; try again when it has ended")
     return f"images of {done.studies} studies deleted, {done.files} files removed, {done.rows} old rows forgotten"
+
+
+def back_up(settings: Settings, to: Path) -> str:
+    """Makes a backup in a new folder within `to`, and says what is in it.
+
+    Raises:
+        ValueError: if none could be made.
+    """
+    store = open_store(settings)
+    try:
+        now = system_clock()
+        made = backup.make(store.database, store.files, store.deletions.all_paths(), to, now)
+        told = f"backup by {operator()}: {made.files} files"
+        store.audits.add(AuditRecord(now, AuditEvent.EXPORTED, made.folder, detail=told))
+    except backup.BackupError as error:
+        raise ValueError(error.args[0]) from error
+    finally:
+        store.database.close()
+    lost = f"; {made.missing} files that rows name were not there" if made.missing else ""
+    return f"{made.folder}: database and {made.files} files, {made.size_bytes / 1e6:.1f} MB{lost}"
+
+
+def verify(folder: Path) -> str:
+    """Reads a whole backup. Raises ValueError with everything that is wrong with it."""
+    try:
+        found = list(backup.problems(folder))
+    except backup.BackupError as error:
+        raise ValueError(error.args[0]) from error
+    if found:
+        raise ValueError("\n".join(found))
+    return f"{folder} is whole"
+
+
+def restore(folder: Path, to: Path) -> str:
+    """Makes a store of a backup, and says what is left to do. Raises ValueError if it cannot."""
+    try:
+        return f"restored to {to}; now {backup.restore(folder, to.absolute())}"
+    except backup.BackupError as error:
+        raise ValueError(error.args[0]) from error
 
 
 def _retention(settings: Settings, store: Store) -> Retention:
