@@ -135,4 +135,4 @@ def restore(folder: Path, to: Path) -> str:
 
 
 def _retention(settings: Settings, store: Store) -> Retention:
-    return Retention(settings, store.deletions, store.files, store.index, system_clock)
+    return Retention(lambda: settings, store.deletions, store.files, store.index, system_clock)

@@ -23,6 +23,7 @@ class AuditEvent(StrEnum):
     AGAIN = "again"
     HELD = "held"
     RELEASED = "released"
+    WITHDRAWN = "withdrawn"
     REFUSED = "refused"
 
 

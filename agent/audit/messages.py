@@ -89,6 +89,9 @@ KINDS: Mapping[AuditEvent, Kind] = {
     AuditEvent.RELEASED: Kind(
         _PROCEDURE_RECORD, "U", Code("release", "Study released", "99PREREAD"), is_theirs=True
     ),
+    AuditEvent.WITHDRAWN: Kind(
+        _PROCEDURE_RECORD, "U", Code("withdraw", "Draft withdrawn", "99PREREAD"), is_theirs=True
+    ),
     AuditEvent.REFUSED: Kind(
         _SECURITY_ALERT, "E", Code("110126", "Node Authentication"), _APPLICATION, _SOURCE, is_theirs=True
     ),

@@ -11,7 +11,7 @@ import structlog
 
 from agent.audit.messages import AuditSource, merged, message_of
 from agent.audit.syslog import framed, send
-from config.settings import Settings
+from config.settings import AuditSettings, Settings
 from storage.audit_records import AuditRecord
 from storage.audits import Audits, Place
 
@@ -25,16 +25,30 @@ class AuditTrail:
     """What brings the rows out of the database; called by the clock. One process does it at a time.
 
     A record goes out at least once: after a power cut between writing and noting it, the last ones stand there twice.
+
+    Args:
+        settings: those in force, asked for anew each time.
     """
 
     def __init__(
-        self, settings: Settings, audits: Audits, source: AuditSource, clock: Callable[[], datetime]
+        self,
+        settings: Callable[[], Settings],
+        audits: Audits,
+        source: AuditSource,
+        clock: Callable[[], datetime],
     ) -> None:
-        self._settings = settings.agent.audit
-        self._folder = self._settings.folder or settings.agent.storage.folder / "audit"
+        self._in_force = settings
         self._audits = audits
         self._source = source
         self._clock = clock
+
+    @property
+    def _settings(self) -> AuditSettings:
+        return self._in_force().agent.audit
+
+    @property
+    def _folder(self) -> Path:
+        return self._settings.folder or self._in_force().agent.storage.folder / "audit"
 
     def write_out(self) -> None:
         """Writes what waits, forgets what has been written everywhere, and removes files that are too old."""

@@ -15,10 +15,11 @@ def retention(
     dry_run: Annotated[bool, typer.Option(help="List what would go, delete nothing.")] = False,
 ) -> None:
     """Delete now what [retention] of agent.toml no longer keeps; the service does it by itself, a little at a time."""
-    from agent import keeping_desk, service
+    from agent import keeping_desk
+    from agent.logs import configure_log
 
     settings = settings_of(config)
-    service.configure_log(settings)
+    configure_log(settings.agent.log)
     if dry_run:
         for line in keeping_desk.what_would_go(settings):
             typer.echo(line)

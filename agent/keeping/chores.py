@@ -19,19 +19,19 @@ _ROOM_SECONDS = 120
 _AUDIT_SECONDS = 5
 
 
-def audit_trail(settings: Settings, audits: Audits, clock: Callable[[], datetime]) -> AuditTrail:
+def audit_trail(
+    settings: Callable[[], Settings], audits: Audits, clock: Callable[[], datetime]
+) -> AuditTrail:
     """Gives what writes audit records out, as this process of this machine."""
+    agent = settings().agent
     source = AuditSource(
-        settings.agent.device.ae_title,
-        socket.gethostname(),
-        os.getpid(),
-        settings.agent.audit.enterprise_site_id,
+        agent.device.ae_title, socket.gethostname(), os.getpid(), agent.audit.enterprise_site_id
     )
     return AuditTrail(settings, audits, source, clock)
 
 
 def chores(
-    settings: Settings,
+    settings: Callable[[], Settings],
     deletions: Deletions,
     files: Files,
     index: Index,

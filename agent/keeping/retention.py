@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from agent.keeping.rules import is_possible_prior, may_make_room, reason_to_delete, rules_of
-from config.settings import Settings
+from agent.keeping.rules import RetentionRules, is_possible_prior, may_make_room, reason_to_delete, rules_of
+from config.settings import RetentionSettings, Settings
 from storage.deletions import Deletions, StudyAge
 from storage.files import Files
 from storage.index import Index
@@ -38,24 +38,35 @@ class Turn:
 
 
 class Retention:
-    """Remembers between turns only where it was, so that each goes on where the one before stopped."""
+    """Remembers between turns only where it was, so that each goes on where the one before stopped.
+
+    Args:
+        settings: those in force, asked for anew each time.
+    """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Callable[[], Settings],
         deletions: Deletions,
         files: Files,
         index: Index,
         clock: Callable[[], datetime],
     ) -> None:
-        self._kept = settings.agent.retention
-        self._rules = rules_of(settings)
+        self._settings = settings
         self._deletions = deletions
         self._files = files
         self._index = index
         self._clock = clock
         self._after_number = 0
         self._next_folder = 0
+
+    @property
+    def _kept(self) -> RetentionSettings:
+        return self._settings().agent.retention
+
+    @property
+    def _rules(self) -> RetentionRules:
+        return rules_of(self._settings())
 
     def due(self) -> Iterator[tuple[StudyAge, str]]:
         """The studies whose images would go now, with the reason."""

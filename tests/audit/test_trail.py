@@ -34,7 +34,7 @@ def audits(tmp_path: Path) -> Iterator[Audits]:
 
 def a_trail(audits: Audits, folder: Path, now: datetime = NOW, **audit) -> AuditTrail:
     settings = Settings(agent=AgentSettings(audit=AuditSettings(folder=folder / "audit", **audit)))
-    return AuditTrail(settings, audits, SOURCE, lambda: now)
+    return AuditTrail(lambda: settings, audits, SOURCE, lambda: now)
 
 
 def lines(folder: Path, day: str = "2026-03-01") -> list[str]:

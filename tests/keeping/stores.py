@@ -28,7 +28,7 @@ class Kept:
         self.settings = Settings(agent=agent)
         self.store: Store = open_store(self.settings)
         self.turns = Retention(
-            self.settings, self.store.deletions, self.store.files, self.store.index, lambda: self.now
+            lambda: self.settings, self.store.deletions, self.store.files, self.store.index, lambda: self.now
         )
 
     def put(
