@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field
 
+from config.keeping_settings import AuditSettings, RetentionSettings
 from config.values import (
     AETitle,
     DatabaseUrl,
@@ -237,3 +238,5 @@ class AgentSettings(Frozen):
     worker: WorkerSettings = WorkerSettings()
     metrics: MetricsSettings | None = None
     log: LogSettings = LogSettings()
+    retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()

@@ -47,6 +47,8 @@ def agent_contradictions(agent: AgentSettings) -> Iterator[Problem]:
     yield from _hl7(agent)
     yield from _metrics(agent)
     yield from _database(agent.storage)
+    yield from _retention(agent)
+    yield from _audit(agent)
 
 
 def _port_tls(port: str, tls: ListenerTlsSettings | None) -> Iterator[Problem]:
@@ -94,6 +96,38 @@ def _database(storage: StorageSettings) -> Iterator[Problem]:
         user = 'a PostgreSQL URL with a user ("postgresql://user@host/database"), since there is a password'
         yield Problem(AGENT_FILE, "storage.database_url", quoted(storage.database_url), user)
     yield from _hidden(AGENT_FILE, "storage.database_password", password, "a password")
+
+
+def _retention(agent: AgentSettings) -> Iterator[Problem]:
+    kept = agent.retention
+    if kept.prior_days < kept.image_days:
+        least = f"at least retention.image_days = {kept.image_days}"
+        yield Problem(AGENT_FILE, "retention.prior_days", str(kept.prior_days), least)
+    for key in ("image_days", "prior_days", "result_days"):
+        if kept.study_days < getattr(kept, key):
+            least = f"at least retention.{key} = {getattr(kept, key)}"
+            yield Problem(AGENT_FILE, "retention.study_days", str(kept.study_days), least)
+    if not kept.free_bytes_start:
+        return
+    if kept.free_bytes_start <= agent.listener.free_bytes_min:
+        more = f"more than listener.free_bytes_min = {agent.listener.free_bytes_min}, or 0"
+        yield Problem(AGENT_FILE, "retention.free_bytes_start", str(kept.free_bytes_start), more)
+    if kept.free_bytes_stop <= kept.free_bytes_start:
+        more = f"more than retention.free_bytes_start = {kept.free_bytes_start}"
+        yield Problem(AGENT_FILE, "retention.free_bytes_stop", str(kept.free_bytes_stop), more)
+
+
+def _audit(agent: AgentSettings) -> Iterator[Problem]:
+    syslog = agent.audit.syslog
+    if syslog is None:
+        return
+    if (syslog.certificate_file is None) != (syslog.key_file is None):
+        missing = "certificate_file" if syslog.certificate_file is None else "key_file"
+        yield Problem(
+            AGENT_FILE, f"audit.syslog.{missing}", "", "a path: a certificate and its key go together"
+        )
+    for key in ("ca_file", "certificate_file", "key_file"):
+        yield from _unreadable(AGENT_FILE, f"audit.syslog.{key}", getattr(syslog, key))
 
 
 def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:

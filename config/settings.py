@@ -15,6 +15,7 @@ from config.agent_settings import (
     StorageSettings,
     WorkerSettings,
 )
+from config.keeping_settings import AuditSettings, AuditSyslogSettings, RetentionSettings
 from config.peers_settings import (
     ArchiveSettings,
     DestinationSettings,
@@ -47,6 +48,8 @@ from config.values import Frozen, OutputKind, Secret
 __all__ = [
     "AgentSettings",
     "ArchiveSettings",
+    "AuditSettings",
+    "AuditSyslogSettings",
     "CalibrationSettings",
     "DestinationSettings",
     "DestinationTlsSettings",
@@ -70,6 +73,7 @@ __all__ = [
     "ReadingSettings",
     "ReceiverSettings",
     "ReportServerSettings",
+    "RetentionSettings",
     "Secret",
     "SenderSettings",
     "Settings",

@@ -87,6 +87,7 @@ class Study:
         fetched_from: the archive that it was fetched from as a prior, or None. Such a study is not read, until
             images of it come that nobody asked for.
         identifiers: of the patient: that of Patient ID first, then those of Other Patient IDs; () if there are none.
+        images_deleted_at: when retention last deleted instances of it, or None.
     """
 
     study_instance_uid: str
@@ -103,6 +104,17 @@ class Study:
     conflict: str | None = None
     fetched_from: str | None = None
     identifiers: tuple[PatientIdentifier, ...] = ()
+    images_deleted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A study that somebody holds: nothing is done with it and nothing of it is deleted until it is released."""
+
+    study_instance_uid: str
+    held_at: datetime
+    held_by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, not_, select, update
 
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import audit, patient_of
 from storage.database import Database
 from storage.jobs import rows
 from storage.jobs.closing import Closings, is_closed, reopen, stop_earlier
@@ -17,6 +19,9 @@ from storage.tables import (
     columns_of,
     deliveries,
     events,
+    instances,
+    is_held_delivery,
+    is_held_job,
     is_open_delivery,
     jobs,
     result_objects,
@@ -58,11 +63,11 @@ class Jobs:
                 return None
             return rows.open_job(connection, study_instance_uid, watermark, complete_because, now)
 
-    def again(self, study_instance_uid: str, now: datetime) -> Job:
+    def again(self, study_instance_uid: str, now: datetime, asked_by: str = "the operator") -> Job:
         """Opens one more job over all that is here of a study, because the operator asks for it; reopens it.
 
         Raises:
-            LookupError: if the study is unknown, or one of its jobs is still on its way.
+            LookupError: if the study is unknown, its images were deleted, or one of its jobs is still on its way.
         """
         with self._database.writing() as connection:
             newest_number = rows.lock_study(connection, study_instance_uid)
@@ -75,9 +80,15 @@ class Jobs:
                     f"job {row.number} of study {study_instance_uid} is still on its way "
                     f"(stage {row.stage}); ask again once it has ended"
                 )
+            here = select(instances.c.number).where(instances.c.study_instance_uid == study_instance_uid)
+            if connection.execute(here.limit(1)).first() is None:
+                raise LookupError(
+                    f"the images of study {study_instance_uid} were deleted; have them sent again, then ask again"
+                )
+            _audit(connection, AuditEvent.AGAIN, study_instance_uid, asked_by, now)
             reopen(connection, study_instance_uid, now)
             return rows.open_job(
-                connection, study_instance_uid, newest_number, "asked for by the operator", now
+                connection, study_instance_uid, newest_number, f"asked for by {asked_by}", now
             )
 
     # A job and its lease
@@ -103,7 +114,7 @@ class Jobs:
         """
         if not set(stages) <= set(CLAIMABLE):
             raise ValueError(f"jobs are claimed at {', '.join(CLAIMABLE)}, not at {', '.join(stages)}")
-        due = and_(jobs.c.stage.in_(stages), rows.is_claimable(jobs, now))
+        due = and_(jobs.c.stage.in_(stages), rows.is_claimable(jobs, now), not_(is_held_job))
         if only_untried:
             due = and_(due, jobs.c.attempts == 0, jobs.c.lease_owner.is_(None))
         if not self._is_any(jobs, due):
@@ -170,6 +181,8 @@ class Jobs:
                 for sop_instance_uid in sop_instance_uids:
                     rows.add_delivery(connection, job, sop_instance_uid, destination, now)
             rows.tell(connection, moved, now, event)
+            if reading_json is not None:
+                _audit(connection, AuditEvent.READ, job.study_instance_uid, "", now)
             stop_earlier(connection, job, replacing, now)
             if stage != to:
                 rows.tell(connection, moved, now, "no destination wants anything of it: done")
@@ -255,6 +268,7 @@ class Jobs:
             is_open_delivery,
             rows.is_claimable(deliveries, now),
             deliveries.c.destination.not_in(busy_destinations),
+            not_(is_held_delivery),
         )
         if not self._is_any(deliveries, due):
             return ()
@@ -274,6 +288,15 @@ class Jobs:
             if dead is not None:
                 text = f"{dead} did not finish sending to {first.destination}; {owner} has it now"
                 rows.tell(connection, rows.job_of(connection, first.job_number), now, text)
+            study_instance_uid = rows.job_of(connection, first.job_number).study_instance_uid
+            _audit(
+                connection,
+                AuditEvent.SENDING,
+                study_instance_uid,
+                first.destination,
+                now,
+                instances=len(numbers),
+            )
             return rows.deliveries_of(connection, deliveries.c.number.in_(numbers))
 
     def delivered(
@@ -343,6 +366,9 @@ class Jobs:
             job = rows.job_of(connection, delivery.job_number)
             if text is not None:
                 rows.tell(connection, job, now, f"{delivery.sop_instance_uid} {text}")
+            if "done_at" in values:
+                to = delivery.destination
+                _audit(connection, AuditEvent.SENT, job.study_instance_uid, to, now, instances=1)
             rows.end_if_all_sent(connection, job, now)
             changed = rows.deliveries_of(connection, deliveries.c.number == delivery.number)[0]
             if outcome is not None:
@@ -417,3 +443,16 @@ class Jobs:
         """Looks before it claims: workers ask all the time, and an idle one must not hold up a writer."""
         with self._database.reading() as connection:
             return connection.execute(select(table.c.number).where(due).limit(1)).first() is not None
+
+
+def _audit(
+    connection: Connection,
+    event: AuditEvent,
+    study_instance_uid: str,
+    actor: str,
+    now: datetime,
+    *,
+    instances: int = 0,
+) -> None:
+    patient_id = patient_of(connection, study_instance_uid)
+    audit(connection, [AuditRecord(now, event, actor, "", study_instance_uid, patient_id, instances)])

@@ -6,10 +6,12 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import audit, patient_of
 from storage.database import Database
 from storage.jobs import rows
 from storage.jobs.stages import CLAIMABLE
-from storage.records import Closing, Event, Job, ReportStatus, ResultObject, Stage
+from storage.records import Closing, ClosingKind, Event, Job, ReportStatus, ResultObject, Stage
 from storage.tables import (
     closings,
     columns_of,
@@ -161,6 +163,12 @@ def add_closing(connection: Connection, closing: Closing) -> None:
     tell_study(
         connection, closing.study_instance_uid, closing.closed_at, f"{closing.kind}: {closing.because}"
     )
+    if closing.kind is ClosingKind.WITHDRAWN:
+        uid, at = closing.study_instance_uid, closing.closed_at
+        patient_id = patient_of(connection, uid)
+        audit(
+            connection, [AuditRecord(at, AuditEvent.WITHDRAWN, "", "", uid, patient_id, 0, closing.because)]
+        )
     of_study = jobs.c.study_instance_uid == closing.study_instance_uid
     going = select(jobs.c.number).where(of_study, jobs.c.stage.in_(CLAIMABLE))
     for number in connection.scalars(going).all():
