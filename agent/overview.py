@@ -54,7 +54,7 @@ def _undelivered(store: Store, jobs: tuple[Job, ...]) -> list[dict[str, Any]]:
         for job in jobs
         if job.stage in (Stage.DELIVER, Stage.FAILED)
         for delivery in store.jobs.deliveries_of_job(job.number)
-        if delivery.done_at is None and delivery.problem
+        if delivery.done_at is None and delivery.problem and not delivery.is_stopped
     ]
 
 
@@ -205,7 +205,8 @@ def _job_lines(store: Store, job: Job) -> list[str]:
     for result in store.jobs.results_of_job(job.number):
         lines.append(f"  object {result.kind} {result.sop_instance_uid}")
     for delivery in store.jobs.deliveries_of_job(job.number):
-        state = "taken" if delivery.done_at else "failed" if delivery.failed_at else "waiting"
+        ended = "stopped" if delivery.is_stopped else "failed"
+        state = "taken" if delivery.done_at else ended if delivery.failed_at else "waiting"
         tries = f", {delivery.claim_number} tries" if delivery.claim_number > 1 else ""
         problem = f" - {delivery.problem}" if delivery.problem else ""
         lines.append(f"  {delivery.sop_instance_uid} to {delivery.destination}: {state}{tries}{problem}")

@@ -29,7 +29,7 @@ from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
 from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
-from agent.steps import Tools, settle
+from agent.steps import Tools, close_reported, settle
 from agent.worker import Worker
 from config.changes import differences, in_force
 from config.loading import ConfigError, load
@@ -185,6 +185,7 @@ class Serving:
         self._scheduler: Any = None
         self._loads = 1
         self._ticked = time.monotonic()
+        self._reports_looked_at = 0
         self._pulse = Pulse(self._store.processes, clock, "serve", settings.digest, self.alive)
         self.metrics = None if settings.agent.metrics is None else self._metrics_port(settings, clock)
 
@@ -365,6 +366,7 @@ class Serving:
         self._ticked = time.monotonic()
         if self._child is not None:
             self._child.keep_alive()
+        self._reports_looked_at = close_reported(self._tools, self._reports_looked_at)
         if settle(self._tools):
             self._workers["gather"].wake()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent import manifest as manifests
+from agent.closing import close_if_reported, in_force
 from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
 from agent.gathering import await_priors, exam_of, priors_of, rules_of, selection_of
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from inference.reading import Reading
 
 log = structlog.get_logger()
+
+_REPORT_DAYS = 14
+"""At the start reports of so many days are looked at: an import of years must not hold up the first tick."""
 
 _MEMORY_SECONDS = 30.0
 """Between two tries where memory was short: others on the card finish a case in about that time."""
@@ -75,6 +79,10 @@ def settle(tools: Tools) -> int:
         )
         if because is None or _is_being_read(study.study_instance_uid, tools):
             continue
+        closing = in_force(study.study_instance_uid, tools.jobs)
+        if closing is not None:
+            tools.jobs.closings.pass_over(study.study_instance_uid, study.newest_number, closing.because, now)
+            continue
         job = tools.jobs.open(study.study_instance_uid, study.newest_number, because, now)
         if job is not None:
             opened += 1
@@ -88,10 +96,28 @@ def settle(tools: Tools) -> int:
     return opened
 
 
+def close_reported(tools: Tools, looked_at: int) -> int:
+    """Ends the drafts of studies whose final report has come; gives the number of the newest report, for the next call.
+
+    Args:
+        looked_at: what the last call gave; 0 looks at all that came lately.
+    """
+    if not tools.settings.reading.study.close_when_reported:
+        return looked_at
+    lately = tools.clock() - timedelta(days=_REPORT_DAYS)
+    newest, named = tools.jobs.closings.reported_since(looked_at, lately)
+    for study_instance_uid in named:
+        study = tools.index.study(study_instance_uid)
+        if study is not None:
+            close_if_reported(study, tools.reports, tools.jobs, tools.settings, tools.clock())
+    return newest
+
+
 def gather(job: Job, tools: Tools) -> Job:
     """Decides what the model will see: images of this study, earlier exams of the patient, and why not others.
 
-    Archives are asked for these first; the job waits for them, but no longer than `priors.wait_seconds`.
+    Archives are asked for these first; the job waits for them, but no longer than `priors.wait_seconds`. A study that
+    a radiologist has reported by now is closed instead.
     """
     study = tools.index.study(job.study_instance_uid)
     if study is None:
@@ -104,6 +130,8 @@ def gather(job: Job, tools: Tools) -> Job:
     if refusal is not None:
         reason, is_rule = refusal
         raise GiveUp(reason, is_skip=is_rule)
+    if close_if_reported(study, tools.reports, tools.jobs, tools.settings, tools.clock()):
+        return tools.jobs.job(job.number)
 
     missing = await_priors(job, study, tools.requests, tools.settings, tools.clock())
     priors = priors_of(study, len(selection.images), tools.index, tools.files, tools.reports, tools.settings)

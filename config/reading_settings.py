@@ -36,6 +36,10 @@ class StudySettings(Frozen):
     """Read a study that names neither body part nor any description. Many sites leave both empty and
     route only chests here; set false if yours routes everything."""
 
+    close_when_reported: bool = True
+    """A final report that names the study or its accession number ends its drafts: it is not read any more, and what
+    is not delivered yet is not sent. `preread again` reads it all the same."""
+
     images_max: Annotated[int, Field(ge=1, le=20)] = 6
     """Images of the current study shown to the model, frontal ones first. The rest is named in the draft as
     not looked at."""
