@@ -157,6 +157,7 @@ class Serving:
         self.listener = Listener(
             listener=settings.agent.listener,
             ae_title=settings.agent.device.ae_title,
+            also_called=settings.agent.device.also_called,
             senders=settings.peers.senders,
             accept_any_sender=settings.peers.accept_any_sender,
             archives=_archives_that_send(settings),
@@ -459,6 +460,7 @@ def open_configured_engine(settings: Settings, *, digests_kept_in: Path | None =
         allow_pickled_weights=chosen.allow_pickled_weights,
         digests_kept_in=digests_kept_in,
         adapter_folder=chosen.adapter_folder,
+        adapters={one.name: one.folder for one in settings.reading.adapters},
         answer_tokens_max=chosen.answer_tokens_max,
         threads=chosen.threads or None,
         impression=chosen.impression,

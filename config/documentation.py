@@ -39,6 +39,13 @@ EXAMPLES: dict[str, str] = {
     "destination.port": "104",
     "destination.outputs": '["report_sr", "findings_sr", "presentation_state"]',
     "destination.tls.ca_file": '"tls/hospital-ca.pem"',
+    "rule.name": '"bedside at night"',
+    "rule.when": '{ Modality = ["CR", "DX"], time_of_day = { from = "22:00", to = "06:00" } }',
+    "rule.priority": '"stat"',
+    "rule.destinations": '["archive"]',
+    "rule.adapter": '"bedside"',
+    "adapter.name": '"bedside"',
+    "adapter.folder": '"adapters/bedside"',
     "calibration.finding": '"pleural effusion"',
     "calibration.slope": "0.8",
     "calibration.intercept": "-0.3",
@@ -67,6 +74,9 @@ COMMENTED_OUT = (
     "archive.tls",
     "worklist",
     "worklist.tls",
+    "rule",
+    "rule.priors",
+    "adapter",
     "calibration",
 )
 """What the examples only show: it needs files, peers, a database or cases that a first run has not."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from config.conditions import When, conditions_toml
 from config.settings import Settings
 from config.values import Secret
 from config.wording import holds_tables, is_list, key_of, quoted
@@ -50,6 +51,8 @@ def toml_value(value: object) -> str:
     if isinstance(value, Secret):
         place, name = ("env", value.env) if value.env else ("file", str(value.file))
         return f"{{ {place} = {quoted(name)} }}"
+    if isinstance(value, When):
+        return conditions_toml(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

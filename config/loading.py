@@ -11,12 +11,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from config.agent_settings import AgentSettings
+from config.conditions import Dictionary, Mistakes
 from config.contradictions import (
     AGENT_FILE,
     PEERS_FILE,
     READING_FILE,
     agent_contradictions,
     contradictions_between,
+    contradictions_of_rules,
     contradictions_of_waiting,
     peers_contradictions,
     reading_contradictions,
@@ -42,11 +44,13 @@ FILE_BYTES_MAX = 262_144
 """A config file of that size is no config file; the commented examples have about 5,000 bytes."""
 
 
-def load(folder: Path | None) -> Settings:
+def load(folder: Path | None, *, dictionary: Dictionary | None = None) -> Settings:
     """Reads the three files of a config folder; a file that is not there leaves its defaults.
 
     Args:
         folder: with agent.toml, peers.toml, reading.toml; None for the defaults alone.
+        dictionary: gives the VR of every DICOM keyword, `agent.dicom.attributes.vr_by_keyword`. Without it a rule
+            that names a DICOM keyword is refused.
 
     Raises:
         ConfigError: with every mistake of all three files.
@@ -57,7 +61,7 @@ def load(folder: Path | None) -> Settings:
     problems = list(_folder_problems(folder))
     if not folder.is_dir():
         raise ConfigError(tuple(problems))
-    read = {name: _read(folder, name, problems) for name in FILES}
+    read = {name: _read(folder, name, problems, dictionary) for name in FILES}
     agent, peers, reading = read[AGENT_FILE], read[PEERS_FILE], read[READING_FILE]
     if isinstance(agent, AgentSettings):
         problems += agent_contradictions(agent)
@@ -69,6 +73,8 @@ def load(folder: Path | None) -> Settings:
         problems += contradictions_between(agent, peers)
     if isinstance(agent, AgentSettings) and isinstance(reading, ReadingSettings):
         problems += contradictions_of_waiting(agent, reading)
+    if isinstance(peers, PeersSettings) and isinstance(reading, ReadingSettings):
+        problems += contradictions_of_rules(peers, reading)
     if problems:
         raise ConfigError(tuple(problems))
     assert isinstance(agent, AgentSettings)
@@ -91,7 +97,7 @@ def _folder_problems(folder: Path) -> Iterator[Problem]:
             yield Problem(name, "", "", f"no other TOML file than {', '.join(FILES)} here")
 
 
-def _read(folder: Path, name: str, problems: list[Problem]) -> Frozen | None:
+def _read(folder: Path, name: str, problems: list[Problem], dictionary: Dictionary | None) -> Frozen | None:
     """Reads one file; adds to `problems` and gives None if there are any."""
     content = _content(folder / name)
     table = _parse(name, content) if isinstance(content, bytes) else content
@@ -102,7 +108,8 @@ def _read(folder: Path, name: str, problems: list[Problem]) -> Frozen | None:
     # A table that is not written is validated as an empty one, so that its relative paths are resolved too.
     whole = {key: {} for key, field in fields_by_key(model).items() if is_table(field)} | table
     try:
-        return model.model_validate(whole, context={"folder": folder}, by_alias=True, by_name=False)
+        context = {"folder": folder, "dictionary": dictionary}
+        return model.model_validate(whole, context=context, by_alias=True, by_name=False)
     except ValidationError as error:
         problems += _told(name, error)
         return None
@@ -154,6 +161,9 @@ def _told(file: str, error: ValidationError) -> Iterator[Problem]:
             continue  # follows from another mistake, which is told
         if detail["type"] == "extra_forbidden":
             yield _unknown_key(file, detail["loc"])
+        elif isinstance(within := detail.get("ctx", {}).get("error"), Mistakes):
+            key = _key(detail["loc"])
+            yield from (Problem(file, key + one.key, one.value, one.expected) for one in within.mistakes)
         else:
             yield _wrong_value(file, detail)
 

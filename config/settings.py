@@ -34,9 +34,11 @@ from config.reading_settings import (
     ReadingSettings,
     StudySettings,
 )
+from config.rule_settings import AdapterSettings, RulePriorSettings, RuleSettings
 from config.values import Frozen, OutputKind, Secret
 
 __all__ = [
+    "AdapterSettings",
     "AgentSettings",
     "ArchiveSettings",
     "CalibrationSettings",
@@ -56,6 +58,8 @@ __all__ = [
     "PriorSettings",
     "ReaderSettings",
     "ReadingSettings",
+    "RulePriorSettings",
+    "RuleSettings",
     "Secret",
     "SenderSettings",
     "Settings",

@@ -156,7 +156,8 @@ _CHARSETS = frozenset(
 )
 
 
-def _none_if_empty(value: object) -> object:
+def none_if_empty(value: object) -> object:
+    """Takes the empty text, which TOML has, for None, which it has not."""
     return None if value == "" else value
 
 
@@ -171,7 +172,7 @@ CHARSET_EXPECTED = Expected(
     'such as "ISO_IR 100" or "\\\\ISO 2022 IR 149", or "" for none'
 )
 OptionalCharset = Annotated[
-    str | None, BeforeValidator(_none_if_empty), AfterValidator(_charset), CHARSET_EXPECTED
+    str | None, BeforeValidator(none_if_empty), AfterValidator(_charset), CHARSET_EXPECTED
 ]
 
 
@@ -242,7 +243,7 @@ class Secret(Frozen):
 
 
 SECRET_EXPECTED = Expected('{ env = "NAME" } or { file = "path" }, never the password itself; or "" for none')
-OptionalSecret = Annotated[Secret | None, BeforeValidator(_none_if_empty), SECRET_EXPECTED]
+OptionalSecret = Annotated[Secret | None, BeforeValidator(none_if_empty), SECRET_EXPECTED]
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from config.settings import Settings
 
@@ -26,11 +26,18 @@ def settings_of(config: Path | None) -> "Settings":
     from config.loading import ConfigError, load
 
     try:
-        return load(config)
+        return load(config, dictionary=_dictionary)
     except ConfigError as error:
         for problem in error.problems:
             typer.echo(str(problem), err=True)
         raise typer.Exit(EXIT_WRONG_CONFIG) from None
+
+
+def _dictionary() -> "Mapping[str, str]":
+    # Only where a rule names a DICOM keyword: pydicom takes its time to import.
+    from agent.dicom.attributes import vr_by_keyword
+
+    return vr_by_keyword()
 
 
 def say_or_exit(act: "Callable[[], str]") -> None:

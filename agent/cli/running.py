@@ -14,12 +14,14 @@ app = typer.Typer()
 @app.command()
 def serve(config: Config = None) -> None:
     """Listen for studies, gather priors, deliver drafts; starts the reader too, unless reading.toml says not to."""
-    settings = settings_of(config)
     # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing. Only
     # dicomweb-client cannot be imported without pillow.
-    needs_pillow = any(archive.retrieve == "dicomweb" for archive in settings.peers.archives)
-    for decoder in ("gdcm",) if needs_pillow else ("gdcm", "PIL"):
+    for decoder in ("gdcm", "PIL"):
         sys.modules.setdefault(decoder, None)  # type: ignore[arg-type]
+    settings = settings_of(config)
+    needs_pillow = any(archive.retrieve == "dicomweb" for archive in settings.peers.archives)
+    if needs_pillow and sys.modules["PIL"] is None:
+        del sys.modules["PIL"]
     from agent import service
 
     service.configure_log(settings)

@@ -45,7 +45,7 @@ class Listener:
 
     Args:
         listener: the port and its limits, `settings.agent.listener`.
-        ae_title: ours.
+        ae_title: ours; also_called: other ones of ours.
         senders: who may send, `settings.peers.sender`.
         headers: turns the elements that a survey found into headers.
         clock: gives the time, UTC and aware.
@@ -61,6 +61,7 @@ class Listener:
         *,
         listener: Limits,
         ae_title: str,
+        also_called: tuple[str, ...] = (),
         senders: Sequence[SenderValues],
         files: Files,
         index: Index,
@@ -80,6 +81,7 @@ class Listener:
             senders=tuple(Sender(one.ae_title, tuple(map(str, one.addresses))) for one in (*senders, *more)),
             check_called_ae_title=listener.check_called_ae_title,
             accept_any_sender=accepts_any,
+            also_called=also_called,
         )
         self._intake = Intake(
             limits=listener,
