@@ -15,6 +15,7 @@ import structlog
 from agent.admission import comes_from
 from agent.hl7.framing import Deframer, TooLong, framed
 from agent.messages import MessageIntake
+from storage.database import DatabaseError
 from storage.index import Index
 from storage.records import Refusal
 
@@ -204,7 +205,11 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def _refuse(self, address: str, reason: str) -> None:
         log.warning("HL7 connection refused", address=address, reason=reason)
-        self._index.refuse(Refusal(self._clock(), "", address, "", None, reason))
+        try:
+            self._index.refuse(Refusal(self._clock(), "", address, "", None, reason))
+        except DatabaseError:
+            # Some of this runs in the thread that accepts; without it the port would be deaf until a restart.
+            log.exception("the refusal is on no list, the database does not take it")
 
 
 def _send(connection: socket.socket, answer: bytes) -> None:

@@ -1,10 +1,7 @@
 """The composition root: settings become objects, objects become threads; owns the clock and the signals."""
 
-import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,21 +15,29 @@ import structlog
 from agent.identity import rules_of_peers
 from agent.listener import Listener, tls_context
 from agent.messages import MessageIntake
+from agent.metrics.health import Condition, is_alive
+from agent.metrics.port import MetricsPort
 from agent.mllp import MllpReceiver
+from agent.notifying import notify
 from agent.ordering import ask_worklist, forget_orders, order_messages
-from agent.patience import Patience, pause_seconds
+from agent.patience import Patience
 from agent.peers import Peers
+from agent.pulse import BEAT_SECONDS, Pulse
+from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
+from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
 from agent.steps import Tools, settle
 from agent.worker import Worker
-from config.settings import SenderSettings, Settings
+from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
+from storage.census import Census
 from storage.database import Database, SchemaError, connect
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
 from storage.patients import Patients
+from storage.processes import Processes
 from storage.records import Stage
 from storage.reports import Reports
 from storage.requests import PriorRequests
@@ -63,6 +68,8 @@ class Store:
     requests: PriorRequests
     orders: Orders
     patients: Patients
+    processes: Processes
+    census: Census
 
 
 def open_store(settings: Settings) -> Store:
@@ -83,6 +90,8 @@ def open_store(settings: Settings) -> Store:
         PriorRequests(database),
         Orders(database),
         Patients(database),
+        Processes(database),
+        Census(database),
     )
 
 
@@ -120,32 +129,6 @@ def patience_of(settings: Settings) -> Patience:
             Stage.DELIVER: worker.deliver_patience_seconds,
         },
     )
-
-
-def configure_log(settings: Settings) -> None:
-    """One line for each event, to standard error or the file of `agent.toml`; job numbers and UIDs, never names."""
-    level = getattr(logging, settings.agent.log.level.upper())
-    target = settings.agent.log.file
-    stream = target.open("a", encoding="utf-8") if target is not None else sys.stderr
-    renderer: Any
-    if settings.agent.log.format == "json":
-        renderer = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.dev.ConsoleRenderer(colors=False)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
-        cache_logger_on_first_use=True,
-    )
-    # pynetdicom and pydicom may put attribute values into their messages: only what is grave, and never datasets.
-    for name in ("pynetdicom", "pydicom", "apscheduler"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class Serving:
@@ -189,14 +172,39 @@ class Serving:
             Worker(name, self._tools, patience, leaves_unasked=leaves_unasked, poll_seconds=poll)
             for name, leaves_unasked in _asking_lanes(settings)
         )
+        self._intake = open_intake(settings, self._store, clock)
         self.mllp: MllpReceiver | None = None
         hl7 = settings.agent.hl7
         if hl7 is not None:
             tls = None if hl7.tls is None else tls_context(hl7.tls)
-            intake = open_intake(settings, self._store, clock)
-            self.mllp = MllpReceiver(hl7, tls, intake, self._store.index, clock)
+            self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
+        self._ticked = time.monotonic()
+        self._pulse = Pulse(self._store.processes, clock, "serve", settings.digest, self.alive)
+        self.metrics = None if settings.agent.metrics is None else self._metrics_port(settings, clock)
+
+    def _metrics_port(self, settings: Settings, clock: Callable[[], datetime]) -> MetricsPort:
+        from agent.metrics.pages import Watched, pages  # prometheus-client, which is 4 MB
+
+        asked = settings.agent.metrics
+        assert asked is not None
+        store = self._store
+        watched = Watched(
+            database=store.database,
+            census=store.census,
+            processes=store.processes,
+            files=store.files,
+            clock=clock,
+            alive=self.alive,
+            is_listening=lambda: self.listener.is_open,
+        )
+        return MetricsPort(asked, pages(settings, watched, asked.reader_silent_seconds))
+
+    def alive(self) -> tuple[Condition, ...]:
+        """Says whether this process still does what it was started for; only a new start helps if not."""
+        dead = [worker.name for worker in self._workers() if not worker.is_alive()]
+        return is_alive(dead, time.monotonic() - self._ticked)
 
     def start(self) -> None:
         """Opens the port last, when everything behind it is ready."""
@@ -210,9 +218,9 @@ class Serving:
             self._child = ReaderChild(self._settings.folder, patience_of(self._settings))
         for worker in self._workers():
             worker.start()
-        worklists = self._settings.peers.worklists
-        # A thread for each worklist more: one that does not answer must not hold up the tick.
-        pool = ThreadPoolExecutor(2 + len(worklists))
+        worklists, report_servers = self._settings.peers.worklists, self._settings.peers.report_servers
+        # A thread for each of them more: one that does not answer must not hold up the tick.
+        pool = ThreadPoolExecutor(3 + len(worklists) + len(report_servers))
         self._scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
         self._scheduler.add_job(
             self._tick,
@@ -222,27 +230,43 @@ class Serving:
             coalesce=True,
         )
         for worklist in worklists:
-            self._scheduler.add_job(
-                ask_worklist,
-                "interval",
-                args=(worklist, self._tools),
-                seconds=worklist.poll_seconds,
-                next_run_time=self._tools.clock(),
-                max_instances=1,
-                coalesce=True,
-            )
+            self._ask_again_and_again(ask_worklist, worklist, self._tools)
+        for server in report_servers:
+            self._ask_again_and_again(ask_report_server, server, self._tools, self._intake)
+        self._scheduler.add_job(
+            self._pulse.beat, "interval", seconds=BEAT_SECONDS, max_instances=1, coalesce=True
+        )
         self._scheduler.add_job(forget_orders, "interval", args=(self._tools,), hours=1)
         self._scheduler.start()
+        self._pulse.beat()
         if self.mllp is not None:
             self.mllp.start()
             log.info("listening for HL7", port=self.mllp.port)
+        if self.metrics is not None:
+            self.metrics.start()
+            log.info("metrics", port=self.metrics.port)
         self.listener.start()
+        notify("READY=1")
         log.info("listening", ae_title=self._settings.agent.device.ae_title, port=self.listener.port)
+
+    def _ask_again_and_again(
+        self, ask: Callable[..., int], asked: WorklistSettings | ReportServerSettings, *arguments: object
+    ) -> None:
+        self._scheduler.add_job(
+            ask,
+            "interval",
+            args=(asked, *arguments),
+            seconds=asked.poll_seconds,
+            next_run_time=self._tools.clock(),
+            max_instances=1,
+            coalesce=True,
+        )
 
     def _workers(self) -> tuple[Worker, ...]:
         return (self._gatherer, *self._deliverers, *self._askers)
 
     def _tick(self) -> None:
+        self._ticked = time.monotonic()
         if self._child is not None:
             self._child.keep_alive()
         if settle(self._tools):
@@ -250,6 +274,7 @@ class Serving:
 
     def stop(self) -> None:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
+        notify("STOPPING=1")
         seconds = self._settings.agent.worker.stop_seconds
         self.listener.stop(seconds)
         if self.mllp is not None:
@@ -263,6 +288,9 @@ class Serving:
             self._child.stop(seconds)
         for worker in workers:
             worker.finish(seconds)
+        if self.metrics is not None:
+            self.metrics.stop()
+        self._pulse.end()
         self._store.database.close()
         log.info("stopped")
 
@@ -305,50 +333,6 @@ def _archives_that_send(settings: Settings) -> list[SenderSettings]:
     ]
 
 
-class ReaderChild:
-    """The reader's process, started again whenever it ends; one that ends at once is given a pause."""
-
-    def __init__(self, config_folder: Path | None, patience: Patience) -> None:
-        config = ["--config", str(config_folder)] if config_folder else []
-        self._command = [sys.executable, "-m", "agent", "read", *config, "--parent", str(os.getpid())]
-        self._patience = patience
-        self._first_failure = self._not_before = 0.0
-        self._start()
-
-    def _start(self) -> None:
-        self._started = time.monotonic()
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(self._command)
-
-    def keep_alive(self) -> None:
-        """Starts the reader anew if it has ended; called by the clock."""
-        now = time.monotonic()
-        if self._process is None:
-            if now >= self._not_before:
-                self._start()
-            return
-        code = self._process.poll()
-        if code is None:
-            return
-        self._process = None
-        if now - self._started > self._patience.retry_seconds_max:
-            self._first_failure = 0.0  # it ran well for long; what ended it is a new trouble
-        self._first_failure = self._first_failure or now
-        pause = pause_seconds(now - self._first_failure, self._patience, 0.5)
-        self._not_before = now + pause
-        log.error("the reader ended; it is started again", exit_code=code, after_seconds=round(pause, 1))
-
-    def stop(self, seconds: float) -> None:
-        """Ends the reader, after the step in hand if that takes no longer than `seconds`."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
 def serve(settings: Settings) -> bool:
     """Runs until SIGTERM or SIGINT.
 
@@ -377,12 +361,16 @@ def read(settings: Settings, parent: int | None = None) -> bool:
     no job's failure.
 
     Returns:
-        False if the model could not be opened.
+        False if the store or the model could not be opened.
     """
     stopping = _until_signalled()
     if settings.reading.reader.child and parent is not None:
         os.nice(settings.reading.reader.nice)
-    store = open_store(settings)
+    try:
+        store = open_store(settings)
+    except (OSError, SchemaError) as error:
+        log.error("the reader cannot start", reason=f"{error}; correct [storage] in agent.toml")
+        return False
     try:
         engine = open_configured_engine(settings, digests_kept_in=settings.agent.storage.folder)
     except (OSError, ValueError, RuntimeError) as error:
@@ -397,6 +385,28 @@ def read(settings: Settings, parent: int | None = None) -> bool:
         digest=engine.identity.weights_digest,
         accepted_licence=settings.reading.engine.accepted_licence or None,
     )
+    worker = _reader(settings, store, engine)
+    worker.start()
+    words = f"{engine.identity.model_name} ({engine.identity.weights_digest})"
+    pulse = Pulse(
+        store.processes,
+        system_clock,
+        "read",
+        settings.digest,
+        lambda: is_alive([] if worker.is_alive() else [worker.name], 0.0),
+        words,
+    )
+    notify("READY=1")
+    _wait_for_the_end(stopping, parent, pulse)
+    worker.stop()
+    worker.finish(settings.agent.worker.stop_seconds)
+    pulse.end()
+    engine.close()
+    store.database.close()
+    return True
+
+
+def _reader(settings: Settings, store: Store, engine: "Engine") -> Worker:
     tools = Tools(
         clock=system_clock,
         files=store.files,
@@ -409,7 +419,7 @@ def read(settings: Settings, parent: int | None = None) -> bool:
         engine=engine,
         settings=settings,
     )
-    worker = Worker(
+    return Worker(
         f"reader-{os.getpid()}",
         tools,
         patience_of(settings),
@@ -417,16 +427,20 @@ def read(settings: Settings, parent: int | None = None) -> bool:
         batch_max=batch_max_of(engine, settings.reading.reader.batch_max),
         poll_seconds=settings.agent.worker.poll_seconds,
     )
-    worker.start()
-    while not stopping.wait(1.0):
+
+
+def _wait_for_the_end(stopping: threading.Event, parent: int | None, pulse: Pulse) -> None:
+    """Beats until a signal comes or the parent is gone; looks for the parent every second."""
+    beat_at = -BEAT_SECONDS
+    while True:
+        if time.monotonic() - beat_at >= BEAT_SECONDS:
+            pulse.beat()
+            beat_at = time.monotonic()
+        if stopping.wait(1.0):
+            return
         if parent is not None and os.getppid() != parent:
             log.warning("the listener's process is gone; the reader stops")
-            break
-    worker.stop()
-    worker.finish(settings.agent.worker.stop_seconds)
-    engine.close()
-    store.database.close()
-    return True
+            return
 
 
 def batch_max_of(engine: "Engine", asked: int) -> int:

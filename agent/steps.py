@@ -223,8 +223,9 @@ def keep_reading(job: Job, tools: Tools, reading: "Reading") -> Job:
     reading = calibrated(reading, calibrations_of(tools.settings))
     named = ", ".join(finding.name for finding in reading.findings) or "nothing"
     event = f"{reading.engine.model_name} named {named}, in {reading.seconds:.2f} s"
+    kept = manifests.dump_reading(reading)
     return tools.jobs.advance(
-        job, Stage.COMPOSE, tools.clock(), reading_json=manifests.dump_reading(reading), event=event
+        job, Stage.COMPOSE, tools.clock(), reading_json=kept, event=event, done_by=reading.engine.name
     )
 
 

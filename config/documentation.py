@@ -28,6 +28,7 @@ EXAMPLES: dict[str, str] = {
     "hl7.tls.certificate_file": '"tls/preread.pem"',
     "hl7.tls.key_file": '"tls/preread.key"',
     "hl7.tls.ca_file": '"tls/hospital-ca.pem"',
+    "metrics.addresses": '["10.1.2.8"]',
     "sender.ae_title": '"XRAY1"',
     "sender.addresses": '["10.1.2.0/24"]',
     "accept_any_sender": "false",
@@ -61,6 +62,9 @@ EXAMPLES: dict[str, str] = {
     "worklist.host": '"10.1.2.4"',
     "worklist.port": "104",
     "worklist.tls.ca_file": '"tls/hospital-ca.pem"',
+    "report_server.name": '"ris-fhir"',
+    "report_server.url": '"https://ris.example/fhir"',
+    "report_server.tls.ca_file": '"tls/hospital-ca.pem"',
 }
 """What the examples show where the default is nothing to look at."""
 
@@ -69,6 +73,7 @@ COMMENTED_OUT = (
     "hl7",
     "hl7.tls",
     "destination.tls",
+    "metrics",
     "storage.database_password",
     "archive",
     "archive.tls",
@@ -77,6 +82,8 @@ COMMENTED_OUT = (
     "rule",
     "rule.priors",
     "adapter",
+    "report_server",
+    "report_server.tls",
     "calibration",
 )
 """What the examples only show: it needs files, peers, a database or cases that a first run has not."""

@@ -12,6 +12,7 @@ from config.agent_settings import (
     ListenerSettings,
     ListenerTlsSettings,
     LogSettings,
+    MetricsSettings,
     StorageSettings,
     WorkerSettings,
 )
@@ -21,6 +22,7 @@ from config.peers_settings import (
     DestinationTlsSettings,
     IssuerSettings,
     PeersSettings,
+    ReportServerSettings,
     SenderSettings,
     WorklistSettings,
 )
@@ -51,6 +53,7 @@ __all__ = [
     "ListenerSettings",
     "ListenerTlsSettings",
     "LogSettings",
+    "MetricsSettings",
     "OrderSettings",
     "OutputKind",
     "OutputSettings",
@@ -58,6 +61,7 @@ __all__ = [
     "PriorSettings",
     "ReaderSettings",
     "ReadingSettings",
+    "ReportServerSettings",
     "RulePriorSettings",
     "RuleSettings",
     "Secret",

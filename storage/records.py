@@ -198,6 +198,7 @@ class Job:
         claim_number: rises with each claim; tells this lease from a later one, of the same owner too.
         rule: name of the rule that it falls under, "" if none fits, None until that is decided.
         yields_seconds: it lets those go first that become due within this time after it and yield nothing.
+        claimed_at: when it was claimed last, or None.
     """
 
     number: int
@@ -220,6 +221,7 @@ class Job:
     rule: str | None = None
     priority: Priority = Priority.ROUTINE
     yields_seconds: float = 0.0
+    claimed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,7 @@ class Delivery:
         last_status: DIMSE status of the last try, or None if none came back.
         done_at: when the destination took it, or None.
         failed_at: when we gave up, or None.
-        claim_number: as for a Job.
+        claim_number, claimed_at: as for a Job.
     """
 
     number: int
@@ -260,6 +262,7 @@ class Delivery:
     done_at: datetime | None
     failed_at: datetime | None
     claim_number: int = 0
+    claimed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +290,52 @@ class Refusal:
     sop_instance_uid: str
     status: int | None
     reason: str
+
+
+class StepOutcome(StrEnum):
+    """How one try of a step, or of a delivery, ended."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    ERROR = "error"
+    """By an error of ours; it may be tried again."""
+    LATER = "later"
+    """A destination did not take it for now. A step that waits leaves no row."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """How long one try of a step, or of one delivery, took from its claim to its commit.
+
+    Attributes:
+        done_by: the engine of a reading, the destination of a delivery, "" for the rest.
+    """
+
+    at: datetime
+    stage: Stage
+    outcome: StepOutcome
+    done_by: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunningProcess:
+    """A process of preread, as it last said that it runs.
+
+    Attributes:
+        role: "serve" or "read".
+        config_digest: of the settings it runs with.
+        engine: what it reads with and the digest of the weights, as words; "" for `serve`.
+    """
+
+    role: str
+    host: str
+    pid: int
+    started_at: datetime
+    seen_at: datetime
+    config_digest: str
+    engine: str = ""
 
 
 class ReportStatus(StrEnum):

@@ -27,7 +27,15 @@ from sqlalchemy import (
     and_,
 )
 
-from storage.records import InstanceRole, PatientIdentifier, Priority, ReportSource, ReportStatus, Stage
+from storage.records import (
+    InstanceRole,
+    PatientIdentifier,
+    Priority,
+    ReportSource,
+    ReportStatus,
+    Stage,
+    StepOutcome,
+)
 
 AnyWord = TypeVar("AnyWord", bound=StrEnum)
 
@@ -217,6 +225,7 @@ class LeaseColumns(TypedColumns):
     lease_until: Named[datetime | None] = Column(UtcDateTime)
     # Rises with each claim. An owner's name alone does not tell a lease from the one it lost before.
     claim_number: Named[int] = Column(Integer)
+    claimed_at: Named[datetime | None] = Column(UtcDateTime)
     problem: Named[str | None] = Column(SentText)
 
 
@@ -339,6 +348,29 @@ class RefusalColumns(TypedColumns):
     reason: Named[str] = Column(SentText)
 
 
+class StepTimeColumns(TypedColumns):
+    """Mirrors `StepTime`, with the order of writing."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    at: Named[datetime] = Column(UtcDateTime)
+    stage: Named[Stage] = Column(Word(Stage))
+    outcome: Named[StepOutcome] = Column(Word(StepOutcome))
+    done_by: Named[str] = Column(SentText)
+    seconds: Named[float] = Column(Float)
+
+
+class ProcessColumns(TypedColumns):
+    """Mirrors `RunningProcess`."""
+
+    role: Named[str] = Column(Text, primary_key=True)
+    host: Named[str] = Column(Text, primary_key=True)
+    pid: Named[int] = Column(Integer, primary_key=True)
+    started_at: Named[datetime] = Column(UtcDateTime)
+    seen_at: Named[datetime] = Column(UtcDateTime)
+    config_digest: Named[str] = Column(Text)
+    engine: Named[str] = Column(Text)
+
+
 class ReportColumns(TypedColumns):
     """Mirrors `Report` but for its patients, with a digest of what makes it a version of its own."""
 
@@ -381,6 +413,13 @@ class QuarantinedMessageColumns(TypedColumns):
     resolved_at: Named[datetime | None] = Column(UtcDateTime)
 
 
+class ReportFeedColumns(TypedColumns):
+    """How far a server of reports has been heard."""
+
+    name: Named[str] = Column(SentText, primary_key=True)
+    heard_until: Named[str] = Column(SentText)
+
+
 # sqlite_autoincrement: a number is never given twice, even after the newest row was deleted.
 studies = Table("studies", metadata, StudyColumns)
 study_identifiers = Table("study_identifiers", metadata, StudyIdentifierColumns)
@@ -409,8 +448,11 @@ prior_requests = Table("prior_requests", metadata, PriorRequestColumns, sqlite_a
 requested_studies = Table("requested_studies", metadata, RequestedStudyColumns)
 events = Table("events", metadata, EventColumns, sqlite_autoincrement=True)
 refusals = Table("refusals", metadata, RefusalColumns, sqlite_autoincrement=True)
+step_times = Table("step_times", metadata, StepTimeColumns, sqlite_autoincrement=True)
+processes = Table("processes", metadata, ProcessColumns)
 reports = Table("reports", metadata, ReportColumns, sqlite_autoincrement=True)
 report_patients = Table("report_patients", metadata, ReportPatientColumns)
+report_feeds = Table("report_feeds", metadata, ReportFeedColumns)
 quarantined_messages = Table(
     "quarantined_messages", metadata, QuarantinedMessageColumns, sqlite_autoincrement=True
 )

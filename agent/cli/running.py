@@ -23,8 +23,9 @@ def serve(config: Config = None) -> None:
     if needs_pillow and sys.modules["PIL"] is None:
         del sys.modules["PIL"]
     from agent import service
+    from agent.logs import configure_log
 
-    service.configure_log(settings)
+    configure_log(settings.agent.log)
     if not service.serve(settings):
         raise typer.Exit(1)
 
@@ -36,9 +37,10 @@ def read(
 ) -> None:
     """Load the model and read waiting cases: the process that needs the GPU."""
     from agent import service
+    from agent.logs import configure_log
 
     settings = settings_of(config)
-    service.configure_log(settings)
+    configure_log(settings.agent.log)
     if not service.read(settings, parent):
         raise typer.Exit(1)
 

@@ -108,6 +108,11 @@ class Listener:
             raise RuntimeError("the listener has not been started")
         return int(self._server.server_address[1])
 
+    @property
+    def is_open(self) -> bool:
+        """True while connections are accepted."""
+        return self._server is not None and self._thread is not None and self._thread.is_alive()
+
     def start(self) -> None:
         """Opens the port. Raises OSError if it is taken, ssl.SSLError or OSError if a TLS file is no good."""
         limits, files = self._intake.limits, self._intake.files

@@ -11,7 +11,7 @@ from storage.database import Database
 from storage.jobs import rows
 from storage.jobs.rows import JOB, NO_LEASE, LeaseLost
 from storage.jobs.stages import CLAIMABLE, ENDS, NEXT, STAGES, check_move
-from storage.records import Delivery, Event, Job, Priority, ResultObject, Stage
+from storage.records import Delivery, Event, Job, Priority, ResultObject, Stage, StepOutcome
 from storage.tables import columns_of, deliveries, events, is_open_delivery, jobs, result_objects, row_of
 
 __all__ = ["ENDS", "NEXT", "STAGES", "Jobs", "LeaseLost"]
@@ -155,6 +155,7 @@ class Jobs:
         destinations: Mapping[str, Sequence[str]] = MappingProxyType({}),
         event: str,
         problem: str | None = None,
+        done_by: str = "",
     ) -> Job:
         """Commits what a step made, together with the stage that comes next; the lease ends.
 
@@ -165,6 +166,7 @@ class Jobs:
                 goes to `deliver` with nothing to send goes straight to `done`.
             event: what happened, a sentence.
             problem: what is worth knowing although the step went on, a sentence, or None.
+            done_by: the engine, of a reading.
 
         Raises:
             LeaseLost: if the job is no longer the caller's.
@@ -187,6 +189,7 @@ class Jobs:
             rows.tell(connection, moved, now, event)
             if stage != to:
                 rows.tell(connection, moved, now, "no destination wants anything of it: done")
+            rows.time_step(connection, job, job.stage, StepOutcome.DONE, done_by, now)
             return moved
 
     def later(self, job: Job, reason: str, due_at: datetime, now: datetime) -> Job:
@@ -223,6 +226,7 @@ class Jobs:
                 changed_at=now,
             )
             rows.tell(connection, moved, now, f"{job.stage} failed, try {moved.attempts}: {problem}")
+            rows.time_step(connection, job, job.stage, StepOutcome.ERROR, "", now)
             return moved
 
     def end(self, job: Job, stage: Stage, problem: str, now: datetime) -> Job:
@@ -240,6 +244,7 @@ class Jobs:
                 connection, job, **NO_LEASE, stage=stage, waiting_since=None, problem=problem, changed_at=now
             )
             rows.tell(connection, moved, now, f"{stage} in {job.stage}: {problem}")
+            rows.time_step(connection, job, job.stage, StepOutcome(stage), "", now)
             return moved
 
     def give_back(self, job: Job, now: datetime) -> Job:
@@ -299,14 +304,18 @@ class Jobs:
         """
         text = f"taken by {delivery.destination}, status 0x{status:04X}"
         text = text if note is None else f"{text}: {note}"
-        return self._change_delivery(delivery, now, text, done_at=now, last_status=status, problem=note)
+        return self._change_delivery(
+            delivery, now, text, StepOutcome.DONE, done_at=now, last_status=status, problem=note
+        )
 
     def delivery_failed(
         self, delivery: Delivery, reason: str, now: datetime, status: int | None = None
     ) -> Delivery:
         """Gives a delivery up; the last delivery to end also ends its job, as failed. Raises LeaseLost."""
         text = f"given up for {delivery.destination}: {reason}"
-        return self._change_delivery(delivery, now, text, failed_at=now, last_status=status, problem=reason)
+        return self._change_delivery(
+            delivery, now, text, StepOutcome.FAILED, failed_at=now, last_status=status, problem=reason
+        )
 
     def delivery_later(
         self, delivery: Delivery, reason: str, due_at: datetime, now: datetime, status: int | None = None
@@ -314,9 +323,8 @@ class Jobs:
         """Puts a delivery off because the destination is not ready; costs no attempt. Raises LeaseLost."""
         text = None if reason == delivery.problem else f"waits for {delivery.destination}: {reason}"
         since = delivery.waiting_since or now
-        return self._change_delivery(
-            delivery, now, text, due_at=due_at, waiting_since=since, last_status=status, problem=reason
-        )
+        waits = {"due_at": due_at, "waiting_since": since, "last_status": status, "problem": reason}
+        return self._change_delivery(delivery, now, text, StepOutcome.LATER, **waits)
 
     def delivery_retry(
         self, delivery: Delivery, problem: str, due_at: datetime, now: datetime, status: int | None = None
@@ -324,17 +332,21 @@ class Jobs:
         """Puts a delivery off after a try that ended badly; counts one attempt. Raises LeaseLost."""
         text = f"not sent to {delivery.destination}, try {delivery.attempts + 1}: {problem}"
         tries = deliveries.c.attempts + 1
-        return self._change_delivery(
-            delivery, now, text, attempts=tries, due_at=due_at, last_status=status, problem=problem
-        )
+        again = {"attempts": tries, "due_at": due_at, "last_status": status, "problem": problem}
+        return self._change_delivery(delivery, now, text, StepOutcome.ERROR, **again)
 
     def give_back_delivery(self, delivery: Delivery, now: datetime) -> Delivery:
         """Ends the lease because the worker is told to stop; costs no attempt. Raises LeaseLost."""
         text = f"not yet sent to {delivery.destination}: {delivery.lease_owner} was stopped"
-        return self._change_delivery(delivery, now, text, last_status=delivery.last_status)
+        return self._change_delivery(delivery, now, text, None, last_status=delivery.last_status)
 
     def _change_delivery(
-        self, delivery: Delivery, now: datetime, text: str | None, **values: Any
+        self,
+        delivery: Delivery,
+        now: datetime,
+        text: str | None,
+        outcome: StepOutcome | None,
+        **values: Any,
     ) -> Delivery:
         with self._database.writing() as connection:
             # The job's row first: of two last deliveries that end at once, on PostgreSQL, the second
@@ -346,7 +358,10 @@ class Jobs:
             if text is not None:
                 rows.tell(connection, job, now, f"{delivery.sop_instance_uid} {text}")
             rows.end_if_all_sent(connection, job, now)
-            return rows.deliveries_of(connection, deliveries.c.number == delivery.number)[0]
+            changed = rows.deliveries_of(connection, deliveries.c.number == delivery.number)[0]
+            if outcome is not None:
+                rows.time_step(connection, delivery, Stage.DELIVER, outcome, delivery.destination, now)
+            return changed
 
     # Looking
 

@@ -4,9 +4,20 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, func, insert, or_, select, update
 
-from storage.records import Delivery, Event, Job, Priority, PriorRequest, ResultObject, Stage
+from storage.database import lock_writers
+from storage.records import (
+    Delivery,
+    Event,
+    Job,
+    Priority,
+    PriorRequest,
+    ResultObject,
+    Stage,
+    StepOutcome,
+    StepTime,
+)
 from storage.tables import (
     columns_of,
     deliveries,
@@ -15,12 +26,17 @@ from storage.tables import (
     jobs,
     result_objects,
     row_of,
+    step_times,
     studies,
 )
 
 JOB = columns_of(jobs, Job)
 DELIVERY = columns_of(deliveries, Delivery)
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None}
+
+
+STEP_TIMES_MAX = 100_000
+"""So many tries are kept, the newest: they are counted soon after, and looked at by nobody later."""
 
 
 class LeaseLost(Exception):
@@ -59,6 +75,7 @@ def lease(
         lease_owner=owner,
         lease_until=now + timedelta(seconds=lease_seconds),
         claim_number=table.c.claim_number + 1,
+        claimed_at=now,
         attempts=table.c.attempts + case((table.c.lease_owner.is_not(None), 1), else_=0),
     )
     connection.execute(taken)
@@ -182,6 +199,27 @@ def end_if_all_sent(connection: Connection, job: Job, now: datetime) -> None:
     connection.execute(update(jobs).where(jobs.c.number == job.number).values(stage=stage, problem=problem))
     text = "everything is delivered: done" if problem is None else f"not everything is delivered: {problem}"
     tell(connection, job, now, text)
+
+
+def time_step(
+    connection: Connection,
+    row: Job | Delivery,
+    stage: Stage,
+    outcome: StepOutcome,
+    done_by: str,
+    now: datetime,
+) -> None:
+    """Notes how long a claimed row was in hand. The last statement of its transaction: see `lock_writers`.
+
+    One writer at a time, so that no number appears after a higher one: `Census.since` would pass it over.
+    """
+    if row.claimed_at is None:  # claimed by the program before this column
+        return
+    lock_writers(connection, "step times")
+    took = StepTime(now, stage, outcome, done_by, (now - row.claimed_at).total_seconds())
+    added = insert(step_times).values(row_of(took)).returning(step_times.c.number)
+    number = connection.execute(added).scalar_one()
+    connection.execute(delete(step_times).where(step_times.c.number <= number - STEP_TIMES_MAX))
 
 
 def tell(connection: Connection, job: Job, now: datetime, text: str) -> None:

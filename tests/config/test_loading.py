@@ -267,6 +267,21 @@ def test_a_password_that_is_not_where_it_should_be_is_told_without_it(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (
+            'host = "0.0.0.0"',
+            "metrics.addresses = []: expected at least one address, since metrics.host "
+            '= "0.0.0.0" opens the port to the network',
+        ),
+        ("port = 11112", "metrics.port = 11112: expected another port than listener.port"),
+    ],
+)
+def test_the_metrics_port_is_one_of_its_own_and_not_open_to_everybody(tmp_path, table, told):
+    assert problems(tmp_path, agent=f"[metrics]\n{table}\n") == [f"agent.toml: {told}"]
+
+
 def test_the_effective_settings_are_a_config_again(tmp_path):
     first = load(
         a_folder(
