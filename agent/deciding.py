@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 
 from agent.dicom.attributes import read_attributes
 from agent.dicom.opening import Unreadable
+from agent.gathering import rules_of, selection_of
 from agent.manifest import ManifestRule
-from agent.rules import Facts, age_in_years
-from agent.selection import SelectionRules, study_age_days
+from agent.rules import Decision, Facts, age_in_years
+from agent.selection import Selection, reason_not_to_read, study_age_days
 from config.conditions import FACTS, Value
 from config.settings import RuleSettings, Settings
 from storage.files import Files
@@ -88,11 +89,41 @@ def under(settings: Settings, rule: RuleSettings | None) -> Settings:
     return settings.model_copy(update={"reading": settings.reading.model_copy(update={"priors": priors})})
 
 
-def selection_under(selection: SelectionRules, rule: RuleSettings | None) -> SelectionRules:
-    """What is selected where a rule says that a study is to be read whatever its age and part of the body."""
-    if rule is None or rule.read is not True:
-        return selection
-    return replace(selection, study_age_days_max=None, any_body_part=True)
+def select_under(
+    rule: RuleSettings | None,
+    study: Study,
+    instances: Sequence[Instance],
+    files: Files,
+    settings: Settings,
+    today: date,
+) -> tuple[Selection, tuple[str, bool] | None]:
+    """Chooses the images that the model may see, or says why the study is not read.
+
+    Returns:
+        the images, and None or (sentence, True if that is a rule's no and False if something is wrong).
+    """
+    if rule is not None and rule.read is False:
+        return Selection((), ()), (f'rule "{rule.name}" of reading.toml says not to read it', True)
+    rules = rules_of(settings)
+    if rule is not None and rule.read is True:
+        rules = replace(rules, study_age_days_max=None, any_body_part=True)
+    selection = selection_of(instances, files, rules)
+    return selection, reason_not_to_read(selection, study.study_date, study.conflict, today, rules)
+
+
+def kept_rule(decision: Decision) -> ManifestRule:
+    """What of a decision goes into the manifest."""
+    rule = decision.rule
+    if rule is None:
+        return ManifestRule("", decision.because)
+    return ManifestRule(
+        name=rule.name,
+        because=decision.because,
+        adapter=rule.adapter or None,
+        is_shadow=rule.shadow,
+        destinations=rule.destinations,
+        outputs=rule.outputs,
+    )
 
 
 def for_destinations(settings: Settings, rule: ManifestRule | None) -> Settings:

@@ -120,11 +120,15 @@ def _judge_test(test: Test, values: Sequence[Value]) -> tuple[bool, tuple[str, .
         return holds, (f"{test.fact} is {'' if values else 'not '}there",)
     if not values:
         return holds, (f"{test.fact} is not there",)
-    shown = list(dict.fromkeys(str(value)[:_CHARACTERS_SHOWN_MAX] for value in values))
+    shown = list(dict.fromkeys(_shown(value) for value in values))
     more = ", ..." if len(shown) > _VALUES_SHOWN_MAX else ""
     said = f"{test.fact} is {', '.join(shown[:_VALUES_SHOWN_MAX])}{more}"
     wish = _wish(test.wanted, holds=holds)
     return holds, (f"{said}, {wish}" if wish else said,)
+
+
+def _shown(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)[:_CHARACTERS_SHOWN_MAX]
 
 
 def _is_telling(test: Test) -> bool:

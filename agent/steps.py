@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent import manifest as manifests
-from agent.deciding import for_destinations, selection_under, study_facts, under, yields_seconds
+from agent.deciding import for_destinations, kept_rule, select_under, study_facts, under, yields_seconds
 from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
-from agent.gathering import await_priors, exam_of, priors_of, rules_of, selection_of
-from agent.manifest import Manifest, ManifestRule
+from agent.gathering import await_priors, exam_of, priors_of, rules_of
+from agent.manifest import Manifest
 from agent.patience import Patience, pause_seconds
 from agent.peers import Arrived, Peers, StoreOutcome
 from agent.rules import Decision, decide
-from agent.selection import Selection, complete_because, reason_not_to_read
+from agent.selection import Selection, complete_because
 from config.settings import Settings
 from storage.files import Files
 from storage.index import Index
@@ -101,13 +101,9 @@ def gather(job: Job, tools: Tools) -> Job:
     instances = tools.index.instances(job.study_instance_uid, job.watermark)
     order = order_of(study, tools.orders.of_study(study.study_instance_uid, study.accession_number))
     job, decision = _decided(job, study, instances, order, tools)
-    if decision.rule is not None and decision.rule.read is False:
-        raise GiveUp(f'rule "{decision.name}" of reading.toml says not to read it', is_skip=True)
     settings = under(tools.settings, decision.rule)
-    rules = selection_under(rules_of(settings), decision.rule)
-    selection = selection_of(instances, tools.files, rules)
     today = tools.clock().astimezone().date()
-    refusal = reason_not_to_read(selection, study.study_date, study.conflict, today, rules)
+    selection, refusal = select_under(decision.rule, study, instances, tools.files, settings, today)
     if refusal is not None:
         reason, is_rule = refusal
         raise GiveUp(reason, is_skip=is_rule)
@@ -123,7 +119,7 @@ def gather(job: Job, tools: Tools) -> Job:
         left_out=selection.left_out,
         complete_because=job.complete_because,
         notes=(*priors.notes, *missing, *from_order),
-        rule=_kept(decision),
+        rule=kept_rule(decision),
     )
     counts = len(selection.images), len(priors.exams), len(priors.passed_over)
     event = "will read {} images with {} priors, {} passed over".format(*counts)
@@ -147,20 +143,6 @@ def _decided(
     event = f"{decision.words()} (priority {decision.priority})"
     job = tools.jobs.decide(job, decision.name, decision.priority, seconds, tools.clock(), event=event)
     return job, decision
-
-
-def _kept(decision: Decision) -> ManifestRule:
-    rule = decision.rule
-    if rule is None:
-        return ManifestRule("", decision.because)
-    return ManifestRule(
-        name=rule.name,
-        because=decision.because,
-        adapter=rule.adapter or None,
-        is_shadow=rule.shadow,
-        destinations=rule.destinations,
-        outputs=rule.outputs,
-    )
 
 
 def _indication(
