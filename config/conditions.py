@@ -289,35 +289,36 @@ def _fits(value: object, kind: Kind, words: tuple[str, ...]) -> bool:
     return not words or value.strip().lower() in [word.lower() for word in words]
 
 
-def conditions_toml(when: When) -> str:
-    """Writes conditions as an inline table that `read_conditions` reads again."""
-    parts = [f"{test.fact}{_written(test)}" for test in when.tests]
+def conditions_table(when: When) -> dict[str, Any]:
+    """Writes conditions as the table that `read_conditions` reads as the same."""
+    table: dict[str, Any] = {}
+    for test in when.tests:
+        *outer, key = test.fact.split(".")
+        inner = table
+        for sequence in outer:
+            inner = inner.setdefault(sequence, {})
+        wanted = _written(test.wanted)
+        inner[key] = inner.get(key, {}) | wanted if isinstance(wanted, dict) else wanted
     for key, groups in (("all", when.all), ("any", when.any)):
         if groups:
-            parts.append(f"{key} = [{', '.join(conditions_toml(group) for group in groups)}]")
+            table[key] = [conditions_table(group) for group in groups]
     if when.none is not None:
-        parts.append(f"not = {conditions_toml(when.none)}")
-    return f"{{ {', '.join(parts)} }}" if parts else "{}"
+        table["not"] = conditions_table(when.none)
+    return table
 
 
-def _written(test: Test) -> str:
-    match test.wanted:
+def _written(wanted: Wanted) -> Any:
+    match wanted:
+        case OneOf((value,)):
+            return value
         case OneOf(values):
-            written = [_scalar(value) for value in values]
-            return f" = {written[0]}" if len(written) == 1 else f" = [{', '.join(written)}]"
+            return list(values)
         case Matches(pattern):
-            return f" = {{ matches = {quoted(pattern)} }}"
-        case Present(wanted):
-            return f".present = {str(wanted).lower()}"
+            return {"matches": pattern}
+        case Present(is_wanted):
+            return {"present": is_wanted}
         case Within(least, most):
-            bounds = [
-                f"{key} = {_scalar(one)}" for key, one in (("from", least), ("to", most)) if one is not None
-            ]
-            return f" = {{ {', '.join(bounds)} }}"
-
-
-def _scalar(value: Value) -> str:
-    return quoted(value) if isinstance(value, str) else repr(value)
+            return {key: one for key, one in (("from", least), ("to", most)) if one is not None}
 
 
 def _from_file(value: object, info: ValidationInfo) -> When:
@@ -329,6 +330,6 @@ def _from_file(value: object, info: ValidationInfo) -> When:
 Conditions = Annotated[
     When,
     PlainValidator(_from_file, json_schema_input_type=dict[str, Any]),
-    PlainSerializer(conditions_toml, return_type=str),
+    PlainSerializer(conditions_table, return_type=dict[str, Any]),
     CONDITIONS_EXPECTED,
 ]

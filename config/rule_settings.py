@@ -1,17 +1,22 @@
 """The rules of a site, [[rule]] of `reading.toml`: which studies are read, how soon, with what, and for whom."""
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from config.conditions import Conditions, When
 from config.values import Distinct, Expected, FilePath, Frozen, OutputKind, none_if_empty
 
-T = TypeVar("T")
-
 Priority = Literal["stat", "urgent", "routine"]
 
-_Unset = Annotated[T | None, BeforeValidator(none_if_empty)]
+
+def _or_empty(kind: Any) -> BeforeValidator:
+    """Takes "" for None, where TOML has no word for "as in the other table"."""
+    return BeforeValidator(none_if_empty, json_schema_input_type=kind | Literal[""])
+
+
+Report = Literal["optional", "preferred", "required"]
+Views = Literal["frontal", "any"]
 
 RuleName = Annotated[
     str,
@@ -29,31 +34,38 @@ class RulePriorSettings(Frozen):
     """What the studies of this rule want of earlier exams, where it is not what [priors] says."""
 
     count_max: Annotated[
-        _Unset[Annotated[int, Field(ge=0, le=10)]],
+        int | None,
+        Field(ge=0, le=10),
+        _or_empty(int),
         Expected('a whole number from 0 to 10, or "" for that of [priors]'),
     ] = None
     """Priors handed to the model, as in [priors]. 0: none."""
 
     window_days: Annotated[
-        _Unset[Annotated[int, Field(ge=1, le=36_500)]],
+        int | None,
+        Field(ge=1, le=36_500),
+        _or_empty(int),
         Expected('a whole number from 1 to 36500, or "" for that of [priors]'),
     ] = None
     """How far back a prior may lie."""
 
     images_max: Annotated[
-        _Unset[Annotated[int, Field(ge=1, le=10)]],
+        int | None,
+        Field(ge=1, le=10),
+        _or_empty(int),
         Expected('a whole number from 1 to 10, or "" for that of [priors]'),
     ] = None
     """Images of each prior."""
 
     report: Annotated[
-        _Unset[Literal["optional", "preferred", "required"]],
+        Report | None,
+        _or_empty(Report),
         Expected('"optional", "preferred" or "required", or "" for that of [priors]'),
     ] = None
     """What a radiologist's report of a prior counts."""
 
     views: Annotated[
-        _Unset[Literal["frontal", "any"]], Expected('"frontal" or "any", or "" for that of [priors]')
+        Views | None, _or_empty(Views), Expected('"frontal" or "any", or "" for that of [priors]')
     ] = None
     """Whether a lateral alone will do."""
 
@@ -70,7 +82,8 @@ class RuleSettings(Frozen):
     Empty: always."""
 
     read: Annotated[
-        _Unset[bool],
+        bool | None,
+        _or_empty(bool),
         Expected('true, false, or "" to leave it to [study]'),
     ] = None
     """false: skip the study, with this rule's name as the reason. true: read it although its age or the part of the

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from config.settings import Settings
 
@@ -23,21 +23,15 @@ EXIT_WRONG_CONFIG = 2
 
 def settings_of(config: Path | None) -> "Settings":
     """Loads the configuration, or prints every mistake in it and exits with EXIT_WRONG_CONFIG."""
-    from config.loading import ConfigError, load
+    from agent.configuration import load
+    from config.loading import ConfigError
 
     try:
-        return load(config, dictionary=_dictionary)
+        return load(config)
     except ConfigError as error:
         for problem in error.problems:
             typer.echo(str(problem), err=True)
         raise typer.Exit(EXIT_WRONG_CONFIG) from None
-
-
-def _dictionary() -> "Mapping[str, str]":
-    # Only where a rule names a DICOM keyword: pydicom takes its time to import.
-    from agent.dicom.attributes import vr_by_keyword
-
-    return vr_by_keyword()
 
 
 def say_or_exit(act: "Callable[[], str]") -> None:

@@ -93,3 +93,16 @@ def demo(
 
     if not run.demo(out, patients=patients, as_json=as_json):
         sys.exit(1)
+
+
+@app.command()
+def films(
+    folder: Path,
+    patients: Annotated[int, typer.Option(min=1, max=1000, help="How many synthetic patients.")] = 1,
+) -> None:
+    """Write synthetic radiographs with earlier exams and reports as DICOM files, for trying an installation out."""
+    from agent.demo.films import write_films
+    from agent.service import system_clock
+
+    written = write_films(folder, patients, system_clock().astimezone())
+    typer.echo(f"{written} files of {patients} synthetic patients in {folder}; next: preread send {folder}")

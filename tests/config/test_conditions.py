@@ -16,12 +16,13 @@ from config.conditions import (
     Present,
     When,
     Within,
-    conditions_toml,
+    conditions_table,
     read_conditions,
 )
 from config.conditions import (
     Test as Condition,
 )
+from config.effective import toml_value
 
 DICTIONARY = {
     "Modality": "CS",
@@ -151,7 +152,7 @@ def conditions_for_keys() -> st.SearchStrategy[dict[str, Any]]:
 def test_conditions_written_as_toml_are_read_as_the_same(table: dict[str, Any]):
     read = read_conditions(table, lambda: DICTIONARY)
 
-    assert when(conditions_toml(read)) == read
+    assert when(toml_value(conditions_table(read))) == read
 
 
 def test_every_fact_of_ours_can_be_asked_and_has_its_meaning():

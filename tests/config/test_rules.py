@@ -44,9 +44,9 @@ def test_a_mistake_inside_a_condition_is_told_with_its_file_and_key(tmp_path: Pa
 
     first, second = problems(tmp_path, reading=rules)
 
-    assert first.startswith("reading.toml: rule[1].when.any[1].Modalty: expected a DICOM keyword, or ")
+    assert first.startswith("reading.toml:3: rule[1].when.any[1].Modalty: expected a DICOM keyword, or ")
     assert first.endswith("; did you mean Modality?")
-    assert second.startswith('reading.toml: rule[1].when.any[2].KVP = "high": expected a number')
+    assert second.startswith('reading.toml:3: rule[1].when.any[2].KVP = "high": expected a number')
 
 
 def test_mistakes_in_conditions_are_told_beside_all_others(tmp_path: Path):
@@ -55,10 +55,10 @@ def test_mistakes_in_conditions_are_told_beside_all_others(tmp_path: Path):
     )
 
     assert [problem.partition(" = ")[0].partition(": expected")[0] for problem in found] == [
-        "agent.toml: listener.port",
-        "reading.toml: rule[1].name",
-        "reading.toml: rule[1].when.X",
-        "reading.toml: rule[1].priority",
+        "agent.toml:2: listener.port",
+        "reading.toml:1: rule[1].name",
+        "reading.toml:2: rule[1].when.X",
+        "reading.toml:3: rule[1].priority",
     ]
 
 
@@ -66,8 +66,8 @@ def test_a_rule_names_destinations_and_adapters_that_are_there(tmp_path: Path):
     rules = '[[rule]]\nname = "a"\ndestinations = ["pacs"]\nadapter = "bedside"\n'
 
     assert problems(tmp_path, reading=rules) == [
-        'reading.toml: rule[1].adapter = "bedside": expected the name of an [[adapter]]; there are none',
-        'reading.toml: rule[1].destinations = "pacs": expected names of [[destination]] in peers.toml; there are none',
+        'reading.toml:4: rule[1].adapter = "bedside": expected the name of an [[adapter]]; there are none',
+        'reading.toml:3: rule[1].destinations = "pacs": expected names of [[destination]] in peers.toml; there are none',
     ]
 
 
@@ -75,7 +75,7 @@ def test_a_rule_that_can_never_decide_is_a_mistake(tmp_path: Path):
     rules = '[[rule]]\nname = "all"\n[[rule]]\nname = "late"\nwhen = { view = "PA" }\n'
 
     assert problems(tmp_path, reading=rules) == [
-        'reading.toml: rule[2].name = "late": expected a place before rule "all", which fits every study'
+        'reading.toml:4: rule[2].name = "late": expected a place before rule "all", which fits every study'
     ]
 
 
@@ -83,7 +83,7 @@ def test_each_rule_has_a_name_of_its_own(tmp_path: Path):
     rule = '[[rule]]\nname = "a"\nwhen = { view = "PA" }\n'
 
     assert problems(tmp_path, reading=rule + rule) == [
-        'reading.toml: rule[2].name = "a": expected another name than that of rule[1]'
+        'reading.toml:5: rule[2].name = "a": expected another name than that of rule[1]'
     ]
 
 
