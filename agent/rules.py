@@ -17,13 +17,15 @@ from storage.records import Priority
 Facts = Mapping[str, tuple[Value, ...]]
 """By the names that conditions use; () or nothing = not sent, or not known."""
 
+_RULES_TOLD_MAX = 20
 _VALUES_SHOWN_MAX = 4
 _CHARACTERS_SHOWN_MAX = 64
 
-_TELLING_VRS = frozenset({"", "AE", "CS", "TM", "DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"})
+_TELLING_VRS = frozenset({"", "AE", "CS", "DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"})
 _TELLING_KEYWORDS = frozenset(
     {
         "AcquisitionDate",
+        "AcquisitionTime",
         "BodyPartExamined",
         "CodeMeaning",
         "CodeValue",
@@ -39,6 +41,7 @@ _TELLING_KEYWORDS = frozenset(
         "SeriesDate",
         "StationName",
         "StudyDate",
+        "StudyTime",
     }
 )
 """Besides the VRs above, what names a device, a place or a procedure. The values of all other attributes stay out
@@ -71,9 +74,11 @@ class Decision:
 
     def words(self) -> str:
         """The decision as a sentence."""
-        before = "".join(f'; not "{name}": {reason}' for name, reason in self.passed_over)
+        before = "".join(f'; not "{name}": {reason}' for name, reason in self.passed_over[:_RULES_TOLD_MAX])
+        untold = len(self.passed_over) - _RULES_TOLD_MAX
+        more = f"; nor {untold} more" if untold > 0 else ""
         decided = "no rule fits" if self.rule is None else f'rule "{self.name}": {self.because}'
-        return f"{decided}{before}"
+        return f"{decided}{before}{more}"
 
 
 def decide(facts: Facts, rules: Sequence[RuleSettings]) -> Decision:

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from config.agent_settings import AgentSettings, ListenerSettings, ListenerTlsSettings, StorageSettings
-from config.conditions import When
+from config.conditions import OneOf, When
 from config.peers_settings import (
     ArchiveSettings,
     DestinationSettings,
@@ -197,8 +197,26 @@ def contradictions_of_rules(peers: PeersSettings, reading: ReadingSettings) -> I
     for number, rule in enumerate(reading.rules, start=1):
         for name in rule.destinations:
             if name not in names:
-                known = f"names of [[destination]] in peers.toml; there {_are(names)}"
+                known = f"a [[destination]] of peers.toml; there {_are(names)}"
                 yield Problem(READING_FILE, f"rule[{number}].destinations", quoted(name), known)
+
+
+def contradictions_of_titles(agent: AgentSettings, reading: ReadingSettings) -> Iterator[Problem]:
+    """Finds rules for AE titles that nobody can call us by."""
+    if not agent.listener.check_called_ae_title:
+        return
+    ours = (agent.device.ae_title, *agent.device.also_called)
+    known = f"an AE title of ours (device.ae_title, device.also_called of agent.toml); there {_are(ours)}"
+    for number, rule in enumerate(reading.rules, start=1):
+        for title in _called_titles(rule):
+            if title.lower() not in [one.lower() for one in ours]:
+                yield Problem(READING_FILE, f"rule[{number}].when", quoted(title), known)
+
+
+def _called_titles(rule: RuleSettings) -> Iterator[str]:
+    for test in rule.when.every_test():
+        if test.fact == "called_ae_title" and isinstance(test.wanted, OneOf):
+            yield from (str(title).strip() for title in test.wanted.values)
 
 
 def _are(names: Sequence[str]) -> str:

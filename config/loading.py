@@ -20,6 +20,7 @@ from config.contradictions import (
     agent_contradictions,
     contradictions_between,
     contradictions_of_rules,
+    contradictions_of_titles,
     contradictions_of_waiting,
     peers_contradictions,
     reading_contradictions,
@@ -122,6 +123,7 @@ def contradictions(values: Mapping[str, Frozen]) -> Iterator[Problem]:
         yield from contradictions_between(agent, peers)
     if isinstance(agent, AgentSettings) and isinstance(reading, ReadingSettings):
         yield from contradictions_of_waiting(agent, reading)
+        yield from contradictions_of_titles(agent, reading)
     if isinstance(peers, PeersSettings) and isinstance(reading, ReadingSettings):
         yield from contradictions_of_rules(peers, reading)
 

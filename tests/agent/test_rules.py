@@ -130,6 +130,15 @@ def test_no_explanation_tells_what_names_a_patient_or_the_rule_that_does(keyword
     assert f"{keyword} is {'' if value == 'Doe^Jane' else 'not '}as the rule asks" in said
 
 
+def test_of_many_rules_the_first_are_told_and_the_rest_counted():
+    rules = [a_rule(f"rule {number}", {"Modality": "CR"}) for number in range(30)]
+
+    said = decide({"Modality": ("DX",)}, rules).words()
+
+    assert '; not "rule 19": Modality is DX, not CR; nor 10 more' in said
+    assert "rule 20" not in said
+
+
 def test_a_long_value_is_told_in_short():
     assert len(because({"StationName": "X"}, StationName=("A" * 60_000,))) < 200
 

@@ -10,12 +10,21 @@ from agent import manifest as manifests
 from agent.demo.pacs import MiniPacs
 from agent.dicom.attributes import vr_by_keyword
 from agent.manifest import Manifest
+from agent.service import open_configured_engine
 from config.conditions import read_conditions
-from config.settings import AdapterSettings, RulePriorSettings, RuleSettings
+from config.settings import (
+    AdapterSettings,
+    EngineSettings,
+    ReadingSettings,
+    RulePriorSettings,
+    RuleSettings,
+    Settings,
+)
 from storage.records import Priority, Stage
 from tests.agent.query_archives import a_query_archive, archive_settings
 from tests.agent.test_steps import Line
 from tests.builders import a_radiograph, a_report_sr, having
+from tests.scripted_engine import ScriptedEngine
 from tests.storage.builders import an_order
 
 MakeLine = Callable[..., Line]
@@ -129,6 +138,22 @@ def test_a_rule_reads_with_its_adapter(make_line: MakeLine):
     run(line, line.arrive(a_radiograph()))
 
     assert [case.adapter for case in line.engine.cases] == ["bedside"]
+
+
+def open_noting(**settings: object) -> ScriptedEngine:
+    """An engine of a site that keeps what it was opened with."""
+    engine = ScriptedEngine()
+    engine.opened_with = settings  # type: ignore[attr-defined]
+    return engine
+
+
+def test_every_adapter_is_beside_the_weights_when_the_model_is_opened(tmp_path: Path):
+    own = EngineSettings(name="tests.agent.test_steps_rules:open_noting")
+    bedside = AdapterSettings(name="bedside", folder=tmp_path)
+
+    engine = open_configured_engine(Settings(reading=ReadingSettings(engine=own, adapters=(bedside,))))
+
+    assert engine.opened_with["adapters"] == {"bedside": tmp_path}  # type: ignore[attr-defined]
 
 
 def test_an_adapter_that_is_gone_fails_the_study_with_a_sentence(make_line: MakeLine):

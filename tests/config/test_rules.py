@@ -67,7 +67,7 @@ def test_a_rule_names_destinations_and_adapters_that_are_there(tmp_path: Path):
 
     assert problems(tmp_path, reading=rules) == [
         'reading.toml:4: rule[1].adapter = "bedside": expected the name of an [[adapter]]; there are none',
-        'reading.toml:3: rule[1].destinations = "pacs": expected names of [[destination]] in peers.toml; there are none',
+        'reading.toml:3: rule[1].destinations = "pacs": expected a [[destination]] of peers.toml; there are none',
     ]
 
 
@@ -77,6 +77,18 @@ def test_a_rule_that_can_never_decide_is_a_mistake(tmp_path: Path):
     assert problems(tmp_path, reading=rules) == [
         'reading.toml:4: rule[2].name = "late": expected a place before rule "all", which fits every study'
     ]
+
+
+def test_a_rule_for_an_ae_title_that_is_not_ours_is_a_mistake(tmp_path: Path):
+    rules = '[[rule]]\nname = "a"\nwhen = { any = [{ called_ae_title = ["TRIAL", "preread"] }] }\n'
+    trial = '[device]\nalso_called = ["TRIAL"]\n'
+
+    (problem,) = problems(tmp_path, reading=rules)
+
+    assert problem.startswith('reading.toml:3: rule[1].when = "TRIAL": expected an AE title of ours')
+    assert problem.endswith("; there are PREREAD")
+    assert problems(tmp_path, reading=rules, agent=trial) == []
+    assert problems(tmp_path, reading=rules, agent="[listener]\ncheck_called_ae_title = false\n") == []
 
 
 def test_each_rule_has_a_name_of_its_own(tmp_path: Path):

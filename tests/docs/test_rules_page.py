@@ -78,6 +78,7 @@ def test_a_command_of_the_page_says_what_the_page_says(site: Path, rules: str, c
     folder.mkdir()
     (folder / "reading.toml").write_text(rules)
     (folder / "peers.toml").write_text(PEERS)
+    (folder / "agent.toml").write_text('[device]\nalso_called = ["PREREAD_TRIAL"]\n')
 
     words = shlex.split(line)
     result = CliRunner().invoke(app, words if "--config" in words else [*words, "--config", str(folder)])
