@@ -82,9 +82,9 @@ class Jobs:
     ) -> Job | None:
         """Takes the due job of these stages whose turn it is, or None if nothing is due.
 
-        The turn of a job comes `yields_seconds` after it became due, so one that yields is let wait for those
-        that become due within that time, and by none that comes later. A job whose lease ran out is due, too:
-        its worker died, and that counts one attempt.
+        The turn of a job comes `yields_seconds` after it became due: it lets those go first that become due within
+        that time and yield nothing, and none that comes later. A job whose lease ran out is due, too: its worker
+        died, and that counts one attempt.
 
         Args:
             only_untried: takes no job that this stage has failed before, or whose worker died.
