@@ -12,6 +12,7 @@ from agent.rules import Decision, Facts, age_in_years
 from agent.selection import Selection, reason_not_to_read, study_age_days
 from config.conditions import FACTS, Value
 from config.settings import RuleSettings, Settings
+from config.values import Frozen
 from storage.files import Files
 from storage.records import Instance, InstanceRole, Order, Priority, Study
 
@@ -127,14 +128,18 @@ def kept_rule(decision: Decision) -> ManifestRule:
 
 
 def for_destinations(settings: Settings, rule: ManifestRule | None) -> Settings:
-    """The settings with no other destinations than a rule wants, and with what it wants them to get."""
+    """The settings with no other destinations and receivers than a rule wants, and what it wants the former to get."""
     if rule is None:
         return settings
-    destinations = tuple(
-        one.model_copy(update={"outputs": rule.outputs or one.outputs})
-        for one in settings.peers.destinations
-        if not rule.destinations or one.name in rule.destinations
-    )
-    return settings.model_copy(
-        update={"peers": settings.peers.model_copy(update={"destinations": destinations})}
-    )
+    peers = settings.peers
+    wanted: dict[str, tuple[Frozen, ...]] = {
+        key: tuple(
+            one for one in getattr(peers, key) if not rule.destinations or one.name in rule.destinations
+        )
+        for key in ("destinations", "hl7_receivers", "fhir_servers", "webhooks", "drop_folders")
+    }
+    if rule.outputs:
+        wanted["destinations"] = tuple(
+            one.model_copy(update={"outputs": rule.outputs}) for one in wanted["destinations"]
+        )
+    return settings.model_copy(update={"peers": peers.model_copy(update=wanted)})

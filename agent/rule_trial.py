@@ -62,6 +62,7 @@ def try_rules(material: Material, files: Files, settings: Settings) -> Trial:
 def _way(decision: Decision, settings: Settings) -> dict[str, str]:
     rule, priors = decision.rule, settings.reading.priors
     sent = [f"{one.name} ({', '.join(settings.outputs_of(one))})" for one in settings.peers.destinations]
+    sent += [f"{one.name} (message)" for one in settings.peers.receivers]
     if rule is not None and rule.shadow:
         sent = ["nowhere, the rule is in shadow"]
     return {

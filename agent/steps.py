@@ -19,6 +19,7 @@ from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
 from agent.gathering import await_priors, exam_of, priors_of, rules_of
 from agent.manifest import Manifest
+from agent.outgoing import Outgoing, send
 from agent.patience import Patience, pause_seconds
 from agent.peers import Arrived, Peers, StoreOutcome
 from agent.rules import Decision, decide
@@ -28,7 +29,7 @@ from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
-from storage.records import Delivery, Instance, Job, Order, Stage, Study
+from storage.records import Delivery, Instance, Job, Order, ResultObject, Stage, Study
 from storage.reports import Reports
 from storage.requests import PriorRequests
 
@@ -212,8 +213,8 @@ def keep_reading(job: Job, tools: Tools, reading: "Reading") -> Job:
 
 
 def compose(job: Job, tools: Tools) -> Job:
-    """Makes the DICOM objects of the draft and one delivery for each object and destination."""
-    from agent.casework import results_of  # as above, and highdicom
+    """Makes the objects and messages of the draft, and one delivery of each for everybody who gets it."""
+    from agent.casework import draft_of, messages_of, results_of  # as above, and highdicom
 
     manifest = manifests.load_manifest(_present(job.manifest_json))
     if manifest.rule is not None and manifest.rule.is_shadow:
@@ -221,31 +222,53 @@ def compose(job: Job, tools: Tools) -> Job:
         return tools.jobs.advance(job, Stage.DONE, tools.clock(), event=event)
     reading = manifests.load_reading(_present(job.reading_json))
     settings = for_destinations(tools.settings, manifest.rule)
-    results = results_of(job, manifest, reading, tools.files, tools.jobs, settings)
+    objects = results_of(job, manifest, reading, tools.files, tools.jobs, settings)
     destinations = {
-        destination.name: [r.sop_instance_uid for r in results if r.kind in settings.outputs_of(destination)]
+        destination.name: [r.sop_instance_uid for r in objects if r.kind in settings.outputs_of(destination)]
         for destination in settings.peers.destinations
     }
-    event = f"made {len(results)} objects for {len(destinations)} destinations"
+    messages: dict[str, ResultObject] = {}
+    if settings.peers.receivers:
+        study = tools.index.study(job.study_instance_uid)
+        assert study is not None, "a study with a job is never deleted alone"
+        order = order_of(study, tools.orders.of_study(study.study_instance_uid, study.accession_number))
+        draft = draft_of(job, manifest, reading, study, order, tools.files, tools.jobs, settings)
+        messages = messages_of(replace(draft, objects=objects), job.number, tools.files, settings)
+    receivers = {name: [message.sop_instance_uid] for name, message in messages.items()}
+    event = f"made {len(objects)} objects for {len(destinations)} destinations"
+    if messages:
+        event += f", {len(messages)} messages for as many receivers"
     return tools.jobs.advance(
-        job, Stage.DELIVER, tools.clock(), results=results, destinations=destinations, event=event
+        job,
+        Stage.DELIVER,
+        tools.clock(),
+        results=(*objects, *messages.values()),
+        destinations=destinations | receivers,
+        replacing=tuple(receivers),
+        event=event,
     )
 
 
 def deliver(deliveries: Sequence[Delivery], tools: Tools, patience: Patience) -> None:
-    """Sends objects of one job to one destination in one association and notes what became of each."""
-    destination = tools.settings.destination(deliveries[0].destination)
-    paths = {r.sop_instance_uid: r.path for r in tools.jobs.results_of_job(deliveries[0].job_number)}
-    if destination is None:
+    """Sends what one destination or receiver gets of one job, and notes what became of each."""
+    name = deliveries[0].destination
+    results = {r.sop_instance_uid: r for r in tools.jobs.results_of_job(deliveries[0].job_number)}
+    paths = [tools.files.absolute(results[d.sop_instance_uid].path) for d in deliveries]
+    destination, receiver = tools.settings.destination(name), tools.settings.receiver(name)
+    if destination is not None:
+        outcomes = tools.peers.store(destination, paths)
+    elif receiver is not None:
+        job = tools.jobs.job(deliveries[0].job_number)
+        file_name = f"{job.study_instance_uid}_r{job.revision}"
+        outcomes = tuple(
+            send(receiver, Outgoing(d.sop_instance_uid, file_name, path.read_bytes()), tools.clock())
+            for d, path in zip(deliveries, paths, strict=True)
+        )
+    else:
         for delivery in deliveries:
-            reason = (
-                f'destination "{delivery.destination}" is no longer in peers.toml; put it back and ask again'
-            )
+            reason = f'destination "{name}" is no longer in peers.toml; put it back and ask again'
             tools.jobs.delivery_failed(delivery, reason, tools.clock())
         return
-    outcomes = tools.peers.store(
-        destination, [tools.files.absolute(paths[d.sop_instance_uid]) for d in deliveries]
-    )
     for delivery, outcome in zip(deliveries, outcomes, strict=True):
         _note_outcome(delivery, outcome, tools, patience)
 
@@ -255,7 +278,7 @@ def _note_outcome(delivery: Delivery, outcome: StoreOutcome, tools: Tools, patie
     reason = outcome.problem or f"status 0x{outcome.status or 0:04X}"
     waited_seconds = (now - (delivery.waiting_since or now)).total_seconds()
     if outcome.kind == "taken":
-        tools.jobs.delivered(delivery, outcome.status or 0, now, outcome.problem)
+        tools.jobs.delivered(delivery, outcome.status, now, outcome.problem)
     elif outcome.kind == "refused_for_good":
         log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=reason)
         tools.jobs.delivery_failed(delivery, reason, now, outcome.status)

@@ -93,10 +93,10 @@ class RuleSettings(Frozen):
     """How soon it is read: "stat" before "urgent" before "routine", see worker.routine_yields_seconds."""
 
     destinations: Distinct[str] = ()
-    """Names of the destinations in peers.toml that get the draft. Empty: all."""
+    """Names of the destinations, and of the receivers of messages, in peers.toml that get the draft. Empty: all."""
 
     outputs: Distinct[OutputKind] = ()
-    """What these destinations get of it. Empty: what each of them gets of any draft."""
+    """The objects that these destinations get of it. Empty: what each of them gets of any draft."""
 
     adapter: Annotated[
         str,

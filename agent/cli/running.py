@@ -1,5 +1,6 @@
 """Commands that run something: the service, the reader, the demo; and what is tried before."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -58,6 +59,23 @@ def check(
     for line in lines:
         typer.echo(f"{'ok     ' if line.ok else 'PROBLEM'} {line.text}")
     if not all(line.ok for line in lines):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    config: Config = None,
+    model: Annotated[bool, typer.Option(help="Look at the model's files too (seconds).")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Look at disk, database, clock, ports, permissions, GPU, model, certificates, peers. Exit 1 on a problem."""
+    from agent.doctor import lines
+    from agent.doctor.examination import examine
+    from agent.service import system_clock
+
+    found = examine(settings_of(config), system_clock, look_at_model=model)
+    typer.echo(json.dumps(lines.as_json(found), indent=2) if as_json else lines.as_text(found))
+    if lines.count(found, lines.Verdict.PROBLEM):
         raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydicom import Dataset
@@ -77,6 +77,7 @@ class Line:
     archives: tuple[ArchiveSettings, ...] = ()
     rules: tuple[RuleSettings, ...] = ()
     adapters: tuple[AdapterSettings, ...] = ()
+    receivers: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         database = connect(f"sqlite:///{self.folder / 'preread.sqlite'}")
@@ -109,7 +110,7 @@ class Line:
             engine=self.engine,
             settings=Settings(
                 agent=AgentSettings(),
-                peers=PeersSettings(destinations=(destination,), archives=self.archives),
+                peers=PeersSettings(destinations=(destination,), archives=self.archives, **self.receivers),
                 reading=ReadingSettings(
                     study=study,
                     calibrations=self.calibrations,

@@ -14,6 +14,7 @@ from agent.service import open_configured_engine
 from config.conditions import read_conditions
 from config.settings import (
     AdapterSettings,
+    DropFolderSettings,
     EngineSettings,
     ReadingSettings,
     RulePriorSettings,
@@ -129,6 +130,18 @@ def test_a_destination_that_a_rule_does_not_name_gets_nothing(make_line: MakeLin
     run(line, study)
 
     assert line.pacs.received(study) == ()
+
+
+@pytest.mark.parametrize("named", ["pacs", "dictation"])
+def test_a_receiver_of_messages_is_named_like_a_destination(make_line: MakeLine, tmp_path: Path, named: str):
+    dictation = DropFolderSettings(name="dictation", path=tmp_path)
+    line = make_line(a_rule(destinations=(named,)), receivers={"drop_folders": (dictation,)})
+    study = line.arrive(a_radiograph())
+
+    run(line, study)
+
+    deliveries = line.tools.jobs.deliveries_of_job(line.job(study).number)
+    assert {delivery.destination for delivery in deliveries} == {named}
 
 
 def test_a_rule_reads_with_its_adapter(make_line: MakeLine):

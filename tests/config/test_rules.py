@@ -63,11 +63,11 @@ def test_mistakes_in_conditions_are_told_beside_all_others(tmp_path: Path):
 
 
 def test_a_rule_names_destinations_and_adapters_that_are_there(tmp_path: Path):
-    rules = '[[rule]]\nname = "a"\ndestinations = ["pacs"]\nadapter = "bedside"\n'
+    rules = '[[rule]]\nname = "a"\ndestinations = ["p"]\nadapter = "bedside"\n'
 
     assert problems(tmp_path, reading=rules) == [
         'reading.toml:4: rule[1].adapter = "bedside": expected the name of an [[adapter]]; there are none',
-        'reading.toml:3: rule[1].destinations = "pacs": expected a [[destination]] of peers.toml; there are none',
+        'reading.toml:3: rule[1].destinations = "p": expected a destination or receiver of peers.toml; there are none',
     ]
 
 
