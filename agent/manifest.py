@@ -114,6 +114,7 @@ class Manifest:
         complete_because: why the study was called complete, a sentence.
         notes: sentences for the radiologist on how this came together.
         rule: None in manifests that are older than rules.
+        configuration: digest of the settings by which this was decided; "" in manifests that were made without.
     """
 
     current: ManifestExam
@@ -124,6 +125,7 @@ class Manifest:
     complete_because: str = ""
     notes: tuple[str, ...] = ()
     rule: ManifestRule | None = None
+    configuration: str = ""
 
 
 _MANIFEST = TypeAdapter(Manifest)

@@ -121,6 +121,7 @@ def gather(job: Job, tools: Tools) -> Job:
         complete_because=job.complete_because,
         notes=(*priors.notes, *missing, *from_order),
         rule=kept_rule(decision),
+        configuration=tools.settings.digest,
     )
     counts = len(selection.images), len(priors.exams), len(priors.passed_over)
     event = "will read {} images with {} priors, {} passed over".format(*counts)
@@ -203,7 +204,9 @@ def keep_reading(job: Job, tools: Tools, reading: "Reading") -> Job:
     from agent.casework import calibrations_of
     from inference.calibration import calibrated
 
-    reading = calibrated(reading, calibrations_of(tools.settings))
+    reading = replace(
+        calibrated(reading, calibrations_of(tools.settings)), configuration=tools.settings.digest
+    )
     named = ", ".join(finding.name for finding in reading.findings) or "nothing"
     event = f"{reading.engine.model_name} named {named}, in {reading.seconds:.2f} s"
     kept = manifests.dump_reading(reading)

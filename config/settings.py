@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from functools import cached_property
 from pathlib import Path
 
 from config.agent_settings import (
@@ -98,7 +97,7 @@ class Settings(Frozen):
     reading: ReadingSettings = ReadingSettings()
     folder: Path | None = None
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Identifies these settings: "sha256:<hex>" over all values but the folder; stored with each Reading.
 

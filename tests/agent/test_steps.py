@@ -366,6 +366,23 @@ def test_the_manifest_holds_what_the_engine_looks_at_and_a_reason_for_every_exam
     ]
 
 
+def test_manifest_and_reading_name_the_configuration_that_they_were_made_with(line: Line):
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+    line.gather()
+    gathered_with = line.tools.settings.digest
+    settings = line.tools.settings.model_copy(
+        update={"reading": ReadingSettings(study=StudySettings(images_max=3))}
+    )
+    line.worker.take(replace(line.tools, settings=settings), PATIENCE)
+
+    line.run()
+
+    job = line.job(study)
+    assert manifests.load_manifest(job.manifest_json or "").configuration == gathered_with
+    assert manifests.load_reading(job.reading_json or "").configuration == settings.digest != gathered_with
+
+
 def test_an_exam_under_an_old_number_is_a_prior_once_the_numbers_are_linked(line: Line):
     old, new = PatientIdentifier("A1", "NORTH"), PatientIdentifier("B2", "NORTH")
     Patients(connect(f"sqlite:///{line.folder / 'preread.sqlite'}")).link(old, new, "merge", "HIS", NOON)

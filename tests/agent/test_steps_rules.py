@@ -10,7 +10,7 @@ from agent import manifest as manifests
 from agent.demo.pacs import MiniPacs
 from agent.dicom.attributes import vr_by_keyword
 from agent.manifest import Manifest
-from agent.service import open_configured_engine
+from agent.reader import open_configured_engine
 from config.conditions import read_conditions
 from config.settings import (
     AdapterSettings,
