@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 Rendering = Literal["voi", "minmax", "equalised"]
 
 
-def case_of(manifest: Manifest, files: Files, rendering: Rendering) -> tuple[Case, tuple[str, ...]]:
+def case_of(manifest: Manifest, files: Files, settings: Settings) -> tuple[Case, tuple[str, ...]]:
     """Loads every image of the manifest and renders it for the model.
 
     Returns:
@@ -57,8 +57,9 @@ def case_of(manifest: Manifest, files: Files, rendering: Rendering) -> tuple[Cas
         for each report of which the model is given another part than the findings: models learned from findings.
 
     Raises:
-        GiveUp: if an image of the current study cannot be shown.
+        GiveUp: if an image of the current study cannot be shown, or its rule's adapter is no longer there.
     """
+    adapter, rendering = _adapter(manifest, settings), settings.reading.engine.rendering
     current = Exam(tuple(_images(manifest.current, files, rendering)))
     priors: list[Exam] = []
     problems: list[str] = []
@@ -71,7 +72,19 @@ def case_of(manifest: Manifest, files: Files, rendering: Rendering) -> tuple[Cas
             report = prior.report.text if prior.report is not None else None
             priors.append(Exam(images, report, prior.days_before))
             problems += _other_part(prior)
-    return Case(current, tuple(priors), manifest.indication), tuple(problems)
+    return Case(current, tuple(priors), manifest.indication, adapter), tuple(problems)
+
+
+def _adapter(manifest: Manifest, settings: Settings) -> str | None:
+    rule = manifest.rule
+    if rule is None or rule.adapter is None:
+        return None
+    if rule.adapter not in [one.name for one in settings.reading.adapters]:
+        raise GiveUp(
+            f'adapter "{rule.adapter}", which rule "{rule.name}" reads with, is no longer in reading.toml; put it '
+            f"back, then: preread again {manifest.current.study_instance_uid}"
+        )
+    return rule.adapter
 
 
 def _other_part(prior: ManifestExam) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from agent import manifest as manifests
-from agent.manifest import Manifest
+from agent.manifest import Manifest, ManifestRule
 from agent.service import Store, open_store
 from config.settings import Settings
 from inference.reading import Reading
@@ -198,6 +198,7 @@ def _job_lines(store: Store, job: Job) -> list[str]:
         f"job {job.number}, revision {job.revision}: {job.stage}{f' - {job.problem}' if job.problem else ''}",
     ]
     lines.append(f"  complete because {job.complete_because}")
+    lines += _rule_lines(job)
     if job.manifest_json:
         lines += _manifest_lines(manifests.load_manifest(job.manifest_json))
     if job.reading_json:
@@ -213,8 +214,17 @@ def _job_lines(store: Store, job: Job) -> list[str]:
     return lines
 
 
+def _rule_lines(job: Job) -> list[str]:
+    """Under which rule, as long as there are rules; why it was that one is among the events."""
+    if job.rule is None:
+        return []
+    rule = f'rule "{job.rule}"' if job.rule else "under no rule"
+    return [f"  {rule}, priority {job.priority}"]
+
+
 def _manifest_lines(manifest: Manifest) -> list[str]:
     lines = [f"  images shown: {len(manifest.current.images)}; left out: {len(manifest.left_out)}"]
+    lines += [] if manifest.rule is None else _way_lines(manifest.rule)
     lines += [f"  left out {uid}: {reason}" for uid, reason in manifest.left_out]
     for exam in manifest.priors:
         lines.append(f"  prior {exam.study_date} {exam.study_instance_uid}: {exam.chosen_because}")
@@ -225,6 +235,17 @@ def _manifest_lines(manifest: Manifest) -> list[str]:
     if manifest.configuration:
         lines.append(f"  gathered with configuration {manifest.configuration}")
     return lines + [f"  passed over {one.study_instance_uid}: {one.reason}" for one in manifest.passed_over]
+
+
+def _way_lines(rule: ManifestRule) -> list[str]:
+    """What its rule made of the way of a study, where it made anything."""
+    said = [
+        (f"read with adapter {rule.adapter}", rule.adapter),
+        ("in shadow: kept for comparison, nothing is sent", rule.is_shadow),
+        (f"for {', '.join(rule.destinations)} alone", rule.destinations),
+        (f"as {', '.join(rule.outputs)}", rule.outputs),
+    ]
+    return [f"  {words}" for words, is_so in said if is_so]
 
 
 def _reading_lines(reading: Reading) -> list[str]:

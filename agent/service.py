@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from agent import loaded
+from agent.configuration import load
 from agent.identity import rules_of_peers
 from agent.keeping.chores import audit_trail, chores
 from agent.listener import Listener, tls_context
@@ -32,7 +33,7 @@ from agent.reports.results import result_messages
 from agent.steps import Tools, close_reported, settle
 from agent.worker import Worker
 from config.changes import differences, in_force
-from config.loading import ConfigError, load
+from config.loading import ConfigError
 from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
 from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import Audits
@@ -150,6 +151,7 @@ class Serving:
         self.listener = Listener(
             listener=settings.agent.listener,
             ae_title=settings.agent.device.ae_title,
+            also_called=settings.agent.device.also_called,
             senders=settings.peers.senders,
             accept_any_sender=settings.peers.accept_any_sender,
             archives=_archives_that_send(settings),
