@@ -35,6 +35,15 @@ def send_oru(receiver: Hl7ReceiverSettings, content: bytes) -> Verdict:
         return Verdict(StoreKind.NOT_SENT, _problem(receiver, error))
 
 
+def reach(receiver: Hl7ReceiverSettings) -> str | None:
+    """Opens a connection and closes it; a sentence if that cannot be done, or None."""
+    try:
+        with _connection(receiver):
+            return None
+    except OSError as error:
+        return _problem(receiver, error)
+
+
 @contextmanager
 def _connection(receiver: Hl7ReceiverSettings) -> Iterator[socket.socket]:
     address = receiver.host, receiver.port
