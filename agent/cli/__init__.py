@@ -3,7 +3,18 @@ so that `preread --help` answers at once."""
 
 import typer
 
-from agent.cli import backup, configuration, keeping, models, patients, reports, running, scores, studies
+from agent.cli import (
+    backup,
+    configuration,
+    keeping,
+    models,
+    patients,
+    reports,
+    rules,
+    running,
+    scores,
+    studies,
+)
 
 app = typer.Typer(
     help="Draft chest X-ray reports in the PACS before the radiologist opens the study. AI drafts, not verified.",
@@ -20,6 +31,7 @@ for name, module in (
     ("backup", backup),
     ("patients", patients),
     ("reports", reports),
+    ("rules", rules),
     ("models", models),
 ):
     app.add_typer(module.app, name=name)
