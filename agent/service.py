@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -146,6 +147,8 @@ def configure_log(settings: Settings) -> None:
     # pynetdicom and pydicom may put attribute values into their messages: only what is grave, and never datasets.
     for name in ("pynetdicom", "pydicom", "apscheduler"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Their warnings quote them too, and Python would write those to standard error.
+    warnings.filterwarnings("ignore", module=r"(pynetdicom|pydicom)\b")
 
 
 class Serving:

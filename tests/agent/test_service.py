@@ -1,8 +1,12 @@
-"""What the reader's process decides before it claims anything."""
+"""What the reader's process decides before it claims anything, and what the log leaves out."""
+
+import warnings
 
 import pytest
+import structlog
 
-from agent.service import batch_max_of
+from agent.service import batch_max_of, configure_log
+from config.settings import Settings
 from tests.scripted_engine import ScriptedEngine
 
 
@@ -36,3 +40,14 @@ def test_cases_are_read_at_once_where_words_stay_the_same_or_the_administrator_s
     engine, asked, expected
 ):
     assert batch_max_of(engine, asked) == expected
+
+
+def test_warnings_that_quote_values_of_a_dataset_are_not_shown():
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        configure_log(Settings())
+        for module in ("pydicom.valuerep", "pynetdicom.pdu_primitives"):
+            warnings.warn_explicit("Invalid value for VR PN: 'Doe^Jane'", UserWarning, "x.py", 1, module)
+    structlog.reset_defaults()
+
+    assert shown == []
