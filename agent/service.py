@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from agent.identity import rules_of_peers
-from agent.listener import Listener, tls_context
+from agent.listener import Listener
 from agent.messages import MessageIntake
 from agent.mllp import MllpReceiver
 from agent.ordering import ask_worklist, forget_orders, order_messages
@@ -26,6 +26,7 @@ from agent.peers import Peers
 from agent.registry import patient_messages
 from agent.reports.results import result_messages
 from agent.steps import Tools, settle
+from agent.tls import PortContext, warn_of_expiry
 from agent.worker import Worker
 from config.settings import SenderSettings, Settings
 from storage.database import Database, SchemaError, connect
@@ -194,7 +195,7 @@ class Serving:
         self.mllp: MllpReceiver | None = None
         hl7 = settings.agent.hl7
         if hl7 is not None:
-            tls = None if hl7.tls is None else tls_context(hl7.tls)
+            tls = None if hl7.tls is None else PortContext(hl7.tls)
             intake = open_intake(settings, self._store, clock)
             self.mllp = MllpReceiver(hl7, tls, intake, self._store.index, clock)
         self._child: ReaderChild | None = None
@@ -233,6 +234,13 @@ class Serving:
                 max_instances=1,
                 coalesce=True,
             )
+        self._scheduler.add_job(
+            warn_of_expiry,
+            "interval",
+            args=(self._settings.certificate_files(), self._tools.clock),
+            hours=24,
+            next_run_time=self._tools.clock(),
+        )
         self._scheduler.add_job(forget_orders, "interval", args=(self._tools,), hours=1)
         self._scheduler.start()
         if self.mllp is not None:

@@ -8,6 +8,7 @@ from config.values import (
     AETitle,
     Distinct,
     Expected,
+    Fingerprint,
     Frozen,
     Host,
     Listed,
@@ -21,6 +22,7 @@ from config.values import (
     OptionalWebAddress,
     OutputKind,
     Port,
+    TlsProfile,
 )
 
 
@@ -32,6 +34,14 @@ class SenderSettings(Frozen):
 
     addresses: Distinct[Network] = ()
     """IP addresses or networks it may come from. Empty: any. An AE title alone proves nothing: list them."""
+
+    certificate_subject: OneLine = ""
+    """Common Name or DNS name that its client certificate must have. Empty: any that `listener.tls.ca_file`
+    vouches for."""
+
+    certificate_sha256: Distinct[Fingerprint] = ()
+    """SHA-256 fingerprints of the client certificates it may show, with or without colons; two while one is
+    renewed. Empty: any. `openssl x509 -fingerprint -sha256 -in FILE` prints one."""
 
     assume_charset: OptionalCharset = None
     """Specific Character Set to assume where this sender names none although its texts need one."""
@@ -75,6 +85,9 @@ class DestinationTlsSettings(Frozen):
 
     server_name: Annotated[str, Field(max_length=253)] = ""
     """Name that the peer's certificate must carry. Empty: `host`. Not looked at by DICOMweb."""
+
+    profile: TlsProfile = "bcp195"
+    """What both sides may agree on, as `listener.tls.profile` of agent.toml. Not looked at by DICOMweb."""
 
 
 _Name = Annotated[

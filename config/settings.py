@@ -87,6 +87,18 @@ class Settings(Frozen):
         values = self.model_dump(mode="json", exclude={"folder"})
         return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
+    def certificate_files(self) -> tuple[Path, ...]:
+        """Names the files of our own certificates, each once, at the ports and towards peers."""
+        hl7 = self.agent.hl7
+        ports = (self.agent.listener.tls, None if hl7 is None else hl7.tls)
+        towards = (
+            *(one.tls for one in self.peers.destinations),
+            *(one.tls for one in self.peers.archives),
+            *(one.tls for one in self.peers.worklists),
+        )
+        files = [tls.certificate_file for tls in (*ports, *towards) if tls is not None]
+        return tuple(dict.fromkeys(file for file in files if file is not None))
+
     def outputs_of(self, destination: DestinationSettings) -> tuple[OutputKind, ...]:
         """Names the kinds of object that a destination gets."""
         return destination.outputs or self.reading.outputs.defaults

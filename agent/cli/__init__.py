@@ -1,6 +1,8 @@
 """The command `preread`: parses, calls, prints. Each command imports what it needs when it is called,
 so that `preread --help` answers at once."""
 
+import os
+
 import typer
 
 from agent.cli import models, patients, reports, running, scores, studies
@@ -20,5 +22,6 @@ for name, module in (("patients", patients), ("reports", reports), ("models", mo
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script. What we write is ours alone to read: images, drafts, the log."""
+    os.umask(0o077)
     app()
