@@ -14,7 +14,7 @@ from config.values import Expected
 
 SHOWN_CHARACTERS_MAX = 80
 
-_SECRET_KEY = re.compile(r"passw|pwd|passphrase|secret|token|credential", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"passw|pwd|passphrase|secret|token(?!s_max)|credential", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(//[^/@\s:]*:)[^/@\s]*(?=@)")
 _QUERY_PASSWORD = re.compile(r"(passw\w*\s*=\s*)[^&\s]+", re.IGNORECASE)
 
