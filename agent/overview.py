@@ -32,6 +32,9 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
                 {"study": study.study_instance_uid, "problem": study.conflict}
                 for study in store.index.in_doubt(limit)
             ],
+            "held": [
+                {**asdict(hold), "held_at": hold.held_at.isoformat()} for hold in store.holds.held(limit)
+            ],
             "undelivered": _undelivered(store, latest),
             "quarantine": [_quarantine_row(message) for message in store.reports.quarantined(limit)],
             "refusals": [_refusal_row(refusal) for refusal in store.index.refusals(limit)],
@@ -97,6 +100,13 @@ def status_text(report: dict[str, Any]) -> str:
         "two patients in one study", [f"{r['study']}: {r['problem']}" for r in report["in_doubt"]]
     )
     lines += _block(
+        "held (preread release STUDY)",
+        [
+            f"{r['study_instance_uid']} by {r['held_by']} since {r['held_at']}: {r['reason']}"
+            for r in report["held"]
+        ],
+    )
+    lines += _block(
         "not delivered",
         [f"job {r['job']} to {r['destination']}: {r['problem']}" for r in report["undelivered"]],
     )
@@ -130,15 +140,22 @@ def why_text(settings: Settings, study_instance_uid: str) -> str:
     """
     store = open_store(settings)
     try:
-        study = store.index.study(study_instance_uid)
-        if study is None:
+        study, events = store.index.study(study_instance_uid), store.jobs.events_of_study(study_instance_uid)
+        if study is None and not events:
             raise LookupError(f"no instance of study {study_instance_uid} was ever received")
-        lines = [
-            f"study {study_instance_uid}",
-            *_received_lines(store.index.instances(study_instance_uid)),
-            *_patient_lines(study, store.index.history(study.identifiers)),
-        ]
-        for event in store.jobs.events_of_study(study_instance_uid):
+        lines = [f"study {study_instance_uid}"]
+        hold = store.holds.of_study(study_instance_uid)
+        if hold is not None:
+            because = f": {hold.reason}" if hold.reason else ""
+            lines.append(
+                f"  held by {hold.held_by} since {hold.held_at.isoformat(timespec='seconds')}{because}"
+            )
+        if study is not None:
+            lines += [
+                *_received_lines(store.index.instances(study_instance_uid)),
+                *_patient_lines(study, store.index.history(study.identifiers)),
+            ]
+        for event in events:
             number = f"job {event.job_number} " if event.job_number is not None else ""
             lines.append(f"  {event.at.isoformat(timespec='milliseconds')} {number}{event.text}")
         for job in store.jobs.jobs_of_study(study_instance_uid):
@@ -204,6 +221,8 @@ def _manifest_lines(manifest: Manifest) -> list[str]:
             origin = exam.report.origin or exam.report.sop_instance_uid
             lines.append(f"    {exam.report.section} of its report: {origin}")
     lines += [f"  note: {note}" for note in manifest.notes]
+    if manifest.configuration:
+        lines.append(f"  gathered with configuration {manifest.configuration}")
     return lines + [f"  passed over {one.study_instance_uid}: {one.reason}" for one in manifest.passed_over]
 
 
@@ -212,6 +231,8 @@ def _reading_lines(reading: Reading) -> list[str]:
     lines = [
         f"  AI DRAFT - NOT VERIFIED{demo} ({reading.engine.model_name}, {reading.engine.weights_digest})"
     ]
+    if reading.configuration:
+        lines.append(f"  read with configuration {reading.configuration}")
     lines.append(f"  report: {reading.report}")
     if reading.impression:
         lines.append(f"  impression (the model's summary of its own draft): {reading.impression}")

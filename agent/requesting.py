@@ -60,7 +60,9 @@ def _find(
     numbers = rules_of_peers(tools.settings.peers)
     there = [replace(one, study=identified(one.study, archive.sender, numbers)) for one in found.studies]
     history = tools.index.history(exam.identifiers)
-    here = history.studies
+    deleted = [study.study_instance_uid for study in history.studies if study.images_deleted_at is not None]
+    gone = {uid for uid, instances in tools.index.instances_of(deleted).items() if not instances}
+    here = [study for study in history.studies if study.study_instance_uid not in gone]
     fetched = tools.requests.studies([study.study_instance_uid for study in here if study.fetched_from])
     incomplete = {study.study_instance_uid for study in fetched if study.problem is not None}
     chosen = choose_to_fetch(exam, there, here, incomplete, rules, history.known)

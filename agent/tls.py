@@ -48,7 +48,7 @@ class PortTls(Protocol):
 
 
 class PeerTls(Protocol):
-    """Encryption to a peer; `config.peers_settings.DestinationTlsSettings`."""
+    """Encryption to a peer; `config.tls_settings.DestinationTlsSettings`."""
 
     @property
     def certificate_file(self) -> Path | None: ...
@@ -56,8 +56,6 @@ class PeerTls(Protocol):
     def key_file(self) -> Path | None: ...
     @property
     def ca_file(self) -> Path | None: ...
-    @property
-    def profile(self) -> str: ...
 
 
 def port_context(tls: PortTls) -> ssl.SSLContext:
@@ -78,10 +76,10 @@ def port_context(tls: PortTls) -> ssl.SSLContext:
     return context
 
 
-def peer_context(tls: PeerTls) -> ssl.SSLContext:
+def peer_context(tls: PeerTls, profile: str = "bcp195") -> ssl.SSLContext:
     """Gives the context towards a peer, whose certificate and name are always checked. Raises as `port_context`."""
     context = ssl.create_default_context(cafile=tls.ca_file)
-    _apply(context, tls.profile)
+    _apply(context, profile)
     if tls.certificate_file is not None:
         context.load_cert_chain(tls.certificate_file, tls.key_file)
     return context
@@ -188,7 +186,7 @@ def expiring(files: Sequence[Path], now: datetime) -> Iterator[str]:
             yield f"the certificate in {file} ends on {ends:%Y-%m-%d}; have it renewed"
 
 
-def warn_of_expiry(files: Sequence[Path], clock: Callable[[], datetime]) -> None:
+def warn_of_expiry(files: Callable[[], Sequence[Path]], clock: Callable[[], datetime]) -> None:
     """Writes what `expiring` says to the log; called by the clock."""
-    for warning in expiring(files, clock()):
+    for warning in expiring(files(), clock()):
         log.warning("certificate", reason=warning)

@@ -8,16 +8,32 @@ from config.agent_settings import AgentSettings, ListenerSettings, ListenerTlsSe
 from config.peers_settings import (
     ArchiveSettings,
     DestinationSettings,
-    DestinationTlsSettings,
     PeersSettings,
+    ReportServerSettings,
     WorklistSettings,
 )
 from config.problems import Problem
 from config.reading_settings import ReadingSettings
-from config.values import OutputKind, is_loopback, open_to_others
+from config.receiver_settings import (
+    FhirServerSettings,
+    Hl7ReceiverSettings,
+    ReceiverSettings,
+    WebhookSettings,
+)
+from config.tls_settings import DestinationTlsSettings
+from config.values import OutputKind, Secret, is_loopback, open_to_others
 from config.wording import quoted, shown
 
 AGENT_FILE, PEERS_FILE, READING_FILE = "agent.toml", "peers.toml", "reading.toml"
+_WithTls = (
+    DestinationSettings
+    | Hl7ReceiverSettings
+    | FhirServerSettings
+    | WebhookSettings
+    | ArchiveSettings
+    | WorklistSettings
+    | ReportServerSettings
+)
 _EVERY_INTERFACE = ("0.0.0.0", "::")
 
 
@@ -29,7 +45,10 @@ def agent_contradictions(agent: AgentSettings) -> Iterator[Problem]:
         yield Problem(AGENT_FILE, "worker.retry_seconds_max", str(worker.retry_seconds_max), least)
     yield from _port_tls("listener", agent.listener.tls)
     yield from _hl7(agent)
+    yield from _metrics(agent)
     yield from _database(agent.storage)
+    yield from _retention(agent)
+    yield from _audit(agent)
 
 
 def _port_tls(port: str, tls: ListenerTlsSettings | None) -> Iterator[Problem]:
@@ -55,6 +74,21 @@ def _hl7(agent: AgentSettings) -> Iterator[Problem]:
     yield from _port_tls("hl7", hl7.tls)
 
 
+def _metrics(agent: AgentSettings) -> Iterator[Problem]:
+    metrics = agent.metrics
+    if metrics is None:
+        return
+    if not metrics.addresses and not is_loopback(metrics.host):
+        asks = (
+            f"at least one address, since metrics.host = {quoted(metrics.host)} opens the port to the network"
+        )
+        yield Problem(AGENT_FILE, "metrics.addresses", "[]", asks)
+    others = {"listener.port": agent.listener.port, "hl7.port": agent.hl7 and agent.hl7.port}
+    for key, port in others.items():
+        if metrics.port == port:
+            yield Problem(AGENT_FILE, "metrics.port", str(port), f"another port than {key}")
+
+
 def _database(storage: StorageSettings) -> Iterator[Problem]:
     password = storage.database_password
     if password is None:
@@ -62,32 +96,96 @@ def _database(storage: StorageSettings) -> Iterator[Problem]:
     if not urlsplit(storage.database_url).username:
         user = 'a PostgreSQL URL with a user ("postgresql://user@host/database"), since there is a password'
         yield Problem(AGENT_FILE, "storage.database_url", quoted(storage.database_url), user)
-    try:
-        password.reveal()
-    except LookupError as error:
-        yield Problem(AGENT_FILE, "storage.database_password", "", f"a password ({error})")
+    yield from _hidden(AGENT_FILE, "storage.database_password", password, "a password")
+
+
+def _retention(agent: AgentSettings) -> Iterator[Problem]:
+    kept = agent.retention
+    if kept.prior_days < kept.image_days:
+        least = f"at least retention.image_days = {kept.image_days}"
+        yield Problem(AGENT_FILE, "retention.prior_days", str(kept.prior_days), least)
+    for key in ("image_days", "prior_days", "result_days"):
+        if kept.study_days < getattr(kept, key):
+            least = f"at least retention.{key} = {getattr(kept, key)}"
+            yield Problem(AGENT_FILE, "retention.study_days", str(kept.study_days), least)
+    if not kept.free_bytes_start:
+        return
+    if kept.free_bytes_start <= agent.listener.free_bytes_min:
+        more = f"more than listener.free_bytes_min = {agent.listener.free_bytes_min}, or 0"
+        yield Problem(AGENT_FILE, "retention.free_bytes_start", str(kept.free_bytes_start), more)
+    if kept.free_bytes_stop <= kept.free_bytes_start:
+        more = f"more than retention.free_bytes_start = {kept.free_bytes_start}"
+        yield Problem(AGENT_FILE, "retention.free_bytes_stop", str(kept.free_bytes_stop), more)
+
+
+def _audit(agent: AgentSettings) -> Iterator[Problem]:
+    syslog = agent.audit.syslog
+    if syslog is None:
+        return
+    if (syslog.certificate_file is None) != (syslog.key_file is None):
+        missing = "certificate_file" if syslog.certificate_file is None else "key_file"
+        yield Problem(
+            AGENT_FILE, f"audit.syslog.{missing}", "", "a path: a certificate and its key go together"
+        )
+    for key in ("ca_file", "certificate_file", "key_file"):
+        yield from _unreadable(AGENT_FILE, f"audit.syslog.{key}", getattr(syslog, key))
 
 
 def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     """Finds what does not go together in peers.toml, and files it names that cannot be read."""
     yield from _named_once(PEERS_FILE, "sender", "ae_title", [one.ae_title for one in peers.senders])
-    yield from _named_once(PEERS_FILE, "destination", "name", [one.name for one in peers.destinations])
+    yield from _names_of_receivers(peers)
     yield from _issuers(peers)
     yield from _named_once(PEERS_FILE, "archive", "name", [one.name for one in peers.archives])
     yield from _named_once(PEERS_FILE, "worklist", "name", [one.name for one in peers.worklists])
+    yield from _named_once(PEERS_FILE, "report_server", "name", [one.name for one in peers.report_servers])
     for number, archive in enumerate(peers.archives, start=1):
         yield from _unreachable(f"archive[{number}]", archive)
-    called: tuple[tuple[str, Sequence[DestinationSettings | ArchiveSettings | WorklistSettings]], ...] = (
+    asked: tuple[tuple[str, Sequence[ArchiveSettings | FhirServerSettings | ReportServerSettings]], ...] = (
+        ("fhir_server", peers.fhir_servers),
+        ("archive", peers.archives),
+        ("report_server", peers.report_servers),
+    )
+    for table, ones in asked:
+        for number, one in enumerate(ones, start=1):
+            yield from _hidden(
+                PEERS_FILE, f"{table}[{number}].authorization", one.authorization, "a header's value"
+            )
+    called: tuple[tuple[str, Sequence[_WithTls]], ...] = (
         ("destination", peers.destinations),
+        ("hl7_receiver", peers.hl7_receivers),
+        ("fhir_server", peers.fhir_servers),
+        ("webhook", peers.webhooks),
         ("archive", peers.archives),
         ("worklist", peers.worklists),
+        ("report_server", peers.report_servers),
     )
-    for table, ones in called:
-        for number, one in enumerate(ones, start=1):
-            if one.tls is not None:
-                yield from _peer_tls(f"{table}[{number}].tls", one.tls)
+    for table, peers_of_table in called:
+        for number, peer in enumerate(peers_of_table, start=1):
+            if peer.tls is not None:
+                yield from _peer_tls(f"{table}[{number}].tls", peer.tls)
+    for number, webhook in enumerate(peers.webhooks, start=1):
+        yield from _hidden(PEERS_FILE, f"webhook[{number}].secret", webhook.secret, "a secret")
     for number, destination in enumerate(peers.destinations, start=1):
         yield from _findings_twice(PEERS_FILE, f"destination[{number}].outputs", destination.outputs)
+
+
+def _names_of_receivers(peers: PeersSettings) -> Iterator[Problem]:
+    """A delivery is a row with a name: destinations and receivers of messages share one set of names."""
+    tables: tuple[tuple[str, Sequence[DestinationSettings | ReceiverSettings]], ...] = (
+        ("destination", peers.destinations),
+        ("hl7_receiver", peers.hl7_receivers),
+        ("fhir_server", peers.fhir_servers),
+        ("webhook", peers.webhooks),
+        ("drop_folder", peers.drop_folders),
+    )
+    first: dict[str, str] = {}
+    for table, ones in tables:
+        for number, one in enumerate(ones, start=1):
+            place = f"{table}[{number}]"
+            if first.setdefault(one.name, place) != place:
+                other = f"another name than that of {first[one.name]}"
+                yield Problem(PEERS_FILE, f"{place}.name", quoted(one.name), other)
 
 
 def _unreachable(place: str, archive: ArchiveSettings) -> Iterator[Problem]:
@@ -192,6 +290,14 @@ def _is_ourselves(destination: DestinationSettings, listener: ListenerSettings) 
 def _open_key(file: str, key: str, path: Path | None) -> Iterator[Problem]:
     if path is not None and (problem := open_to_others(path)):
         yield Problem(file, key, quoted(str(path)), f"a private key that is private ({problem})")
+
+
+def _hidden(file: str, key: str, secret: Secret | None, what: str) -> Iterator[Problem]:
+    try:
+        if secret is not None:
+            secret.reveal()
+    except LookupError as error:
+        yield Problem(file, key, "", f"{what} ({error})")
 
 
 def _unreadable(file: str, key: str, path: Path | None) -> Iterator[Problem]:

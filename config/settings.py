@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from functools import cached_property
+from collections.abc import Iterator
 from pathlib import Path
 
 from config.agent_settings import (
@@ -12,15 +12,17 @@ from config.agent_settings import (
     ListenerSettings,
     ListenerTlsSettings,
     LogSettings,
+    MetricsSettings,
     StorageSettings,
     WorkerSettings,
 )
+from config.keeping_settings import AuditSettings, AuditSyslogSettings, RetentionSettings
 from config.peers_settings import (
     ArchiveSettings,
     DestinationSettings,
-    DestinationTlsSettings,
     IssuerSettings,
     PeersSettings,
+    ReportServerSettings,
     SenderSettings,
     WorklistSettings,
 )
@@ -34,21 +36,35 @@ from config.reading_settings import (
     ReadingSettings,
     StudySettings,
 )
+from config.receiver_settings import (
+    DropFolderSettings,
+    FhirServerSettings,
+    Hl7ReceiverSettings,
+    ReceiverSettings,
+    WebhookSettings,
+)
+from config.tls_settings import DestinationTlsSettings
 from config.values import Frozen, OutputKind, Secret
 
 __all__ = [
     "AgentSettings",
     "ArchiveSettings",
+    "AuditSettings",
+    "AuditSyslogSettings",
     "CalibrationSettings",
     "DestinationSettings",
     "DestinationTlsSettings",
     "DeviceSettings",
+    "DropFolderSettings",
     "EngineSettings",
+    "FhirServerSettings",
+    "Hl7ReceiverSettings",
     "Hl7Settings",
     "IssuerSettings",
     "ListenerSettings",
     "ListenerTlsSettings",
     "LogSettings",
+    "MetricsSettings",
     "OrderSettings",
     "OutputKind",
     "OutputSettings",
@@ -56,11 +72,15 @@ __all__ = [
     "PriorSettings",
     "ReaderSettings",
     "ReadingSettings",
+    "ReceiverSettings",
+    "ReportServerSettings",
+    "RetentionSettings",
     "Secret",
     "SenderSettings",
     "Settings",
     "StorageSettings",
     "StudySettings",
+    "WebhookSettings",
     "WorkerSettings",
     "WorklistSettings",
 ]
@@ -78,7 +98,7 @@ class Settings(Frozen):
     reading: ReadingSettings = ReadingSettings()
     folder: Path | None = None
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Identifies these settings: "sha256:<hex>" over all values but the folder; stored with each Reading.
 
@@ -89,15 +109,7 @@ class Settings(Frozen):
 
     def certificate_files(self) -> tuple[Path, ...]:
         """Names the files of our own certificates, each once, at the ports and towards peers."""
-        hl7 = self.agent.hl7
-        ports = (self.agent.listener.tls, None if hl7 is None else hl7.tls)
-        towards = (
-            *(one.tls for one in self.peers.destinations),
-            *(one.tls for one in self.peers.archives),
-            *(one.tls for one in self.peers.worklists),
-        )
-        files = [tls.certificate_file for tls in (*ports, *towards) if tls is not None]
-        return tuple(dict.fromkeys(file for file in files if file is not None))
+        return tuple(dict.fromkeys(_certificate_files(self)))
 
     def outputs_of(self, destination: DestinationSettings) -> tuple[OutputKind, ...]:
         """Names the kinds of object that a destination gets."""
@@ -112,6 +124,10 @@ class Settings(Frozen):
         """Finds a destination by its name; None if it is no longer in the settings."""
         return next((one for one in self.peers.destinations if one.name == name), None)
 
+    def receiver(self, name: str) -> ReceiverSettings | None:
+        """Finds a receiver of messages by its name; None if it is no longer in the settings."""
+        return next((one for one in self.peers.receivers if one.name == name), None)
+
     def archive(self, name: str) -> ArchiveSettings | None:
         """Finds an archive by its name; None if it is no longer in the settings."""
         return next((one for one in self.peers.archives if one.name == name), None)
@@ -121,3 +137,14 @@ class Settings(Frozen):
         if self.reading.priors.count_max == 0:
             return ()
         return tuple(one for one in self.peers.archives if one.for_priors)
+
+
+def _certificate_files(value: object) -> Iterator[Path]:
+    if isinstance(value, Frozen):
+        for key, one in value:
+            if key == "certificate_file" and one is not None:
+                yield one
+            yield from _certificate_files(one)
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _certificate_files(one)

@@ -21,6 +21,38 @@ def status(config: Config = None, as_json: AsJson = False, limit: int = 20) -> N
     typer.echo(json.dumps(report, indent=2, ensure_ascii=False) if as_json else overview.status_text(report))
 
 
+@app.command("list")
+def list_studies(
+    config: Config = None,
+    stage: Annotated[
+        str | None, typer.Option(help="gather, read, compose, deliver, done, skipped or failed.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="90m, 12h, 3d, 2w, 2026-11-25 or 2026-11-25T08:00.")
+    ] = None,
+    patient_less: Annotated[
+        bool, typer.Option("--patient-less", help="Only studies whose patient has no identifier.")
+    ] = False,
+    limit: int = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The studies that came last and how far each has come, without the patients."""
+    from agent import listing
+    from agent.errors import GiveUp
+    from agent.service import system_clock
+
+    try:
+        from_when = None if since is None else listing.since_of(since, system_clock())
+        found = listing.listed(
+            settings_of(config), limit, stage, from_when, only_without_patient=patient_less
+        )
+    except GiveUp as error:
+        typer.echo(error.reason, err=True)
+        raise typer.Exit(1) from None
+    as_table = json.dumps(listing.as_json(found), indent=2) if as_json else listing.as_text(found)
+    typer.echo(as_table)
+
+
 @app.command()
 def why(study: str, config: Config = None) -> None:
     """The whole life of one study: who sent it, why complete, which priors and why not others, what the model said."""
@@ -71,11 +103,49 @@ def ask(
 def again(study: str, config: Config = None) -> None:
     """Read a study once more, as the next revision."""
     from agent import service
+    from agent.operators import operator
 
     store = service.open_store(settings_of(config))
     try:
-        job = store.jobs.again(study, service.system_clock())
+        job = store.jobs.again(study, service.system_clock(), operator())
     except LookupError as error:
         typer.echo(error.args[0], err=True)
         raise typer.Exit(1) from None
     typer.echo(f"job {job.number} opened: study {study}, revision {job.revision}")
+
+
+Why = Annotated[str, typer.Option(help="For the history.")]
+
+
+@app.command()
+def hold(study: str, config: Config = None, why: Why = "") -> None:
+    """Do nothing more with a study until it is released: no step, no delivery, no deletion."""
+    from agent import keeping_desk
+
+    say_or_exit(lambda: keeping_desk.hold(settings_of(config), study, why))
+
+
+@app.command()
+def release(study: str, config: Config = None) -> None:
+    """Let a held study go on from where it is."""
+    from agent import keeping_desk
+
+    say_or_exit(lambda: keeping_desk.release(settings_of(config), study))
+
+
+@app.command()
+def delete(
+    study: str,
+    config: Config = None,
+    why: Why = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a study: its images, drafts and life. What destinations have, they keep. Audited."""
+    from agent import keeping_desk
+
+    settings = settings_of(config)
+    say_or_exit(lambda: keeping_desk.what_is_here(settings, study))
+    if not yes and typer.prompt("Type the last four characters of the UID to delete it") != study[-4:]:
+        typer.echo("not deleted", err=True)
+        raise typer.Exit(1)
+    say_or_exit(lambda: keeping_desk.delete(settings, study, why))

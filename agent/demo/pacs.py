@@ -5,13 +5,16 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from socketserver import BaseServer
+from threading import Lock, Thread
 
 from pydicom import Dataset, dcmread
-from pydicom.uid import AllTransferSyntaxes
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
-from pynetdicom.transport import AssociationSocket
+from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
+
+_SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ def connection_opened(event: evt.Event) -> None:
 
 
 class MiniPacs:
-    """Takes every storage object on a port of 127.0.0.1 and writes it below `folder`, named by its UID.
+    """Takes every uncompressed storage object on a port of 127.0.0.1 and writes it below `folder`, named by its UID.
 
     Args:
         port: 0 for any that is free.
@@ -57,14 +60,17 @@ class MiniPacs:
         self._lock = Lock()
         self._received: list[Received] = []
         for context in AllStoragePresentationContexts:
-            self._ae.add_supported_context(context.abstract_syntax, AllTransferSyntaxes)
+            self._ae.add_supported_context(context.abstract_syntax, _SYNTAXES)
         self._ae.add_supported_context(Verification)
         folder.mkdir(parents=True, exist_ok=True)
-        self._server = self._ae.start_server(
+        self._server = self._ae.make_server(
             ("127.0.0.1", port),
-            block=False,
             evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_OPEN, connection_opened)],
+            server_class=ThreadedAssociationServer,
         )
+        # Not AE.start_server: its loop looks every half second whether it shall end.
+        self._serving = Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._serving.start()
         self.ae_title = ae_title
         self.port: int = self._server.server_address[1]
 
@@ -114,5 +120,7 @@ class MiniPacs:
 
     def close(self) -> None:
         """Closes the port; what was received stays."""
-        if self._server in self._ae._servers:
-            self._server.shutdown()
+        # Not the server's own shutdown(), which wants to find it in the AE's list of servers.
+        BaseServer.shutdown(self._server)
+        self._server.server_close()
+        self._serving.join()

@@ -4,10 +4,11 @@ Nothing here raises for what a peer does or does not do: each answer is an outco
 person on duty, which names the peer and says what to do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.association import Association
@@ -16,10 +17,14 @@ from pynetdicom.sop_class import Verification
 
 from agent.fetching import StudyQuery
 from agent.peers.association import Called, NoAssociation, associate, lost, peer_name
+from agent.peers.offering import Offered, classes_needed, offer
 from agent.peers.querying import Answers, FoundStudies, find_entries, find_studies
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take, get, move
-from agent.peers.storing import StoreKind, StoreOutcome, judge_status, store
-from config.settings import ArchiveSettings, DestinationSettings, WorklistSettings
+from agent.peers.storing import StoreKind, StoreOutcome, Verdict, judge_status, store
+from config.settings import ArchiveSettings, DestinationSettings, ReportServerSettings, WorklistSettings
+
+if TYPE_CHECKING:
+    from agent.peers.fhir import ReportPage
 
 __all__ = [
     "Answers",
@@ -27,11 +32,14 @@ __all__ = [
     "Called",
     "EchoOutcome",
     "FoundStudies",
+    "Offered",
     "Peers",
     "RetrieveOutcome",
     "StoreKind",
     "StoreOutcome",
     "Take",
+    "Verdict",
+    "classes_needed",
     "judge_status",
 ]
 
@@ -74,6 +82,10 @@ class Peers:
         finally:
             association.release()
         return EchoOutcome(problem is None, monotonic() - started, problem)
+
+    def offer(self, called: Called, sop_classes: Sequence[str]) -> Offered:
+        """Asks a peer which SOP Classes it would accept from us, and moves nothing."""
+        return offer(self._ae_title, called, sop_classes)
 
     def store(self, destination: DestinationSettings, files: Sequence[Path]) -> tuple[StoreOutcome, ...]:
         """Sends files to a destination, all in one association.
@@ -125,6 +137,14 @@ class Peers:
     ) -> Answers:
         """Asks a worklist for the scheduled steps of one modality (C-FIND, PS3.4 K.4.1); dates as "YYYYMMDD"."""
         return find_entries(self._ae_title, worklist, modality, first_date, last_date)
+
+    def report_pages(self, server: ReportServerSettings, since: str) -> "Iterator[ReportPage]":
+        """Asks a FHIR server for the reports changed since a moment; see `agent.peers.fhir.report_pages`."""
+        from agent.peers.fhir import (
+            report_pages,
+        )  # only where one is configured, so that others need no requests
+
+        return report_pages(server, since)
 
 
 def _echo_problem(association: Association, called: Called) -> str | None:

@@ -144,7 +144,7 @@ def _tls_arguments(called: Called) -> tuple[ssl.SSLContext, str] | None:
     tls = called.tls
     if tls is None:
         return None
-    return peer_context(tls), tls.server_name or called.host
+    return peer_context(tls, tls.profile), tls.server_name or called.host
 
 
 def peer_name(called: Called) -> str:

@@ -207,6 +207,7 @@ def a_film(film: dict[str, Any]) -> Study:
     return identified(replace(study, identifiers=(own, *others)), "XRAY", IdentifierRules())
 
 
+@pytest.mark.slow
 @settings(max_examples=800)
 @given(films, st.lists(films, min_size=3, max_size=8), links)
 def test_never_a_study_of_another_patient(current: Any, others: list[Any], linked: Any):

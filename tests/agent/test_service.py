@@ -1,12 +1,16 @@
 """What the reader's process decides before it claims anything, and what the log leaves out."""
 
+import signal
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
-from agent.service import batch_max_of, configure_log
-from config.settings import Settings
+from agent.logs import configure_log
+from agent.reader import batch_max_of, read
+from config.settings import AgentSettings, LogSettings, Settings, StorageSettings
 from tests.scripted_engine import ScriptedEngine
 
 
@@ -45,9 +49,30 @@ def test_cases_are_read_at_once_where_words_stay_the_same_or_the_administrator_s
 def test_warnings_that_quote_values_of_a_dataset_are_not_shown():
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
-        configure_log(Settings())
+        configure_log(LogSettings())
         for module in ("pydicom.valuerep", "pynetdicom.pdu_primitives"):
             warnings.warn_explicit("Invalid value for VR PN: 'Doe^Jane'", UserWarning, "x.py", 1, module)
     structlog.reset_defaults()
 
     assert shown == []
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """The signal handlers, as they were before."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_reader_without_its_database_says_so_and_ends(
+    tmp_path: Path, signals: None, capsys: pytest.CaptureFixture[str]
+):
+    url = f"postgresql://preread@/preread?host={tmp_path}"
+    storage = StorageSettings(folder=tmp_path, database_url=url)
+
+    is_read = read(Settings(agent=AgentSettings(storage=storage)))
+
+    assert not is_read
+    assert "the reader cannot start" in capsys.readouterr().out

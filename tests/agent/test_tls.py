@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from agent.tls import expiring, peer_context
-from config.peers_settings import DestinationTlsSettings
+from config.tls_settings import DestinationTlsSettings
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -41,7 +41,7 @@ def test_a_file_that_is_no_certificate_is_left_to_who_uses_it(tmp_path: Path) ->
 
 @pytest.mark.parametrize("profile", ["bcp195", "bcp195_extended"])
 def test_towards_a_peer_nothing_older_and_nothing_weaker_is_offered(profile: str) -> None:
-    context = peer_context(DestinationTlsSettings(profile=profile))
+    context = peer_context(DestinationTlsSettings(), profile)
 
     before_1_3 = [one for one in context.get_ciphers() if one["protocol"] != "TLSv1.3"]
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2

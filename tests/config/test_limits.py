@@ -7,7 +7,7 @@ import pytest
 from annotated_types import Ge, Le
 
 from config.loading import FILES, ConfigError, load
-from config.wording import expectation, leaf_keys
+from config.wording import expectation, fields_by_key, is_list, leaf_keys
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -51,8 +51,8 @@ def limits() -> Iterator[tuple[str, str, float, float]]:
 def written(file: str, key: str, value: float) -> str:
     """A file that says nothing but one setting, in a table of that kind."""
     table, _, name = key.rpartition(".")
-    is_list = table.split(".")[0] in ("sender", "issuer", "destination", "archive", "worklist", "calibration")
-    return f"{f'[[{table}]]' if is_list else f'[{table}]'}\n{name} = {value}\n"
+    is_repeated = is_list(fields_by_key(FILES[file])[table.split(".")[0]])
+    return f"{f'[[{table}]]' if is_repeated else f'[{table}]'}\n{name} = {value}\n"
 
 
 @pytest.mark.parametrize(("file", "key", "least", "most"), list(limits()), ids=str)

@@ -84,6 +84,7 @@ def alone(engine):
     return cache(lambda number: said_of(engine.read(pooled_case(number))))
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 15), min_size=2, max_size=7))
 @settings(max_examples=12, deadline=None)
 def test_a_case_read_beside_others_is_read_as_alone(engine, alone, numbers):

@@ -244,6 +244,7 @@ def test_an_idle_association_is_aborted_in_the_end(start: StartListener) -> None
     assert inbox.refusals() == ()
 
 
+@pytest.mark.slow
 def test_a_peer_that_does_not_close_after_its_release_is_closed(inbox: Inbox) -> None:
     with RawSender(inbox.port).associate() as sender:
         sender.socket.sendall(A_RELEASE_RQ)

@@ -282,6 +282,7 @@ def test_the_senders_first_choice_of_encoding_is_accepted_but_big_endian_comes_l
         assert sender.accepted == {1: jpeg_lossless, 3: IMPLICIT_VR_LITTLE_ENDIAN}
 
 
+@pytest.mark.slow
 def test_a_stop_lets_the_object_in_hand_come_to_its_end(inbox: Inbox) -> None:
     uid, data = a_cr()
     first, *rest = dataset_pdus(data, 1024)
@@ -300,6 +301,7 @@ def test_a_stop_lets_the_object_in_hand_come_to_its_end(inbox: Inbox) -> None:
     assert inbox.dataset_bytes(uid) == data
 
 
+@pytest.mark.slow
 def test_a_stop_ends_idle_associations_at_once(start: StartListener) -> None:
     inbox = start(idle_seconds=600)
 

@@ -167,6 +167,7 @@ def test_missing_pixels_are_an_error_that_names_the_image():
         built(KIND, Sources((header,)), a_reading())
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.text(max_size=300))
 def test_any_answer_can_be_printed(answer: str):

@@ -48,6 +48,7 @@ def values_of(dataset: Dataset, keyword: str) -> set[str]:
     return {str(element.value) for element in dataset.iterall() if element.keyword == keyword}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("charset", "name"),

@@ -39,6 +39,7 @@ def test_import_says_what_was_taken_and_what_was_not(tmp_path: Path, log_file: P
     assert "hl7 final of 20260301100000, order F100, from RIS CLINIC MSG1" in preread(tmp_path, "list")[1]
 
 
+@pytest.mark.slow
 def test_a_dry_run_leaves_nothing_behind(tmp_path: Path, log_file: Path):
     code, said = preread(tmp_path, "import", log_file, "--dry-run")
 
@@ -47,6 +48,7 @@ def test_a_dry_run_leaves_nothing_behind(tmp_path: Path, log_file: Path):
     assert preread(tmp_path, "quarantine")[1] == "nothing in quarantine\n"
 
 
+@pytest.mark.slow
 def test_what_is_in_quarantine_is_shown_and_replayed(tmp_path: Path, log_file: Path):
     preread(tmp_path, "import", log_file)
 
