@@ -28,6 +28,6 @@ for name, module in (
 
 
 def main() -> None:
-    """Entry point of the console script. What we write is ours alone to read: images, drafts, the log."""
-    os.umask(0o077)
+    """Entry point of the console script. What we write is closed to others: images, drafts, the log."""
+    os.umask(0o027)
     app()

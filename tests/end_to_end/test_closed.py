@@ -48,5 +48,5 @@ def test_nobody_is_called_but_the_peer_and_nothing_is_open_to_others(preread: Ru
     # "None" is what a port of our own is looked up with before it is opened.
     assert {place for _, place in calls} <= {str(("127.0.0.1", pacs.port)), "127.0.0.1", "None"}
     written = [*(preread.folder / "data").rglob("*"), preread.log]
-    assert [str(path) for path in written if path.stat().st_mode & 0o077] == []
+    assert [str(path) for path in written if path.stat().st_mode & 0o007] == []
     assert len(written) > 10

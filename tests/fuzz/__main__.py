@@ -38,15 +38,14 @@ def main() -> int:
         done: list[Figures] = []
         for future in running:
             done.append(future.result())
-            print(done[-1].line(), flush=True)
+            print(done[-1].line(), *done[-1].failures, sep="\n", flush=True)
     failures = [failure for figures in done for failure in figures.failures]
     print(f"{sum(figures.inputs for figures in done)} inputs, {len(failures)} failures")
     if told.associations and not told.only:
         siege = besiege(told.associations, told.seed)
         print(siege.line())
         failures += siege.failures
-    for failure in failures:
-        print(failure)
+        print(*siege.failures, sep="\n")
     return 1 if failures else 0
 
 
