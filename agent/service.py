@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from agent import loaded
+from agent.configuration import load
 from agent.identity import rules_of_peers
 from agent.keeping.chores import audit_trail, chores
 from agent.listener import Listener
@@ -30,11 +31,11 @@ from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
 from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
-from agent.steps import Tools, settle
+from agent.steps import Tools, close_reported, settle
 from agent.tls import PortContext, warn_of_expiry
 from agent.worker import Worker
 from config.changes import differences, in_force
-from config.loading import ConfigError, load
+from config.loading import ConfigError
 from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
 from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import Audits
@@ -152,6 +153,7 @@ class Serving:
         self.listener = Listener(
             listener=settings.agent.listener,
             ae_title=settings.agent.device.ae_title,
+            also_called=settings.agent.device.also_called,
             senders=settings.peers.senders,
             accept_any_sender=settings.peers.accept_any_sender,
             archives=_archives_that_send(settings),
@@ -187,6 +189,7 @@ class Serving:
         self._scheduler: Any = None
         self._loads = 1
         self._ticked = time.monotonic()
+        self._reports_looked_at = 0
         self._pulse = Pulse(self._store.processes, clock, "serve", settings.digest, self.alive)
         self.metrics = None if settings.agent.metrics is None else self._metrics_port(settings, clock)
 
@@ -369,6 +372,7 @@ class Serving:
         self._ticked = time.monotonic()
         if self._child is not None:
             self._child.keep_alive()
+        self._reports_looked_at = close_reported(self._tools, self._reports_looked_at)
         if settle(self._tools):
             self._workers["gather"].wake()
 

@@ -43,10 +43,12 @@ from config.receiver_settings import (
     ReceiverSettings,
     WebhookSettings,
 )
+from config.rule_settings import AdapterSettings, RulePriorSettings, RuleSettings
 from config.tls_settings import DestinationTlsSettings
 from config.values import Frozen, OutputKind, Secret
 
 __all__ = [
+    "AdapterSettings",
     "AgentSettings",
     "ArchiveSettings",
     "AuditSettings",
@@ -75,6 +77,8 @@ __all__ = [
     "ReceiverSettings",
     "ReportServerSettings",
     "RetentionSettings",
+    "RulePriorSettings",
+    "RuleSettings",
     "Secret",
     "SenderSettings",
     "Settings",

@@ -18,6 +18,14 @@ class Stage(StrEnum):
     FAILED = "failed"
 
 
+class Priority(StrEnum):
+    """How soon a study is to be read."""
+
+    STAT = "stat"
+    URGENT = "urgent"
+    ROUTINE = "routine"
+
+
 class InstanceRole(StrEnum):
     """What an instance is to us."""
 
@@ -200,6 +208,8 @@ class Job:
         problem: a sentence for a person, or None.
         manifest_json, reading_json: opaque to storage, None until made.
         claim_number: rises with each claim; tells this lease from a later one, of the same owner too.
+        rule: name of the rule that it falls under, "" if none fits, None until that is decided.
+        yields_seconds: it lets those go first that become due within this time after it and yield nothing.
         claimed_at: when it was claimed last, or None.
     """
 
@@ -220,6 +230,9 @@ class Job:
     opened_at: datetime
     changed_at: datetime
     claim_number: int = 0
+    rule: str | None = None
+    priority: Priority = Priority.ROUTINE
+    yields_seconds: float = 0.0
     claimed_at: datetime | None = None
 
 
@@ -520,6 +533,7 @@ class Order:
         accession_number, study_instance_uid: at least one of them is there.
         scheduled_date, scheduled_time: "YYYYMMDD", "HHMMSS", local.
         heard_at: when it was last told of.
+        priority: a value of Priority, in whatever words it was told; "" if nobody said.
     """
 
     source: str
@@ -538,3 +552,4 @@ class Order:
     scheduled_time: str
     heard_at: datetime
     number: int = 0
+    priority: str = ""

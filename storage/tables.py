@@ -29,6 +29,7 @@ from storage.records import (
     ClosingKind,
     InstanceRole,
     PatientIdentifier,
+    Priority,
     ReportSource,
     ReportStatus,
     Stage,
@@ -181,7 +182,7 @@ class LeaseColumns(TypedColumns):
 
 
 class JobColumns(LeaseColumns):
-    """Mirrors `Job`."""
+    """Mirrors `Job`, and the time that it is taken in the order of."""
 
     number: Named[int] = Column(_NUMBER, primary_key=True)
     study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"))
@@ -193,6 +194,10 @@ class JobColumns(LeaseColumns):
     reading_json: Named[str | None] = Column(SentText)
     opened_at: Named[datetime] = Column(UtcDateTime)
     changed_at: Named[datetime] = Column(UtcDateTime)
+    rule: Named[str | None] = Column(Text)
+    priority: Named[Priority] = Column(Word(Priority))
+    yields_seconds: Named[float] = Column(Float)
+    turn_at: Named[datetime] = Column(UtcDateTime)  # due_at and yields_seconds together
 
 
 class ResultObjectColumns(TypedColumns):
@@ -251,6 +256,7 @@ class OrderColumns(TypedColumns):
     scheduled_date: Named[str] = Column(SentText)
     scheduled_time: Named[str] = Column(SentText)
     heard_at: Named[datetime] = Column(UtcDateTime, index=True)
+    priority: Named[str] = Column(SentText)
 
 
 class PriorRequestColumns(LeaseColumns):
@@ -475,7 +481,7 @@ Index(
     unique=True,
 )
 Index("ix_instances_study_instance_uid_number", instances.c.study_instance_uid, instances.c.number)
-Index("ix_jobs_stage_due_at", jobs.c.stage, jobs.c.due_at)
+Index("ix_jobs_stage_turn_at", jobs.c.stage, jobs.c.turn_at)
 Index(
     "ix_deliveries_open",
     deliveries.c.due_at,

@@ -5,7 +5,18 @@ import os
 
 import typer
 
-from agent.cli import backup, configuration, keeping, models, patients, reports, running, scores, studies
+from agent.cli import (
+    backup,
+    configuration,
+    keeping,
+    models,
+    patients,
+    reports,
+    rules,
+    running,
+    scores,
+    studies,
+)
 
 app = typer.Typer(
     help="Draft chest X-ray reports in the PACS before the radiologist opens the study. AI drafts, not verified.",
@@ -22,6 +33,7 @@ for name, module in (
     ("backup", backup),
     ("patients", patients),
     ("reports", reports),
+    ("rules", rules),
     ("models", models),
 ):
     app.add_typer(module.app, name=name)

@@ -149,3 +149,17 @@ def delete(
         typer.echo("not deleted", err=True)
         raise typer.Exit(1)
     say_or_exit(lambda: keeping_desk.delete(settings, study, why))
+
+
+@app.command()
+def withdraw(
+    study: str,
+    why: Annotated[
+        str, typer.Option(help="The reason, without the patient's name; it goes to everybody told.")
+    ],
+    config: Config = None,
+) -> None:
+    """Take the drafts of a study back: whoever may hold one is told, and nothing else of it is sent any more."""
+    from agent import service, withdrawing
+
+    say_or_exit(lambda: withdrawing.withdraw(settings_of(config), study, why, service.system_clock()))

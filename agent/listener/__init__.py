@@ -47,7 +47,7 @@ class Listener:
 
     Args:
         listener: the port and its limits, `settings.agent.listener`.
-        ae_title: ours.
+        ae_title: ours; also_called: other ones of ours.
         senders: who may send, `settings.peers.sender`.
         headers: turns the elements that a survey found into headers.
         clock: gives the time, UTC and aware.
@@ -63,6 +63,7 @@ class Listener:
         *,
         listener: Limits,
         ae_title: str,
+        also_called: tuple[str, ...] = (),
         senders: Sequence[SenderValues],
         files: Files,
         index: Index,
@@ -76,7 +77,11 @@ class Listener:
         _quieten_pynetdicom()
         self._intake = Intake(
             limits=listener,
-            rules=SenderRules(ae_title=ae_title, check_called_ae_title=listener.check_called_ae_title),
+            rules=SenderRules(
+                ae_title=ae_title,
+                also_called=also_called,
+                check_called_ae_title=listener.check_called_ae_title,
+            ),
             senders={},
             files=files,
             index=index,

@@ -14,7 +14,7 @@ from storage.jobs import rows
 from storage.jobs.closing import Closings, is_closed, reopen, stop_earlier
 from storage.jobs.rows import JOB, NO_LEASE, LeaseLost
 from storage.jobs.stages import CLAIMABLE, ENDS, NEXT, STAGES, check_move
-from storage.records import Delivery, Event, Job, ResultObject, Stage, StepOutcome
+from storage.records import Delivery, Event, Job, Priority, ResultObject, Stage, StepOutcome
 from storage.tables import (
     columns_of,
     deliveries,
@@ -102,9 +102,11 @@ class Jobs:
         *,
         only_untried: bool = False,
     ) -> Job | None:
-        """Takes the oldest due job of these stages, or None if nothing is due.
+        """Takes the due job of these stages whose turn it is, or None if nothing is due.
 
-        A job whose lease ran out is due, too: its worker died, and that counts one attempt.
+        The turn of a job comes `yields_seconds` after it became due: it lets those go first that become due within
+        that time and yield nothing, and none that comes later. A job whose lease ran out is due, too: its worker
+        died, and that counts one attempt.
 
         Args:
             only_untried: takes no job that this stage has failed before, or whose worker died.
@@ -119,9 +121,9 @@ class Jobs:
             due = and_(due, jobs.c.attempts == 0, jobs.c.lease_owner.is_(None))
         if not self._is_any(jobs, due):
             return None
-        oldest = select(jobs).where(due).order_by(jobs.c.due_at, jobs.c.number).limit(1)
+        next_one = select(jobs).where(due).order_by(jobs.c.turn_at, jobs.c.number).limit(1)
         with self._database.writing() as connection:
-            before = connection.execute(oldest.with_for_update(skip_locked=True)).first()
+            before = connection.execute(next_one.with_for_update(skip_locked=True)).first()
             if before is None:
                 return None
             rows.lease(connection, jobs, [before.number], owner, now, lease_seconds)
@@ -135,6 +137,33 @@ class Jobs:
         """Puts off the end of the lease to `lease_seconds` from now. Raises LeaseLost."""
         with self._database.writing() as connection:
             return rows.change_job(connection, job, lease_until=now + timedelta(seconds=lease_seconds))
+
+    def decide(
+        self,
+        job: Job,
+        rule: str,
+        priority: Priority,
+        yields_seconds: float,
+        now: datetime,
+        *,
+        event: str,
+    ) -> Job:
+        """Notes which rule a job falls under, and whom it lets go first from the next stage on; the lease stays.
+
+        Raises:
+            LeaseLost: if the job is no longer the caller's.
+        """
+        with self._database.writing() as connection:
+            decided = rows.change_job(
+                connection,
+                job,
+                rule=rule,
+                priority=priority,
+                yields_seconds=yields_seconds,
+                changed_at=now,
+            )
+            rows.tell(connection, decided, now, event)
+            return decided
 
     def advance(
         self,
@@ -172,7 +201,8 @@ class Jobs:
         stage = Stage.DONE if to == Stage.DELIVER and not has_deliveries else to
         made = {"manifest_json": manifest_json, "reading_json": reading_json}
         values: dict[str, Any] = {name: value for name, value in made.items() if value is not None}
-        values |= {"stage": stage, "attempts": 0, "waiting_since": None, "due_at": now, "changed_at": now}
+        values |= {"stage": stage, "attempts": 0, "waiting_since": None, "changed_at": now}
+        values |= rows.due(job, stage, now)
         with self._database.writing() as connection:
             moved = rows.change_job(connection, job, **values, **NO_LEASE, problem=problem)
             for result in results:
@@ -200,8 +230,8 @@ class Jobs:
                 connection,
                 job,
                 **NO_LEASE,
+                **rows.due(job, job.stage, due_at),
                 waiting_since=since,
-                due_at=due_at,
                 problem=reason,
                 changed_at=now,
             )
@@ -217,8 +247,8 @@ class Jobs:
                 connection,
                 job,
                 **NO_LEASE,
+                **rows.due(job, job.stage, due_at),
                 attempts=jobs.c.attempts + 1,
-                due_at=due_at,
                 problem=problem,
                 changed_at=now,
             )
@@ -387,6 +417,19 @@ class Jobs:
         query = select(*JOB).where(jobs.c.study_instance_uid == study_instance_uid)
         with self._database.reading() as connection:
             return tuple(Job(**row) for row in connection.execute(query.order_by(jobs.c.revision)).mappings())
+
+    def opened_since(self, since: datetime, limit: int) -> tuple[Job, ...]:
+        """The newest job of each study that got one since then, in the order in which these were opened.
+
+        Args:
+            limit: jobs looked at, the newest ones.
+        """
+        query = select(*JOB).where(jobs.c.opened_at >= since).order_by(jobs.c.number.desc()).limit(limit)
+        with self._database.reading() as connection:
+            newest: dict[str, Job] = {}
+            for row in connection.execute(query).mappings():
+                newest.setdefault(row["study_instance_uid"], Job(**row))
+        return tuple(reversed(newest.values()))
 
     def latest(self, limit: int) -> tuple[Job, ...]:
         """The jobs opened last, newest first."""

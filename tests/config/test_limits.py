@@ -51,8 +51,10 @@ def limits() -> Iterator[tuple[str, str, float, float]]:
 def written(file: str, key: str, value: float) -> str:
     """A file that says nothing but one setting, in a table of that kind."""
     table, _, name = key.rpartition(".")
-    is_repeated = is_list(fields_by_key(FILES[file])[table.split(".")[0]])
-    return f"{f'[[{table}]]' if is_repeated else f'[{table}]'}\n{name} = {value}\n"
+    outer = table.partition(".")[0]
+    is_repeated = is_list(fields_by_key(FILES[file])[outer])
+    inner = f"[{table}]\n" if table != outer else ""
+    return f"{f'[[{outer}]]' if is_repeated else f'[{outer}]'}\n{inner}{name} = {value}\n"
 
 
 @pytest.mark.parametrize(("file", "key", "least", "most"), list(limits()), ids=str)
