@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from agent.listener.statuses import CANNOT_UNDERSTAND, DOES_NOT_MATCH, OUT_OF_RESOURCES, Refused
 
@@ -211,7 +211,8 @@ class _Walk:
 @contextmanager
 def _inflated(content: bytes | mmap, start: int) -> Iterator[mmap]:
     """The dataset inflated, in pages of its own: as bytes, zlib took twice the size, and the heap kept it."""
-    with mmap(-1, INFLATED_BYTES_MAX) as inflated:
+    # Private: shared pages are files in /dev/shm, whose size a container may limit, and then a write is SIGBUS.
+    with mmap(-1, INFLATED_BYTES_MAX, flags=MAP_PRIVATE | MAP_ANONYMOUS) as inflated:
         for piece in _pieces(content, start):
             if inflated.tell() + len(piece) > INFLATED_BYTES_MAX:
                 raise Refused(
