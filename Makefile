@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench bench-read bench-store evaluate-demo demo-weights format clean help
+.PHONY: demo test check crash bench bench-read bench-store evaluate-demo demo-weights format clean help
 
 help:
 	@echo "make demo           a whole hospital on loopback: studies in, drafts back, pictures in demo-out/"
 	@echo "make test           all tests"
 	@echo "make check          format, lint, types, import contracts, quick tests (before every commit)"
+	@echo "make crash          every point of a life cut, and 500 kills under load, on both databases (1 to 2 hours)"
 	@echo "make bench          listener against Orthanc and dcmtk, and the line's own seconds"
 	@echo "make bench-read     seconds a reading, against the plain way of asking the model"
 	@echo "make bench-store    the index when it is full; --studies 2000000 of bench.store is the full run"
@@ -32,6 +33,10 @@ check: .venv.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow and not peers and not data"
+
+crash: .venv.stamp
+	$(BIN)/python -m tests.crash points
+	$(BIN)/python -m tests.crash kills --kills 250
 
 format: .venv.stamp
 	$(BIN)/ruff format .
