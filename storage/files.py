@@ -195,6 +195,21 @@ class Files:
             part.unlink(missing_ok=True)
         return len(litter)
 
+    def set_aside(self, path: str) -> str:
+        """Moves a damaged file to `damaged/`, so that its name is free for the same content; gives the new path.
+
+        Raises:
+            FileExistsError: if one of this name was set aside before.
+        """
+        aside = f"damaged/{path}"
+        source, target = self.absolute(path), self.absolute(aside)
+        self.make_folders([target.parent])
+        os.link(source, target)
+        source.unlink()
+        _fsync_folder(target.parent)
+        _fsync_folder(source.parent)
+        return aside
+
     def make_folders(self, folders: Iterable[Path]) -> None:
         """Makes folders of the root's and their parents so that a power cut does not lose them.
 

@@ -3,7 +3,7 @@ so that `preread --help` answers at once."""
 
 import typer
 
-from agent.cli import models, patients, reports, running, scores, studies
+from agent.cli import models, patients, reports, running, scores, storage, studies
 
 app = typer.Typer(
     help="Draft chest X-ray reports in the PACS before the radiologist opens the study. AI drafts, not verified.",
@@ -13,7 +13,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # which would take [[calibration]] for a style
 )
 
-for module in (running, studies, scores):
+for module in (running, studies, scores, storage):
     app.add_typer(module.app)
 for name, module in (("patients", patients), ("reports", reports), ("models", models)):
     app.add_typer(module.app, name=name)
