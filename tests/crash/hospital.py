@@ -69,13 +69,13 @@ class Result:
 class Pacs:
     """A destination: takes our results on a port of 127.0.0.1, writes down each that comes, and forgets nothing."""
 
-    def __init__(self, ae_title: str) -> None:
+    def __init__(self, ae_title: str, port: int = 0) -> None:
         self.received: list[Result] = []
         entity = AE(ae_title)
         for sop_class in KINDS:
             entity.add_supported_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_OPEN, connection_opened)]
-        self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self._server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
         self.port = int(self._server.server_address[1])
 
     def _store(self, event: evt.Event) -> int:

@@ -98,19 +98,24 @@ class Product:
         """Lets time pass until every study is at its end, or nothing more is to be expected."""
         self.now = max(self.now, now)
         for _ in range(STEPS_MAX):
-            while sum(self._attempt(loop) for loop in self._loops()):
-                pass
+            self.work()
             if self._is_ended():
                 break
             self.now += STEP
         return Turned(self._is_ended(), self.now, self.effects.count, self.effects.kind_cut)
 
-    def _loops(self) -> Iterator[Callable[[], object]]:
+    def work(self) -> None:
+        """Lets all loops go round until nothing is due."""
+        while sum(self.attempt(loop) for loop in self.loops()):
+            pass
+
+    def loops(self) -> Iterator[Callable[[], object]]:
+        """What runs in threads otherwise: the clock's tick and the workers."""
         yield self.serving._tick
         for worker in (*self.serving._workers(), self.reader):
             yield worker.work_once
 
-    def _attempt(self, loop: Callable[[], object]) -> bool:
+    def attempt(self, loop: Callable[[], object]) -> bool:
         """One round of a loop. What it raises, its thread logs and goes on: `Worker._turn`, APScheduler."""
         try:
             return bool(loop())
