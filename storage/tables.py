@@ -10,9 +10,11 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -26,7 +28,15 @@ from sqlalchemy import (
     and_,
 )
 
-from storage.records import InstanceRole, PatientIdentifier, ReportSource, ReportStatus, Stage
+from storage.records import (
+    ClosingKind,
+    InstanceRole,
+    PatientIdentifier,
+    ReportSource,
+    ReportStatus,
+    Stage,
+    StepOutcome,
+)
 
 AnyWord = TypeVar("AnyWord", bound=StrEnum)
 
@@ -216,6 +226,7 @@ class LeaseColumns(TypedColumns):
     lease_until: Named[datetime | None] = Column(UtcDateTime)
     # Rises with each claim. An owner's name alone does not tell a lease from the one it lost before.
     claim_number: Named[int] = Column(Integer)
+    claimed_at: Named[datetime | None] = Column(UtcDateTime)
     problem: Named[str | None] = Column(SentText)
 
 
@@ -256,6 +267,19 @@ class DeliveryColumns(LeaseColumns):
     last_status: Named[int | None] = Column(Integer)
     done_at: Named[datetime | None] = Column(UtcDateTime)
     failed_at: Named[datetime | None] = Column(UtcDateTime)
+    is_stopped: Named[bool] = Column(Boolean)
+
+
+class ClosingColumns(TypedColumns):
+    """Mirrors `Closing`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"))
+    kind: Named[ClosingKind] = Column(Word(ClosingKind))
+    because: Named[str] = Column(SentText)
+    report_number: Named[int | None] = Column(_NUMBER, ForeignKey("reports.number"))
+    closed_at: Named[datetime] = Column(UtcDateTime)
+    reopened_at: Named[datetime | None] = Column(UtcDateTime)
 
 
 class OrderColumns(TypedColumns):
@@ -333,6 +357,29 @@ class RefusalColumns(TypedColumns):
     reason: Named[str] = Column(SentText)
 
 
+class StepTimeColumns(TypedColumns):
+    """Mirrors `StepTime`, with the order of writing."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    at: Named[datetime] = Column(UtcDateTime)
+    stage: Named[Stage] = Column(Word(Stage))
+    outcome: Named[StepOutcome] = Column(Word(StepOutcome))
+    done_by: Named[str] = Column(SentText)
+    seconds: Named[float] = Column(Float)
+
+
+class ProcessColumns(TypedColumns):
+    """Mirrors `RunningProcess`."""
+
+    role: Named[str] = Column(Text, primary_key=True)
+    host: Named[str] = Column(Text, primary_key=True)
+    pid: Named[int] = Column(Integer, primary_key=True)
+    started_at: Named[datetime] = Column(UtcDateTime)
+    seen_at: Named[datetime] = Column(UtcDateTime)
+    config_digest: Named[str] = Column(Text)
+    engine: Named[str] = Column(Text)
+
+
 class ReportColumns(TypedColumns):
     """Mirrors `Report` but for its patients, with a digest of what makes it a version of its own."""
 
@@ -405,11 +452,14 @@ deliveries = Table(
     UniqueConstraint("job_number", "sop_instance_uid", "destination"),
     sqlite_autoincrement=True,
 )
+closings = Table("closings", metadata, ClosingColumns, sqlite_autoincrement=True)
 orders = Table("orders", metadata, OrderColumns, sqlite_autoincrement=True)
 prior_requests = Table("prior_requests", metadata, PriorRequestColumns, sqlite_autoincrement=True)
 requested_studies = Table("requested_studies", metadata, RequestedStudyColumns)
 events = Table("events", metadata, EventColumns, sqlite_autoincrement=True)
 refusals = Table("refusals", metadata, RefusalColumns, sqlite_autoincrement=True)
+step_times = Table("step_times", metadata, StepTimeColumns, sqlite_autoincrement=True)
+processes = Table("processes", metadata, ProcessColumns)
 reports = Table("reports", metadata, ReportColumns, sqlite_autoincrement=True)
 report_patients = Table("report_patients", metadata, ReportPatientColumns)
 report_feeds = Table("report_feeds", metadata, ReportFeedColumns)
@@ -479,4 +529,6 @@ Index(
     sqlite_where=is_open_request,
     postgresql_where=is_open_request,
 )
+Index("ix_closings_study_instance_uid", closings.c.study_instance_uid)
+Index("ix_studies_accession_number", studies.c.accession_number)
 Index("ix_events_study_instance_uid_number", events.c.study_instance_uid, events.c.number)

@@ -3,7 +3,7 @@ so that `preread --help` answers at once."""
 
 import typer
 
-from agent.cli import models, patients, reports, running, scores, storage, studies
+from agent.cli import configuration, models, patients, reports, running, scores, storage, studies
 
 app = typer.Typer(
     help="Draft chest X-ray reports in the PACS before the radiologist opens the study. AI drafts, not verified.",
@@ -15,7 +15,12 @@ app = typer.Typer(
 
 for module in (running, studies, scores, storage):
     app.add_typer(module.app)
-for name, module in (("patients", patients), ("reports", reports), ("models", models)):
+for name, module in (
+    ("config", configuration),
+    ("patients", patients),
+    ("reports", reports),
+    ("models", models),
+):
     app.add_typer(module.app, name=name)
 
 

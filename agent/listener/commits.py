@@ -37,7 +37,7 @@ class Commits:
         with self._waiting_lock:
             self._waiting.append(ticket)
         with self._turn:
-            if ticket.put is ticket.error is None:  # else another thread took us along while we waited
+            if ticket.put is None and ticket.error is None:  # else another thread took us along
                 self._commit()
         if ticket.error is not None:
             raise ticket.error

@@ -17,9 +17,10 @@ from pynetdicom.sop_class import Verification
 
 from agent.fetching import StudyQuery
 from agent.peers.association import Called, NoAssociation, associate, lost, peer_name
+from agent.peers.offering import Offered, classes_needed, offer
 from agent.peers.querying import Answers, FoundStudies, find_entries, find_studies
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take, get, move
-from agent.peers.storing import StoreKind, StoreOutcome, judge_status, store
+from agent.peers.storing import StoreKind, StoreOutcome, Verdict, judge_status, store
 from config.settings import ArchiveSettings, DestinationSettings, ReportServerSettings, WorklistSettings
 
 if TYPE_CHECKING:
@@ -31,11 +32,14 @@ __all__ = [
     "Called",
     "EchoOutcome",
     "FoundStudies",
+    "Offered",
     "Peers",
     "RetrieveOutcome",
     "StoreKind",
     "StoreOutcome",
     "Take",
+    "Verdict",
+    "classes_needed",
     "judge_status",
 ]
 
@@ -78,6 +82,10 @@ class Peers:
         finally:
             association.release()
         return EchoOutcome(problem is None, monotonic() - started, problem)
+
+    def offer(self, called: Called, sop_classes: Sequence[str]) -> Offered:
+        """Asks a peer which SOP Classes it would accept from us, and moves nothing."""
+        return offer(self._ae_title, called, sop_classes)
 
     def store(self, destination: DestinationSettings, files: Sequence[Path]) -> tuple[StoreOutcome, ...]:
         """Sends files to a destination, all in one association.

@@ -75,7 +75,7 @@ class Pacs:
         for sop_class in KINDS:
             entity.add_supported_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_OPEN, connection_opened)]
-        self._server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+        self._server: Any = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
         self.port = int(self._server.server_address[1])
 
     def _store(self, event: evt.Event) -> int:
@@ -92,7 +92,10 @@ class Pacs:
         return 0x0000
 
     def close(self) -> None:
-        self._server.shutdown()
+        """Closes the port; once more does no harm."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
 
 
 def settings_of(folder: Path, database_url: str, ports: dict[str, int]) -> Settings:

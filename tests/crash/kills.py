@@ -19,7 +19,8 @@ from typing import Any
 from pydicom import Dataset
 
 from agent.hl7.framing import framed
-from agent.service import Store, configure_log, open_store, read, serve
+from agent.reader import read
+from agent.service import Store, configure_log, open_store, serve
 from config.settings import EngineSettings, LogSettings, Settings, WorkerSettings
 from storage.jobs import ENDS
 from storage.records import Stage

@@ -112,7 +112,7 @@ class Product:
     def loops(self) -> Iterator[Callable[[], object]]:
         """What runs in threads otherwise: the clock's tick and the workers."""
         yield self.serving._tick
-        for worker in (*self.serving._workers(), self.reader):
+        for worker in (*self.serving._workers.values(), self.reader):
             yield worker.work_once
 
     def attempt(self, loop: Callable[[], object]) -> bool:

@@ -57,7 +57,7 @@ def test_a_destination_that_is_away_for_six_days_gets_everything_once_it_is_back
     clinic.destinations["pacs"].close()
     clinic.send(an_image())
 
-    clinic.rounds(6 * 24, HOUR)
+    clinic.rounds(6 * 4, 6 * HOUR)
     waiting = status(clinic.settings, 10)["undelivered"]
     others = clinic.results("archive").total()
     clinic.destinations["pacs"] = Pacs("PACS", port)
@@ -74,7 +74,7 @@ def test_a_destination_that_is_away_for_longer_than_patience_is_a_failure_with_i
     clinic.destinations["pacs"].close()
     clinic.send(an_image())
 
-    clinic.rounds(8 * 24, HOUR)
+    clinic.rounds(8 * 4, 6 * HOUR)
 
     (job,) = clinic.jobs(STUDY)
     assert job.stage is Stage.FAILED
