@@ -9,6 +9,7 @@ help:
 	@echo "make test           all tests"
 	@echo "make check          format, lint, types, import contracts, quick tests (before every commit)"
 	@echo "make crash          every point of a life cut, and 500 kills under load, on both databases (1 to 2 hours)"
+	@echo "make soak           ten days of turned clock with flat memory, descriptors and threads (about 20 minutes)"
 	@echo "make screenshots    drafts in OHIF, looked at by a program and pictured in viewer-out/ (needs chromium, orthanc, npm)"
 	@echo "make bench          listener against Orthanc and dcmtk, and the line's own seconds"
 	@echo "make bench-read     seconds a reading, against the plain way of asking the model"
@@ -38,6 +39,9 @@ check: .venv.stamp
 crash: .venv.stamp
 	$(BIN)/python -m tests.crash points
 	$(BIN)/python -m tests.crash kills --kills 250
+
+soak: .venv.stamp
+	$(BIN)/python -m tests.faults.soak --hours 240
 
 OHIF := 3.13.2
 

@@ -37,7 +37,7 @@ from config.settings import (
 )
 from tests.builders import a_radiograph
 from tests.crash.effects import Cut
-from tests.crash.product import Ready, Start, Turned, live
+from tests.crash.product import Ready, Start, Turned, Usage, live
 from tests.hl7.builders import an_oru
 from tests.listener.conftest import encoded
 from tests.listener.wire import EXPLICIT, RawSender
@@ -151,6 +151,7 @@ class Hospital:
     effects: int = 0
     kind_cut: str = ""
     was_killed: bool = False
+    usage: Usage = field(default_factory=lambda: Usage(0, 0, 0))
 
     def __post_init__(self) -> None:
         self.destinations = {"pacs": Pacs("PACS"), "archive": Pacs("ARCHIVE")}
@@ -210,6 +211,7 @@ class Hospital:
                 turned: Turned = self._orders.recv()
                 self.now, self.effects = turned.now, max(self.effects, turned.effects)
                 self.kind_cut = self.kind_cut or turned.kind_cut
+                self.usage = turned.usage
                 assert turned.is_ended, "a study is stuck"
                 return
             self._bury()

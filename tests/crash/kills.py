@@ -19,8 +19,9 @@ from typing import Any
 from pydicom import Dataset
 
 from agent.hl7.framing import framed
+from agent.logs import configure_log
 from agent.reader import read
-from agent.service import Store, configure_log, open_store, serve
+from agent.service import Store, open_store, serve
 from config.settings import EngineSettings, LogSettings, Settings, WorkerSettings
 from storage.jobs import ENDS
 from storage.records import Stage
@@ -44,12 +45,12 @@ _forks.set_forkserver_preload(["tests.crash.kills", "tests.crash.product"])
 
 
 def _serve(settings: Settings) -> None:
-    configure_log(settings)
+    configure_log(settings.agent.log)
     serve(settings)
 
 
 def _read(settings: Settings) -> None:
-    configure_log(settings)
+    configure_log(settings.agent.log)
     read(settings)
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import structlog
 
 import agent.casework  # noqa: F401 - imported once, in the process that all lives are forked from
@@ -54,6 +55,15 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process holds."""
+
+    rss_bytes: int
+    descriptors: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
 class Turned:
     """What an order came to.
 
@@ -68,6 +78,7 @@ class Turned:
     now: datetime
     effects: int
     kind_cut: str
+    usage: Usage
 
 
 @dataclass
@@ -102,7 +113,9 @@ class Product:
             if self._is_ended():
                 break
             self.now += STEP
-        return Turned(self._is_ended(), self.now, self.effects.count, self.effects.kind_cut)
+        process = psutil.Process()
+        usage = Usage(process.memory_info().rss, process.num_fds(), process.num_threads())
+        return Turned(self._is_ended(), self.now, self.effects.count, self.effects.kind_cut, usage)
 
     def work(self) -> None:
         """Lets all loops go round until nothing is due."""

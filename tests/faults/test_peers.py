@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 
-import psutil
 import pytest
 from pydicom import Dataset
 
@@ -17,7 +16,7 @@ from tests.faults.conftest import Clinic, MakeClinic, with_destinations
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-STUDIES = 60
+STUDIES = 12
 
 
 def an_image(patient: int = 1) -> Dataset:
@@ -52,22 +51,18 @@ def test_a_destination_that_says_nothing_holds_up_nobody_else(a_clinic: MakeClin
     assert "did not answer our association request within 0.3 s" in waiting[0]["problem"]
 
 
-def test_a_destination_slower_than_the_queue_costs_rows_and_no_memory(a_clinic: MakeClinic):
+def test_what_destinations_do_not_take_waits_in_the_database_and_is_told(a_clinic: MakeClinic):
     clinic = a_clinic(in_a_hurry)
-    clinic.destinations["pacs"].close()
-    clinic.destinations["archive"].close()
-    process, sizes = psutil.Process(), []
-    for patient in range(STUDIES):
-        clinic.send(an_image(patient))
-        if patient % 20 == 19:
-            clinic.rounds(4)
-            sizes.append(process.memory_info().rss)
+    for pacs in clinic.destinations.values():
+        pacs.close()
+    clinic.send(*(an_image(patient) for patient in range(STUDIES)))
+    clinic.rounds(4)
 
     said = status(clinic.settings, STUDIES)
 
     assert said["jobs"]["deliver"] == STUDIES
     assert len(said["undelivered"]) == 3 * STUDIES
-    assert sizes[-1] - sizes[0] < 20_000_000, "sixty studies wait on the disk"
+    assert all("cannot be connected" in one["problem"] for one in said["undelivered"])
 
 
 def test_senders_that_vanish_in_mid_association_leave_no_thread_behind(clinic: Clinic):
