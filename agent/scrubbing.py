@@ -52,7 +52,8 @@ def scrub(
         try:
             sha256, read_bytes = _digest(path, file.stored_as)
         except FileNotFoundError:
-            yield Damage(file, is_missing=True)
+            if inventory.has(file):  # else it was deleted after its row was listed
+                yield Damage(file, is_missing=True)
             continue
         if bytes_per_second:
             sleep(read_bytes / bytes_per_second)

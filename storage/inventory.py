@@ -23,6 +23,13 @@ class StoredAs(StrEnum):
     """A message in quarantine."""
 
 
+_TABLES = {
+    StoredAs.INSTANCE: instances,
+    StoredAs.RESULT: result_objects,
+    StoredAs.MESSAGE: quarantined_messages,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file that a row speaks of.
@@ -69,6 +76,14 @@ class Inventory:
             ),
             quarantined_messages.c.sha256,
         )
+
+    def has(self, file: StoredFile) -> bool:
+        """Whether a row still speaks of the file; retention takes rows away first and files after them."""
+        table = _TABLES[file.stored_as]
+        with self._database.reading() as connection:
+            return (
+                connection.scalar(select(table.c.path).where(table.c.path == file.path).limit(1)) is not None
+            )
 
     def _pages(self, stored_as: StoredAs, query: Select, key: ColumnElement[str]) -> Iterator[StoredFile]:
         last = ""

@@ -3,7 +3,19 @@ so that `preread --help` answers at once."""
 
 import typer
 
-from agent.cli import configuration, models, patients, reports, running, scores, storage, studies
+from agent.cli import (
+    backup,
+    configuration,
+    keeping,
+    models,
+    patients,
+    reports,
+    rules,
+    running,
+    scores,
+    storage,
+    studies,
+)
 
 app = typer.Typer(
     help="Draft chest X-ray reports in the PACS before the radiologist opens the study. AI drafts, not verified.",
@@ -13,12 +25,14 @@ app = typer.Typer(
     rich_markup_mode=None,  # which would take [[calibration]] for a style
 )
 
-for module in (running, studies, scores, storage):
+for module in (running, studies, keeping, scores, storage):
     app.add_typer(module.app)
 for name, module in (
     ("config", configuration),
+    ("backup", backup),
     ("patients", patients),
     ("reports", reports),
+    ("rules", rules),
     ("models", models),
 ):
     app.add_typer(module.app, name=name)

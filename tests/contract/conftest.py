@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from storage.audits import Audits
 from storage.database import Database, connect
+from storage.deletions import Deletions
+from storage.holds import Holds
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
@@ -90,3 +93,18 @@ def requests(database: Database) -> PriorRequests:
 @pytest.fixture
 def orders(database: Database) -> Orders:
     return Orders(database)
+
+
+@pytest.fixture
+def holds(database: Database) -> Holds:
+    return Holds(database)
+
+
+@pytest.fixture
+def deletions(database: Database) -> Deletions:
+    return Deletions(database)
+
+
+@pytest.fixture
+def audits(database: Database) -> Audits:
+    return Audits(database)

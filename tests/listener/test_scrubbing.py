@@ -1,13 +1,15 @@
 """A file that the disk has changed or lost is found by its digest, and comes back when it is sent again."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.scrubbing import Damage, scrub, what_to_do
-from storage.inventory import Inventory
+from storage.inventory import Inventory, StoredFile
 from storage.records import QuarantinedMessage
 from storage.reports import Reports
 from tests.listener.conftest import NOW, Inbox, a_cr
@@ -62,6 +64,20 @@ def test_a_file_that_was_cut_short_or_lost_is_found(inbox: Inbox):
     found = {inbox.files.absolute(one.file.path): one.is_missing for one in damaged(inbox)}
 
     assert found == {short: False, lost: True}
+
+
+def test_a_file_that_is_deleted_with_its_row_meanwhile_is_not_missed(inbox: Inbox):
+    path = send(inbox, 1)
+    (listed,) = Inventory(inbox.database).files()
+    with inbox.database.writing() as connection:
+        connection.execute(text("DELETE FROM instances"))
+    path.unlink()
+
+    class Outdated(Inventory):
+        def files(self) -> Iterator[StoredFile]:
+            return iter([listed])
+
+    assert list(scrub(Outdated(inbox.database), inbox.files, 0, told=lambda *_: None)) == []
 
 
 def test_an_image_set_aside_comes_back_when_it_is_sent_again(inbox: Inbox):
