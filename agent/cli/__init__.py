@@ -15,6 +15,7 @@ from agent.cli import (
     rules,
     running,
     scores,
+    storage,
     studies,
 )
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # which would take [[calibration]] for a style
 )
 
-for module in (running, studies, keeping, scores):
+for module in (running, studies, keeping, scores, storage):
     app.add_typer(module.app)
 for name, module in (
     ("config", configuration),
