@@ -1,6 +1,5 @@
 """A whole life with all that can go wrong in it; then everything that was written is searched for the patient."""
 
-import json
 import socket
 import subprocess
 import sys
