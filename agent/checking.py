@@ -72,7 +72,7 @@ def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
 
 
 def _model(settings: Settings) -> Iterator[CheckLine]:
-    from agent.service import open_configured_engine
+    from agent.reader import open_configured_engine
 
     try:
         engine = open_configured_engine(settings)

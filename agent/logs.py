@@ -66,10 +66,16 @@ def configure_log(settings: LogSettings) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.level.upper())),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # or a reload could not change the level
     )
+    set_log_level(settings)
     # pynetdicom and pydicom may put attribute values into their messages: only what is grave, and never datasets.
     for name in ("pynetdicom", "pydicom", "apscheduler"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def set_log_level(settings: LogSettings) -> None:
+    """Keeps from the next line on what is called important enough."""
+    level = getattr(logging, settings.level.upper())
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))

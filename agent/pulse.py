@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -41,6 +42,7 @@ class Pulse:
         self._processes = processes
         self._clock = clock
         self._conditions = conditions
+        self._beat_at = float("-inf")
         self._own = RunningProcess(role, socket.gethostname(), os.getpid(), now, now, config_digest, engine)
 
     def beat(self) -> None:
@@ -52,6 +54,16 @@ class Pulse:
             notify("WATCHDOG=1")
         for condition in wrong:
             log.error("not alive", condition=condition.name, word=condition.word)
+
+    def beat_if_due(self) -> None:
+        """Beats, unless it has done so within BEAT_SECONDS; for a loop that turns faster."""
+        if time.monotonic() - self._beat_at >= BEAT_SECONDS:
+            self._beat_at = time.monotonic()
+            self.beat()
+
+    def take(self, config_digest: str) -> None:
+        """Says from the next beat on that it runs with these settings."""
+        self._own = replace(self._own, config_digest=config_digest)
 
     def end(self) -> None:
         """Takes the row away: a process that was stopped is not one that died."""

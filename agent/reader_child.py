@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from agent.patience import Patience, pause_seconds
+from config.sources import without_overrides
 
 log = structlog.get_logger()
 
@@ -16,8 +17,9 @@ log = structlog.get_logger()
 class ReaderChild:
     """The reader's process, started again whenever it ends; one that ends at once is given a pause."""
 
-    def __init__(self, config_folder: Path | None, patience: Patience) -> None:
-        config = ["--config", str(config_folder)] if config_folder else []
+    def __init__(self, configuration: Path, patience: Patience) -> None:
+        """Args: configuration: the link to the folder of what is in force; the reader follows it by itself."""
+        config = ("--config", str(configuration))
         self._command = [sys.executable, "-m", "agent", "read", *config, "--parent", str(os.getpid())]
         self._patience = patience
         self._first_failure = self._not_before = 0.0
@@ -26,7 +28,10 @@ class ReaderChild:
     def _start(self) -> None:
         self._started = time.monotonic()
         # The service manager watches the parent; a child's word would be taken for its parent's.
-        environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        # Variables that set settings are in force already, and in the folder.
+        environment = {
+            name: value for name, value in without_overrides(os.environ).items() if name != "NOTIFY_SOCKET"
+        }
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(self._command, env=environment)
 
     def keep_alive(self) -> None:

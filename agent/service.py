@@ -2,18 +2,19 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import Any
 
 import structlog
 
+from agent import loaded
 from agent.identity import rules_of_peers
 from agent.listener import Listener, tls_context
+from agent.logs import set_log_level
 from agent.messages import MessageIntake
 from agent.metrics.health import Condition, is_alive
 from agent.metrics.port import MetricsPort
@@ -29,6 +30,8 @@ from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
 from agent.steps import Tools, settle
 from agent.worker import Worker
+from config.changes import differences, in_force
+from config.loading import ConfigError, load
 from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
 from storage.census import Census
 from storage.database import Database, SchemaError, connect
@@ -42,13 +45,9 @@ from storage.records import Stage
 from storage.reports import Reports
 from storage.requests import PriorRequests
 
-if TYPE_CHECKING:
-    from inference.engine import Engine
-
 log = structlog.get_logger()
 
-BATCH = 4
-"""Cases at once. More would put the first draft off for longer than they save."""
+_CLOCK_THREADS_MAX = 100
 
 
 def system_clock() -> datetime:
@@ -161,16 +160,9 @@ class Serving:
             settings=settings,
             take=self.listener.take,
         )
-        patience, poll = patience_of(settings), settings.agent.worker.poll_seconds
-        self._gatherer = Worker("gather", self._tools, patience, stages=(Stage.GATHER,), poll_seconds=poll)
-        self._deliverers = tuple(
-            Worker(name, self._tools, patience, leaves_alone=leaves_alone, poll_seconds=poll)
-            for name, leaves_alone in _delivery_lanes(settings)
-        )
-        self._askers = tuple(
-            Worker(name, self._tools, patience, leaves_unasked=leaves_unasked, poll_seconds=poll)
-            for name, leaves_unasked in _asking_lanes(settings)
-        )
+        self._workers: dict[str, Worker] = {}
+        self._leaving: list[Worker] = []
+        self._arrange_workers()
         self._intake = open_intake(settings, self._store, clock)
         self.mllp: MllpReceiver | None = None
         hl7 = settings.agent.hl7
@@ -179,6 +171,7 @@ class Serving:
             self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
+        self._loads = 1
         self._ticked = time.monotonic()
         self._pulse = Pulse(self._store.processes, clock, "serve", settings.digest, self.alive)
         self.metrics = None if settings.agent.metrics is None else self._metrics_port(settings, clock)
@@ -197,12 +190,13 @@ class Serving:
             clock=clock,
             alive=self.alive,
             is_listening=lambda: self.listener.is_open,
+            configuration=lambda: self._settings.digest,
         )
         return MetricsPort(asked, pages(settings, watched, asked.reader_silent_seconds))
 
     def alive(self) -> tuple[Condition, ...]:
         """Says whether this process still does what it was started for; only a new start helps if not."""
-        dead = [worker.name for worker in self._workers() if not worker.is_alive()]
+        dead = [worker.name for worker in self._workers.values() if not worker.is_alive()]
         return is_alive(dead, time.monotonic() - self._ticked)
 
     def start(self) -> None:
@@ -213,13 +207,14 @@ class Serving:
         swept = self._store.files.sweep()
         if swept:
             log.info("half-received files removed", files=swept)
+        configuration = loaded.keep(self._settings)
         if self._settings.reading.reader.child:
-            self._child = ReaderChild(self._settings.folder, patience_of(self._settings))
-        for worker in self._workers():
+            self._child = ReaderChild(configuration, patience_of(self._settings))
+        for worker in self._workers.values():
             worker.start()
-        worklists, report_servers = self._settings.peers.worklists, self._settings.peers.report_servers
-        # A thread for each of them more: one that does not answer must not hold up the tick.
-        pool = ThreadPoolExecutor(3 + len(worklists) + len(report_servers))
+        # Threads are made as they are needed: one more for each worklist and report server, since one that does not
+        # answer must not hold up the tick.
+        pool = ThreadPoolExecutor(_CLOCK_THREADS_MAX)
         self._scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
         self._scheduler.add_job(
             self._tick,
@@ -228,14 +223,11 @@ class Serving:
             max_instances=1,
             coalesce=True,
         )
-        for worklist in worklists:
-            self._ask_again_and_again(ask_worklist, worklist, self._tools)
-        for server in report_servers:
-            self._ask_again_and_again(ask_report_server, server, self._tools, self._intake)
+        self._schedule_asking()
         self._scheduler.add_job(
             self._pulse.beat, "interval", seconds=BEAT_SECONDS, max_instances=1, coalesce=True
         )
-        self._scheduler.add_job(forget_orders, "interval", args=(self._tools,), hours=1)
+        self._scheduler.add_job(lambda: forget_orders(self._tools), "interval", hours=1)
         self._scheduler.start()
         self._pulse.beat()
         if self.mllp is not None:
@@ -246,7 +238,22 @@ class Serving:
             log.info("metrics", port=self.metrics.port)
         self.listener.start()
         notify("READY=1")
-        log.info("listening", ae_title=self._settings.agent.device.ae_title, port=self.listener.port)
+        log.info(
+            "listening",
+            ae_title=self._settings.agent.device.ae_title,
+            port=self.listener.port,
+            configuration=self._settings.digest,
+        )
+
+    def _schedule_asking(self) -> None:
+        """Asks each worklist and report server at once and then at its own pace; those of before no more."""
+        for job in self._scheduler.get_jobs():
+            if job.func in (ask_worklist, ask_report_server):
+                job.remove()
+        for worklist in self._settings.peers.worklists:
+            self._ask_again_and_again(ask_worklist, worklist, self._tools)
+        for server in self._settings.peers.report_servers:
+            self._ask_again_and_again(ask_report_server, server, self._tools, self._intake)
 
     def _ask_again_and_again(
         self, ask: Callable[..., int], asked: WorklistSettings | ReportServerSettings, *arguments: object
@@ -261,15 +268,86 @@ class Serving:
             coalesce=True,
         )
 
-    def _workers(self) -> tuple[Worker, ...]:
-        return (self._gatherer, *self._deliverers, *self._askers)
+    def _arrange_workers(self) -> tuple[Worker, ...]:
+        """Gives each lane of the settings its worker, and sends those away that have none; gives the new ones."""
+        settings, patience = self._settings, patience_of(self._settings)
+        lanes = {"gather": Lane()} | _delivery_lanes(settings) | _asking_lanes(settings)
+        for name in [name for name in self._workers if name not in lanes]:
+            worker = self._workers.pop(name)
+            worker.stop()
+            self._leaving.append(worker)
+        self._leaving = [worker for worker in self._leaving if worker.is_alive()]
+        new = {}
+        for name in lanes.keys() - self._workers.keys():
+            stages = (Stage.GATHER,) if name == "gather" else ()
+            poll_seconds = settings.agent.worker.poll_seconds
+            new[name] = Worker(name, self._tools, patience, stages=stages, poll_seconds=poll_seconds)
+        self._workers |= new
+        for name, lane in lanes.items():
+            self._workers[name].take(
+                self._tools, patience, leaves_alone=lane.leaves_alone, leaves_unasked=lane.leaves_unasked
+            )
+        return tuple(new.values())
+
+    def reload(self) -> loaded.Service:
+        """Takes the configuration anew, whole or not at all, and says what became of it.
+
+        What is open or in hand ends as it began; the next association, message and step have the new settings. What
+        can only be taken at a start stays as it is, and is named.
+        """
+        self._loads += 1
+        try:
+            new = load(self._settings.folder)
+            settings = in_force(self._settings, new)
+            loaded.keep(settings)
+        except (ConfigError, OSError) as error:
+            problems = tuple(map(str, error.problems)) if isinstance(error, ConfigError) else (str(error),)
+            for problem in problems:
+                log.error("configuration refused; the one before stays in force", problem=problem)
+            return self.described(problems=problems)
+        changes, waiting = differences(self._settings, settings), differences(settings, new)
+        self._take(settings)
+        log.info(
+            "configuration loaded", digest=settings.digest, changes=changes, waiting_for_a_restart=waiting
+        )
+        return self.described(changes=changes, waiting=waiting)
+
+    def _take(self, settings: Settings) -> None:
+        self._settings = settings
+        self._tools = replace(self._tools, settings=settings)
+        set_log_level(settings.agent.log)
+        # The lanes before the reader: it makes deliveries for the destinations of the new settings, and they must
+        # find their worker.
+        for worker in self._arrange_workers():
+            worker.start()
+        self.listener.admit(
+            settings.peers.senders,
+            settings.peers.accept_any_sender,
+            _archives_that_send(settings),
+            rules_of_peers(settings.peers),
+        )
+        self._intake = open_intake(settings, self._store, self._tools.clock)
+        if self.mllp is not None:
+            self.mllp.take(self._intake)
+        self._schedule_asking()
+        self._pulse.take(settings.digest)
+
+    def described(
+        self,
+        *,
+        changes: tuple[str, ...] = (),
+        waiting: tuple[str, ...] = (),
+        problems: tuple[str, ...] = (),
+    ) -> loaded.Service:
+        """This process, and what became of its last load."""
+        return loaded.Service(os.getpid(), self._loads, self._settings.digest, changes, waiting, problems)
 
     def _tick(self) -> None:
         self._ticked = time.monotonic()
         if self._child is not None:
             self._child.keep_alive()
         if settle(self._tools):
-            self._gatherer.wake()
+            self._workers["gather"].wake()
 
     def stop(self) -> None:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
@@ -280,7 +358,7 @@ class Serving:
             self.mllp.stop(seconds)
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
-        workers = self._workers()
+        workers = (*self._workers.values(), *self._leaving)
         for worker in workers:
             worker.stop()
         if self._child is not None:
@@ -294,29 +372,40 @@ class Serving:
         log.info("stopped")
 
 
-def _delivery_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What one worker leaves to others, see `Worker`."""
+
+    leaves_alone: frozenset[str] | None = None
+    leaves_unasked: frozenset[str] | None = None
+
+
+def _delivery_lanes(settings: Settings) -> dict[str, Lane]:
     """One worker for each association a destination may have, so that a slow one holds up nobody else.
 
     The last lane takes what is left from destinations that are no longer configured, and says so.
     """
-    names = frozenset(destination.name for destination in settings.peers.destinations)
-    lanes = [
-        (f"deliver to {destination.name} {number}", names - {destination.name})
-        for destination in settings.peers.destinations
-        for number in range(1, destination.associations_max + 1)
-    ]
-    return [*lanes, ("deliver to nobody", names)]
+    # One for each receiver of messages: the next one must not overtake the one that it replaces.
+    lanes_of = {one.name: one.associations_max for one in settings.peers.destinations}
+    lanes_of |= {one.name: 1 for one in settings.peers.receivers}
+    names = frozenset(lanes_of)
+    lanes = {
+        f"deliver to {name} {number}": Lane(leaves_alone=names - {name})
+        for name, count in lanes_of.items()
+        for number in range(1, count + 1)
+    }
+    return lanes | {"deliver to nobody": Lane(leaves_alone=names)}
 
 
-def _asking_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
+def _asking_lanes(settings: Settings) -> dict[str, Lane]:
     """One worker for each request that an archive may have at once; the last lane is as with deliveries."""
     names = frozenset(archive.name for archive in settings.peers.archives)
-    lanes = [
-        (f"ask {archive.name} {number}", names - {archive.name})
+    lanes = {
+        f"ask {archive.name} {number}": Lane(leaves_unasked=names - {archive.name})
         for archive in settings.peers.archives
         for number in range(1, archive.associations_max + 1)
-    ]
-    return [*lanes, ("ask nobody", names)]
+    }
+    return lanes | {"ask nobody": Lane(leaves_unasked=names)}
 
 
 def _archives_that_send(settings: Settings) -> list[SenderSettings]:
@@ -333,156 +422,52 @@ def _archives_that_send(settings: Settings) -> list[SenderSettings]:
 
 
 def serve(settings: Settings) -> bool:
-    """Runs until SIGTERM or SIGINT.
+    """Runs until SIGTERM or SIGINT; SIGHUP has the configuration loaded anew.
 
     Returns:
-        False if it could not start: the port is taken, the database is newer, a TLS file is no good.
+        False if it could not start: the port is taken, the database is newer, a TLS file is no good, another
+        process serves from the same folder.
     """
-    stopping = _until_signalled()
+    signals = awaited_signals()
+    try:
+        with loaded.claim(settings.agent.storage.folder):
+            return _serve(settings, signals)
+    except BlockingIOError as error:
+        log.error("preread cannot start", reason=str(error))
+        return False
+
+
+def _serve(settings: Settings, signals: SimpleQueue[int]) -> bool:
     serving: Serving | None = None
+    is_started = False
     try:
         serving = Serving(settings)
         serving.start()
+        is_started = True
     except (OSError, SchemaError) as error:
         place = f"{settings.agent.listener.host}:{settings.agent.listener.port}"
         log.error("preread cannot start", reason=f"{error} (port {place}); correct agent.toml")
-    else:
-        stopping.wait()
+    if serving is not None and is_started:
+        _tell(settings, serving.described())
+        while signals.get() == signal.SIGHUP:
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")  # sd_notify(3)
+            _tell(settings, serving.reload())
+            notify("READY=1")
     if serving is not None:
         serving.stop()
-    return stopping.is_set()
+    return is_started
 
 
-def read(settings: Settings, parent: int | None = None) -> bool:
-    """Loads the model and takes the stages `read` and `compose` until a signal, or until `parent` is gone.
-
-    The model is opened before the first claim: a wrong folder or too little memory is one sentence on the log and
-    no job's failure.
-
-    Returns:
-        False if the store or the model could not be opened.
-    """
-    stopping = _until_signalled()
-    if settings.reading.reader.child and parent is not None:
-        os.nice(settings.reading.reader.nice)
+def _tell(settings: Settings, service: loaded.Service) -> None:
     try:
-        store = open_store(settings)
-    except (OSError, SchemaError) as error:
-        log.error("the reader cannot start", reason=f"{error}; correct [storage] in agent.toml")
-        return False
-    try:
-        engine = open_configured_engine(settings, digests_kept_in=settings.agent.storage.folder)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = f"{error}; correct the [engine] of reading.toml, then: preread check"
-        log.error("the model cannot be opened", reason=reason)
-        store.database.close()
-        return False
-    log.info(
-        "model ready",
-        engine=engine.identity.name,
-        model=engine.identity.model_name,
-        digest=engine.identity.weights_digest,
-        accepted_licence=settings.reading.engine.accepted_licence or None,
-    )
-    worker = _reader(settings, store, engine)
-    worker.start()
-    words = f"{engine.identity.model_name} ({engine.identity.weights_digest})"
-    pulse = Pulse(
-        store.processes,
-        system_clock,
-        "read",
-        settings.digest,
-        lambda: is_alive([] if worker.is_alive() else [worker.name], 0.0),
-        words,
-    )
-    notify("READY=1")
-    _wait_for_the_end(stopping, parent, pulse)
-    worker.stop()
-    worker.finish(settings.agent.worker.stop_seconds)
-    pulse.end()
-    engine.close()
-    store.database.close()
-    return True
+        loaded.tell(settings.agent.storage.folder, service)
+    except OSError as error:  # a full disk must not end what receives and delivers
+        log.error("what is loaded cannot be told", reason=str(error))
 
 
-def _reader(settings: Settings, store: Store, engine: "Engine") -> Worker:
-    tools = Tools(
-        clock=system_clock,
-        files=store.files,
-        index=store.index,
-        jobs=store.jobs,
-        reports=store.reports,
-        requests=store.requests,
-        orders=store.orders,
-        peers=Peers(settings.agent.device.ae_title),
-        engine=engine,
-        settings=settings,
-    )
-    return Worker(
-        f"reader-{os.getpid()}",
-        tools,
-        patience_of(settings),
-        stages=(Stage.COMPOSE, Stage.READ),
-        batch_max=batch_max_of(engine, settings.reading.reader.batch_max),
-        poll_seconds=settings.agent.worker.poll_seconds,
-    )
-
-
-def _wait_for_the_end(stopping: threading.Event, parent: int | None, pulse: Pulse) -> None:
-    """Beats until a signal comes or the parent is gone; looks for the parent every second."""
-    beat_at = -BEAT_SECONDS
-    while True:
-        if time.monotonic() - beat_at >= BEAT_SECONDS:
-            pulse.beat()
-            beat_at = time.monotonic()
-        if stopping.wait(1.0):
-            return
-        if parent is not None and os.getppid() != parent:
-            log.warning("the listener's process is gone; the reader stops")
-            return
-
-
-def batch_max_of(engine: "Engine", asked: int) -> int:
-    """Says how many cases an engine reads at once; `asked` is 0 where the administrator leaves it to us."""
-    from inference.engine import BatchEngine
-
-    if not isinstance(engine, BatchEngine):
-        return 1
-    return asked or (BATCH if engine.is_exact_at_once else 1)
-
-
-def open_configured_engine(settings: Settings, *, digests_kept_in: Path | None = None) -> "Engine":
-    """Opens the model of `reading.toml`; imports torch.
-
-    Args:
-        digests_kept_in: folder for digests of weight files, so that each is hashed once; None writes nothing.
-
-    Raises:
-        OSError, ValueError, RuntimeError: a sentence on what is missing or does not fit.
-    """
-    from inference.engine import open_engine
-
-    chosen = settings.reading.engine
-    return open_engine(
-        chosen.name,
-        model_folder=chosen.model_folder or "",
-        device=chosen.device,
-        dtype=chosen.dtype,
-        weights=chosen.weights,
-        weights_digest=chosen.weights_digest or None,
-        allow_pickled_weights=chosen.allow_pickled_weights,
-        digests_kept_in=digests_kept_in,
-        adapter_folder=chosen.adapter_folder,
-        answer_tokens_max=chosen.answer_tokens_max,
-        threads=chosen.threads or None,
-        impression=chosen.impression,
-        vision_folder=settings.agent.storage.folder / "vision",
-        vision_cache_mb=chosen.vision_cache_mb,
-    )
-
-
-def _until_signalled() -> threading.Event:
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    return stopping
+def awaited_signals() -> SimpleQueue[int]:
+    """Gives the queue in which SIGTERM, SIGINT and SIGHUP come from now on, in place of what they would do."""
+    signals: SimpleQueue[int] = SimpleQueue()  # the one queue that a signal handler may put into
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: signals.put(number))
+    return signals

@@ -40,6 +40,22 @@ EXAMPLES: dict[str, str] = {
     "destination.port": "104",
     "destination.outputs": '["report_sr", "findings_sr", "presentation_state"]',
     "destination.tls.ca_file": '"tls/hospital-ca.pem"',
+    "hl7_receiver.name": '"ris"',
+    "hl7_receiver.host": '"10.1.2.5"',
+    "hl7_receiver.port": "2575",
+    "hl7_receiver.receiving_application": '"RIS"',
+    "hl7_receiver.tls.ca_file": '"tls/hospital-ca.pem"',
+    "fhir_server.name": '"fhir"',
+    "fhir_server.url": '"https://fhir.example/r4"',
+    "fhir_server.authorization": '{ file = "fhir.authorization" }',
+    "fhir_server.patient_system": '"urn:oid:1.2.276.0.76.3.1.99"',
+    "fhir_server.tls.ca_file": '"tls/hospital-ca.pem"',
+    "webhook.name": '"worklist"',
+    "webhook.url": '"https://worklist.example/drafts"',
+    "webhook.secret": '{ file = "webhook.secret" }',
+    "webhook.tls.ca_file": '"tls/hospital-ca.pem"',
+    "drop_folder.name": '"dictation"',
+    "drop_folder.path": '"/srv/dictation/in"',
     "calibration.finding": '"pleural effusion"',
     "calibration.slope": "0.8",
     "calibration.intercept": "-0.3",
@@ -68,6 +84,13 @@ COMMENTED_OUT = (
     "destination.tls",
     "metrics",
     "storage.database_password",
+    "hl7_receiver",
+    "hl7_receiver.tls",
+    "fhir_server",
+    "fhir_server.tls",
+    "webhook",
+    "webhook.tls",
+    "drop_folder",
     "archive",
     "archive.tls",
     "worklist",
@@ -89,6 +112,11 @@ ever written in one of them: say where it is, `{ env = "NAME" }` or `{ file = "p
 `preread config init FOLDER` asks five questions and writes the three files. `preread config check` tells
 every mistake at once, each with its line. `preread config show --effective` writes every value and where
 it comes from.
+
+**Changes.** `preread config diff` says in words what would change against the running service. `preread reload`, or
+SIGHUP, takes it, whole or not at all: peers, reading, priors, patience and the log's level at the next association or
+step, another model after the case in hand. Ports and their limits, storage, our AE title, `worker.tick_seconds` and
+`poll_seconds`, `reader.child` and `nice`, the log's file and format need a restart, and are named.
 
 **Editors.** `preread config schema agent > agent.schema.json` writes the JSON Schema of a file. With
 `#:schema ./agent.schema.json` as the first line of agent.toml, editors with the TOML language server

@@ -93,6 +93,14 @@ def variable_of(file: str, place: str) -> str:
     return f"{_prefix(file)}{place.upper().replace('.', '__')}"
 
 
+def without_overrides(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables but for those that set settings: for a process that is given what is in force as files."""
+    return {name: value for name, value in environment.items() if not _OVERRIDE.match(name)}
+
+
+_OVERRIDE = re.compile(r"PREREAD_(AGENT|PEERS|READING)__")
+
+
 def _prefix(file: str) -> str:
     return f"PREREAD_{file.removesuffix('.toml').upper()}__"
 

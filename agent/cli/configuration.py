@@ -88,3 +88,34 @@ def init(
         raise typer.Exit(1) from None
     typer.echo(f"written: {', '.join(str(folder / file) for file in files)}")
     typer.echo(f"Next: preread check --config {folder}, then preread serve --config {folder}")
+
+
+@app.command()
+def diff(
+    config: Config = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another config folder; without it, what the service has in force.")
+    ] = None,
+) -> None:
+    """What would change, in words: what a reload takes while the service runs, and what needs a restart."""
+    from agent import loaded
+    from config.changes import differences, in_force
+    from config.loading import ConfigError
+
+    new = settings_of(config)
+    try:
+        old = settings_of(against or loaded.kept(new.agent.storage.folder), environment={})
+    except LookupError as error:
+        typer.echo(error.args[0], err=True)
+        raise typer.Exit(1) from None
+    try:
+        running = in_force(old, new)
+    except ConfigError as error:
+        typer.echo(f"a reload would be refused, since the ports stay as they are until a restart:\n{error}")
+        running = old
+    for taken in differences(old, running):
+        typer.echo(f"reload   {taken}")
+    for waiting in differences(running, new):
+        typer.echo(f"restart  {waiting}")
+    if old.digest == new.digest:
+        typer.echo(f"nothing would change, {new.digest}")

@@ -16,14 +16,15 @@ app = typer.Typer()
 def serve(config: Config = None) -> None:
     """Listen for studies, gather priors, deliver drafts; starts the reader too, unless reading.toml says not to."""
     settings = settings_of(config)
-    # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing. Only
-    # dicomweb-client cannot be imported without pillow.
-    needs_pillow = any(archive.retrieve == "dicomweb" for archive in settings.peers.archives)
-    for decoder in ("gdcm",) if needs_pillow else ("gdcm", "PIL"):
-        sys.modules.setdefault(decoder, None)  # type: ignore[arg-type]
+    # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing. It looks for them
+    # once: afterwards dicomweb-client, for an archive that is reached that way, may have pillow.
+    decoders = [name for name in ("gdcm", "PIL") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(decoders))  # type: ignore[arg-type]
     from agent import service
     from agent.logs import configure_log
 
+    for name in decoders:
+        del sys.modules[name]
     configure_log(settings.agent.log)
     if not service.serve(settings):
         raise typer.Exit(1)
@@ -35,12 +36,37 @@ def read(
     parent: Annotated[int | None, typer.Option(hidden=True, help="Stop when this process is gone.")] = None,
 ) -> None:
     """Load the model and read waiting cases: the process that needs the GPU."""
-    from agent import service
+    from agent import reader
     from agent.logs import configure_log
 
     settings = settings_of(config)
     configure_log(settings.agent.log)
-    if not service.read(settings, parent):
+    if not reader.read(settings, parent):
+        raise typer.Exit(1)
+
+
+@app.command()
+def reload(
+    config: Config = None,
+    seconds: Annotated[float, typer.Option(help="How long to wait for the service's answer.")] = 30.0,
+) -> None:
+    """Have the running service load its configuration anew, whole or not at all; exit 1, with reasons, if not."""
+    from agent import loaded
+
+    settings = settings_of(config)
+    try:
+        service = loaded.ask_to_reload(settings.agent.storage.folder, seconds)
+    except (LookupError, OSError) as error:
+        typer.echo(error.args[0], err=True)
+        raise typer.Exit(1) from None
+    for problem in service.problems:
+        typer.echo(f"refused  {problem}", err=True)
+    for change in service.changes:
+        typer.echo(f"changed  {change}")
+    for waiting in service.waiting:
+        typer.echo(f"restart  {waiting}")
+    typer.echo(f"in force: {service.digest}")
+    if service.problems:
         raise typer.Exit(1)
 
 

@@ -26,6 +26,7 @@ class Watched:
     Attributes:
         alive: what must hold for this process to be alive.
         is_listening: whether the DICOM port is open.
+        configuration: digest of the settings in force.
     """
 
     database: Database
@@ -35,6 +36,7 @@ class Watched:
     clock: Callable[[], datetime]
     alive: Callable[[], Sequence[Condition]]
     is_listening: Callable[[], bool]
+    configuration: Callable[[], str]
 
 
 def pages(settings: Settings, watched: Watched, reader_silent_seconds: float) -> Mapping[str, Page]:
@@ -45,7 +47,7 @@ def pages(settings: Settings, watched: Watched, reader_silent_seconds: float) ->
         return next((one for one in watched.processes.seen_since(since) if one.role == "read"), None)
 
     def state() -> State:
-        return State(watched.files.free_bytes(), reader(), settings.digest)
+        return State(watched.files.free_bytes(), reader(), watched.configuration())
 
     metrics = Metrics(watched.census, watched.clock, state)
 

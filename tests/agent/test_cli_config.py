@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from agent import loaded
 from config.loading import load
 from tests.agent.test_cli import a_config, run
 
@@ -86,3 +87,49 @@ def test_init_overwrites_nothing(tmp_path: Path):
     assert code == 1
     assert "has agent.toml, peers.toml, reading.toml already" in said
     assert (config / "agent.toml").read_text() == "# mine\n"
+
+
+DESTINATION = '[[destination]]\nname = "archive"\nae_title = "A"\nhost = "h"\nport = {}\n'
+
+
+def test_diff_says_against_what_runs_what_a_reload_takes_and_what_waits(tmp_path: Path):
+    agent = '[storage]\nfolder = "data"\n'
+    loaded.keep(load(a_config(tmp_path, agent=agent, peers=DESTINATION.format(104))))
+    config = a_config(tmp_path, agent=agent + "[listener]\nport = 104\n", peers=DESTINATION.format(105))
+
+    code, said = run("config", "diff", "--config", config)
+
+    assert code == 0
+    assert said.splitlines() == [
+        'reload   peers.toml destination "archive" port: 104 → 105',
+        "restart  agent.toml listener port: 11112 → 104",
+    ]
+
+
+def test_diff_compares_with_any_folder_and_says_that_nothing_would_change(tmp_path: Path):
+    other = tmp_path / "other"
+    other.mkdir()
+
+    code, said = run("config", "diff", "--config", a_config(tmp_path), "--against", a_config(other))
+
+    assert (code, said.startswith("restart  agent.toml storage folder:")) == (0, True)
+    assert run("config", "diff", "--config", other, "--against", other)[1].startswith("nothing would change")
+
+
+def test_diff_foretells_what_a_reload_would_refuse(tmp_path: Path):
+    other = tmp_path / "other"
+    other.mkdir()
+    a_config(other, agent='[listener]\nhost = "0.0.0.0"\n', peers='[[sender]]\nae_title = "A"\n')
+
+    said = run("config", "diff", "--config", a_config(tmp_path), "--against", other)[1]
+
+    assert said.startswith("a reload would be refused")
+    assert "peers.toml: sender: expected at least one [[sender]]" in said
+    assert 'restart  peers.toml sender "A": taken away' in said
+
+
+def test_reload_where_nothing_runs_says_so(tmp_path: Path):
+    code, said = run("reload", "--config", a_config(tmp_path, agent='[storage]\nfolder = "data"\n'))
+
+    assert code == 1
+    assert said.startswith(f"no preread serves from the storage folder {tmp_path}/data; start one")

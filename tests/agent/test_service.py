@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.service import batch_max_of, read
+from agent.reader import batch_max_of, read
 from config.settings import AgentSettings, Settings, StorageSettings
 from tests.scripted_engine import ScriptedEngine
 
@@ -46,7 +46,7 @@ def test_cases_are_read_at_once_where_words_stay_the_same_or_the_administrator_s
 @pytest.fixture
 def signals() -> Iterator[None]:
     """The signal handlers, as they were before."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
