@@ -21,12 +21,15 @@ from config.settings import (
     AgentSettings,
     DestinationSettings,
     DestinationTlsSettings,
+    DropFolderSettings,
+    Hl7ReceiverSettings,
     Hl7Settings,
     ListenerTlsSettings,
     PeersSettings,
     ReportServerSettings,
     Secret,
     Settings,
+    WebhookSettings,
     WorklistSettings,
 )
 from storage.database import connect
@@ -165,6 +168,32 @@ def test_a_peer_is_greeted_and_asked_for_the_classes_that_it_will_get():
     assert offered.verdict is Verdict.PROBLEM
     assert "does not accept Segmentation Storage" in offered.text
     assert there.received == []
+
+
+def test_receivers_of_messages_are_reached_and_not_spoken_to():
+    with socket.create_server(("127.0.0.1", 0)) as ris:
+        receiver = Hl7ReceiverSettings(name="ris", host="127.0.0.1", port=ris.getsockname()[1])
+        gone = WebhookSettings(
+            name="hook", url=f"http://127.0.0.1:{a_free_port()}/in", secret=Secret(file=Path("/key"))
+        )
+        peers = PeersSettings(hl7_receivers=(receiver,), webhooks=(gone,))
+        lines = {
+            line.text.partition(":")[0]: line.verdict for line in look_at_peers(Settings(peers=peers), NOW)
+        }
+
+    assert lines == {'hl7 receiver "ris"': Verdict.OK, 'webhook "hook"': Verdict.PROBLEM}
+
+
+def test_a_drop_folder_is_looked_at_and_stays_empty(tmp_path: Path):
+    folders = (
+        DropFolderSettings(name="here", path=tmp_path),
+        DropFolderSettings(name="gone", path=tmp_path / "gone"),
+    )
+
+    lines = tuple(look_at_peers(Settings(peers=PeersSettings(drop_folders=folders)), NOW))
+
+    assert [line.verdict for line in lines] == [Verdict.OK, Verdict.WARNING]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_worklist_that_is_not_there_is_a_problem_with_its_name():
