@@ -12,7 +12,7 @@ import trustme
 from agent.doctor.certificates import judge_files, read_validity, shown_validity
 from agent.doctor.disks import look_at_disk
 from agent.doctor.lines import Verdict
-from agent.doctor.machine import look_at_port
+from agent.doctor.machine import Card, look_at_cards, look_at_port
 from agent.doctor.network import look_at_peers
 from agent.doctor.ownership import look_at_secrets, look_at_state
 from agent.doctor.places import certificate_files, endpoints, secret_files
@@ -91,6 +91,32 @@ def test_a_port_is_taken_while_somebody_listens_and_free_afterwards():
 
     assert (taken.error, taken.holder_pid) == (errno.EADDRINUSE, os.getpid())
     assert look_at_port("listener.port", "127.0.0.1", port).error == 0
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program in the place of the driver's; a test says what it does."""
+    program = tmp_path / "nvidia-smi"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return program
+
+
+def test_the_driver_is_asked_for_its_cards(driver: Path):
+    driver.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = --query-gpu=index,name,memory.total,memory.free,driver_version ] || exit 2\n'
+        '[ "$2" = --format=csv,noheader,nounits ] || exit 2\n'
+        'echo "0, NVIDIA L4, 23034, 22000, 570.10"\n'
+    )
+
+    assert look_at_cards() == (Card(0, "NVIDIA L4", 23034, 22000, "570.10"),)
+
+
+def test_a_driver_that_fails_is_told_in_a_sentence(driver: Path):
+    driver.write_text("#!/bin/sh\nexit 9\n")
+
+    assert look_at_cards() == "nvidia-smi does not answer (CalledProcessError)"
 
 
 def test_a_certificate_is_read_from_its_file_and_as_a_peer_shows_it(tmp_path: Path):
