@@ -213,7 +213,9 @@ class Serving:
 
     def alive(self) -> tuple[Condition, ...]:
         """Says whether this process still does what it was started for; only a new start helps if not."""
-        dead = [worker.name for worker in self._workers.values() if not worker.is_alive()]
+        # A copy, and none that has yet to be started: a reload may be arranging them just now.
+        started = [worker for worker in tuple(self._workers.values()) if worker.ident is not None]
+        dead = [worker.name for worker in started if not worker.is_alive()]
         return is_alive(dead, time.monotonic() - self._ticked)
 
     def start(self) -> None:
