@@ -329,6 +329,8 @@ class Serving:
         self._intake = open_intake(settings, self._store, self._tools.clock)
         if self.mllp is not None:
             self.mllp.take(self._intake)
+        if self._child is not None:
+            self._child.take(patience_of(settings))
         self._schedule_asking()
         self._pulse.take(settings.digest)
 
