@@ -387,11 +387,14 @@ def _delivery_lanes(settings: Settings) -> dict[str, Lane]:
 
     The last lane takes what is left from destinations that are no longer configured, and says so.
     """
-    names = frozenset(destination.name for destination in settings.peers.destinations)
+    # One for each receiver of messages: the next one must not overtake the one that it replaces.
+    lanes_of = {one.name: one.associations_max for one in settings.peers.destinations}
+    lanes_of |= {one.name: 1 for one in settings.peers.receivers}
+    names = frozenset(lanes_of)
     lanes = {
-        f"deliver to {destination.name} {number}": Lane(leaves_alone=names - {destination.name})
-        for destination in settings.peers.destinations
-        for number in range(1, destination.associations_max + 1)
+        f"deliver to {name} {number}": Lane(leaves_alone=names - {name})
+        for name, count in lanes_of.items()
+        for number in range(1, count + 1)
     }
     return lanes | {"deliver to nobody": Lane(leaves_alone=names)}
 

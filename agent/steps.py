@@ -18,6 +18,7 @@ from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
 from agent.gathering import await_priors, exam_of, priors_of, rules_of, selection_of
 from agent.manifest import Manifest
+from agent.outgoing import Outgoing, send
 from agent.patience import Patience, pause_seconds
 from agent.peers import Arrived, Peers, StoreOutcome
 from agent.selection import Selection, complete_because, reason_not_to_read
@@ -26,7 +27,7 @@ from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
-from storage.records import Delivery, Job, Stage, Study
+from storage.records import Delivery, Job, ResultObject, Stage, Study
 from storage.reports import Reports
 from storage.requests import PriorRequests
 
@@ -192,38 +193,60 @@ def keep_reading(job: Job, tools: Tools, reading: "Reading") -> Job:
 
 
 def compose(job: Job, tools: Tools) -> Job:
-    """Makes the DICOM objects of the draft and one delivery for each object and destination."""
-    from agent.casework import results_of  # as above, and highdicom
+    """Makes the objects and messages of the draft, and one delivery of each for everybody who gets it."""
+    from agent.casework import draft_of, messages_of, results_of  # as above, and highdicom
 
     manifest = manifests.load_manifest(_present(job.manifest_json))
     reading = manifests.load_reading(_present(job.reading_json))
-    results = results_of(job, manifest, reading, tools.files, tools.jobs, tools.settings)
+    objects = results_of(job, manifest, reading, tools.files, tools.jobs, tools.settings)
     destinations = {
         destination.name: [
-            r.sop_instance_uid for r in results if r.kind in tools.settings.outputs_of(destination)
+            r.sop_instance_uid for r in objects if r.kind in tools.settings.outputs_of(destination)
         ]
         for destination in tools.settings.peers.destinations
     }
-    event = f"made {len(results)} objects for {len(destinations)} destinations"
+    messages: dict[str, ResultObject] = {}
+    if tools.settings.peers.receivers:
+        study = tools.index.study(job.study_instance_uid)
+        assert study is not None, "a study with a job is never deleted alone"
+        order = order_of(study, tools.orders.of_study(study.study_instance_uid, study.accession_number))
+        draft = draft_of(job, manifest, reading, study, order, tools.files, tools.jobs, tools.settings)
+        messages = messages_of(replace(draft, objects=objects), job.number, tools.files, tools.settings)
+    receivers = {name: [message.sop_instance_uid] for name, message in messages.items()}
+    event = f"made {len(objects)} objects for {len(destinations)} destinations"
+    if messages:
+        event += f", {len(messages)} messages for as many receivers"
     return tools.jobs.advance(
-        job, Stage.DELIVER, tools.clock(), results=results, destinations=destinations, event=event
+        job,
+        Stage.DELIVER,
+        tools.clock(),
+        results=(*objects, *messages.values()),
+        destinations=destinations | receivers,
+        replacing=tuple(receivers),
+        event=event,
     )
 
 
 def deliver(deliveries: Sequence[Delivery], tools: Tools, patience: Patience) -> None:
-    """Sends objects of one job to one destination in one association and notes what became of each."""
-    destination = tools.settings.destination(deliveries[0].destination)
-    paths = {r.sop_instance_uid: r.path for r in tools.jobs.results_of_job(deliveries[0].job_number)}
-    if destination is None:
+    """Sends what one destination or receiver gets of one job, and notes what became of each."""
+    name = deliveries[0].destination
+    results = {r.sop_instance_uid: r for r in tools.jobs.results_of_job(deliveries[0].job_number)}
+    paths = [tools.files.absolute(results[d.sop_instance_uid].path) for d in deliveries]
+    destination, receiver = tools.settings.destination(name), tools.settings.receiver(name)
+    if destination is not None:
+        outcomes = tools.peers.store(destination, paths)
+    elif receiver is not None:
+        job = tools.jobs.job(deliveries[0].job_number)
+        file_name = f"{job.study_instance_uid}_r{job.revision}"
+        outcomes = tuple(
+            send(receiver, Outgoing(d.sop_instance_uid, file_name, path.read_bytes()), tools.clock())
+            for d, path in zip(deliveries, paths, strict=True)
+        )
+    else:
         for delivery in deliveries:
-            reason = (
-                f'destination "{delivery.destination}" is no longer in peers.toml; put it back and ask again'
-            )
+            reason = f'destination "{name}" is no longer in peers.toml; put it back and ask again'
             tools.jobs.delivery_failed(delivery, reason, tools.clock())
         return
-    outcomes = tools.peers.store(
-        destination, [tools.files.absolute(paths[d.sop_instance_uid]) for d in deliveries]
-    )
     for delivery, outcome in zip(deliveries, outcomes, strict=True):
         _note_outcome(delivery, outcome, tools, patience)
 
@@ -233,7 +256,7 @@ def _note_outcome(delivery: Delivery, outcome: StoreOutcome, tools: Tools, patie
     reason = outcome.problem or f"status 0x{outcome.status or 0:04X}"
     waited_seconds = (now - (delivery.waiting_since or now)).total_seconds()
     if outcome.kind == "taken":
-        tools.jobs.delivered(delivery, outcome.status or 0, now, outcome.problem)
+        tools.jobs.delivered(delivery, outcome.status, now, outcome.problem)
     elif outcome.kind == "refused_for_good":
         log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=reason)
         tools.jobs.delivery_failed(delivery, reason, now, outcome.status)

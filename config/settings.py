@@ -18,7 +18,6 @@ from config.agent_settings import (
 from config.peers_settings import (
     ArchiveSettings,
     DestinationSettings,
-    DestinationTlsSettings,
     IssuerSettings,
     PeersSettings,
     ReportServerSettings,
@@ -35,6 +34,14 @@ from config.reading_settings import (
     ReadingSettings,
     StudySettings,
 )
+from config.receiver_settings import (
+    DropFolderSettings,
+    FhirServerSettings,
+    Hl7ReceiverSettings,
+    ReceiverSettings,
+    WebhookSettings,
+)
+from config.tls_settings import DestinationTlsSettings
 from config.values import Frozen, OutputKind, Secret
 
 __all__ = [
@@ -44,7 +51,10 @@ __all__ = [
     "DestinationSettings",
     "DestinationTlsSettings",
     "DeviceSettings",
+    "DropFolderSettings",
     "EngineSettings",
+    "FhirServerSettings",
+    "Hl7ReceiverSettings",
     "Hl7Settings",
     "IssuerSettings",
     "ListenerSettings",
@@ -58,12 +68,14 @@ __all__ = [
     "PriorSettings",
     "ReaderSettings",
     "ReadingSettings",
+    "ReceiverSettings",
     "ReportServerSettings",
     "Secret",
     "SenderSettings",
     "Settings",
     "StorageSettings",
     "StudySettings",
+    "WebhookSettings",
     "WorkerSettings",
     "WorklistSettings",
 ]
@@ -102,6 +114,10 @@ class Settings(Frozen):
     def destination(self, name: str) -> DestinationSettings | None:
         """Finds a destination by its name; None if it is no longer in the settings."""
         return next((one for one in self.peers.destinations if one.name == name), None)
+
+    def receiver(self, name: str) -> ReceiverSettings | None:
+        """Finds a receiver of messages by its name; None if it is no longer in the settings."""
+        return next((one for one in self.peers.receivers if one.name == name), None)
 
     def archive(self, name: str) -> ArchiveSettings | None:
         """Finds an archive by its name; None if it is no longer in the settings."""

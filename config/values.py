@@ -286,6 +286,8 @@ class Secret(Frozen):
 
 
 SECRET_EXPECTED = Expected('{ env = "NAME" } or { file = "path" }, never the password itself; or "" for none')
+NEEDED_SECRET_EXPECTED = Expected('{ env = "NAME" } or { file = "path" }, never the password itself')
+NeededSecret = Annotated[Secret, NEEDED_SECRET_EXPECTED]
 OptionalSecret = Annotated[
     Secret | None,
     BeforeValidator(_none_if_empty, json_schema_input_type=Secret | Literal[""]),
@@ -331,6 +333,12 @@ NonemptyLine = Annotated[
     str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\\\x7f]*$"), NONEMPTY_LINE_EXPECTED
 ]
 """The same, never empty."""
+
+PeerName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$"),
+    Expected('1 to 32 letters, digits and "_.-", a letter or digit first'),
+]
 
 OutputKind = Literal[
     "report_sr",

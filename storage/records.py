@@ -213,7 +213,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class ResultObject:
-    """One DICOM object that we made. `path` is relative to the files folder; `kind` is a key of OUTPUTS."""
+    """One thing that we made to be sent: a DICOM object, or a message for one receiver.
+
+    Attributes:
+        sop_instance_uid: of a message a UID derived from its receiver and its bytes.
+        sop_class_uid: "" for a message.
+        kind: a key of OUTPUTS (agent.outputs) or a kind of message (agent.outgoing).
+        path: relative to the files folder.
+    """
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -231,8 +238,9 @@ class Delivery:
     Attributes:
         last_status: DIMSE status of the last try, or None if none came back.
         done_at: when the destination took it, or None.
-        failed_at: when we gave up, or None.
-        claim_number, claimed_at: as for a Job.
+        failed_at: when we gave up, or it was stopped, or None.
+        is_stopped: nobody wants it sent any more; `problem` says why.
+        claim_number, claimed_at: as for a Job; claim_number above 0 the destination may have it, whatever was noted.
     """
 
     number: int
@@ -250,6 +258,35 @@ class Delivery:
     failed_at: datetime | None
     claim_number: int = 0
     claimed_at: datetime | None = None
+    is_stopped: bool = False
+
+
+class ClosingKind(StrEnum):
+    """Why nothing more goes out for a study."""
+
+    WITHDRAWN = "withdrawn"
+    """A person took the draft back."""
+    REPORTED = "reported"
+    """A radiologist's report is there; a draft has nothing to add."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The end of the drafts of one study; rows are reopened and never deleted, so they are the history too.
+
+    Attributes:
+        because: a sentence.
+        report_number: of the report that closed it, or None.
+        reopened_at: when an operator asked for another reading, or None while it holds.
+    """
+
+    study_instance_uid: str
+    kind: ClosingKind
+    because: str
+    report_number: int | None
+    closed_at: datetime
+    reopened_at: datetime | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

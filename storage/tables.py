@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -27,7 +28,15 @@ from sqlalchemy import (
     and_,
 )
 
-from storage.records import InstanceRole, PatientIdentifier, ReportSource, ReportStatus, Stage, StepOutcome
+from storage.records import (
+    ClosingKind,
+    InstanceRole,
+    PatientIdentifier,
+    ReportSource,
+    ReportStatus,
+    Stage,
+    StepOutcome,
+)
 
 AnyWord = TypeVar("AnyWord", bound=StrEnum)
 
@@ -258,6 +267,19 @@ class DeliveryColumns(LeaseColumns):
     last_status: Named[int | None] = Column(Integer)
     done_at: Named[datetime | None] = Column(UtcDateTime)
     failed_at: Named[datetime | None] = Column(UtcDateTime)
+    is_stopped: Named[bool] = Column(Boolean)
+
+
+class ClosingColumns(TypedColumns):
+    """Mirrors `Closing`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"))
+    kind: Named[ClosingKind] = Column(Word(ClosingKind))
+    because: Named[str] = Column(SentText)
+    report_number: Named[int | None] = Column(_NUMBER, ForeignKey("reports.number"))
+    closed_at: Named[datetime] = Column(UtcDateTime)
+    reopened_at: Named[datetime | None] = Column(UtcDateTime)
 
 
 class OrderColumns(TypedColumns):
@@ -430,6 +452,7 @@ deliveries = Table(
     UniqueConstraint("job_number", "sop_instance_uid", "destination"),
     sqlite_autoincrement=True,
 )
+closings = Table("closings", metadata, ClosingColumns, sqlite_autoincrement=True)
 orders = Table("orders", metadata, OrderColumns, sqlite_autoincrement=True)
 prior_requests = Table("prior_requests", metadata, PriorRequestColumns, sqlite_autoincrement=True)
 requested_studies = Table("requested_studies", metadata, RequestedStudyColumns)
@@ -506,4 +529,6 @@ Index(
     sqlite_where=is_open_request,
     postgresql_where=is_open_request,
 )
+Index("ix_closings_study_instance_uid", closings.c.study_instance_uid)
+Index("ix_studies_accession_number", studies.c.accession_number)
 Index("ix_events_study_instance_uid_number", events.c.study_instance_uid, events.c.number)

@@ -20,7 +20,7 @@ from agent.peers.association import Called, NoAssociation, associate, lost, peer
 from agent.peers.offering import Offered, classes_needed, offer
 from agent.peers.querying import Answers, FoundStudies, find_entries, find_studies
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take, get, move
-from agent.peers.storing import StoreKind, StoreOutcome, judge_status, store
+from agent.peers.storing import StoreKind, StoreOutcome, Verdict, judge_status, store
 from config.settings import ArchiveSettings, DestinationSettings, ReportServerSettings, WorklistSettings
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "StoreKind",
     "StoreOutcome",
     "Take",
+    "Verdict",
     "classes_needed",
     "judge_status",
 ]

@@ -9,10 +9,19 @@ from sqlalchemy import ColumnElement, Table, and_, func, insert, select, update
 
 from storage.database import Database
 from storage.jobs import rows
+from storage.jobs.closing import Closings, is_closed, reopen, stop_earlier
 from storage.jobs.rows import JOB, NO_LEASE, LeaseLost
 from storage.jobs.stages import CLAIMABLE, ENDS, NEXT, STAGES, check_move
 from storage.records import Delivery, Event, Job, ResultObject, Stage, StepOutcome
-from storage.tables import columns_of, deliveries, events, is_open_delivery, jobs, result_objects, row_of
+from storage.tables import (
+    columns_of,
+    deliveries,
+    events,
+    is_open_delivery,
+    jobs,
+    result_objects,
+    row_of,
+)
 
 __all__ = ["ENDS", "NEXT", "STAGES", "Jobs", "LeaseLost"]
 
@@ -26,13 +35,14 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.closings = Closings(database)
 
     # Opening
 
     def open(
         self, study_instance_uid: str, watermark: int, complete_because: str, now: datetime
     ) -> Job | None:
-        """Opens the next job of a study, at stage `gather`; None if one saw as much already.
+        """Opens the next job of a study, at stage `gather`; None if one saw as much already, or it is closed.
 
         Args:
             watermark: the highest instance number that this job is to see.
@@ -44,12 +54,12 @@ class Jobs:
         with self._database.writing() as connection:
             rows.lock_study(connection, study_instance_uid)
             seen = select(func.max(jobs.c.watermark)).where(jobs.c.study_instance_uid == study_instance_uid)
-            if (connection.scalar(seen) or 0) >= watermark:
+            if (connection.scalar(seen) or 0) >= watermark or is_closed(connection, study_instance_uid):
                 return None
             return rows.open_job(connection, study_instance_uid, watermark, complete_because, now)
 
     def again(self, study_instance_uid: str, now: datetime) -> Job:
-        """Opens one more job over all that is here of a study, because the operator asks for it.
+        """Opens one more job over all that is here of a study, because the operator asks for it; reopens it.
 
         Raises:
             LookupError: if the study is unknown, or one of its jobs is still on its way.
@@ -65,6 +75,7 @@ class Jobs:
                     f"job {row.number} of study {study_instance_uid} is still on its way "
                     f"(stage {row.stage}); ask again once it has ended"
                 )
+            reopen(connection, study_instance_uid, now)
             return rows.open_job(
                 connection, study_instance_uid, newest_number, "asked for by the operator", now
             )
@@ -124,6 +135,7 @@ class Jobs:
         reading_json: str | None = None,
         results: Sequence[ResultObject] = (),
         destinations: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        replacing: Collection[str] = (),
         event: str,
         problem: str | None = None,
         done_by: str = "",
@@ -135,6 +147,7 @@ class Jobs:
             results: the objects made; the same one again is no error.
             destinations: for each destination the SOP Instance UIDs to be sent there. A job that
                 goes to `deliver` with nothing to send goes straight to `done`.
+            replacing: destinations to which no earlier revision may go any more.
             event: what happened, a sentence.
             problem: what is worth knowing although the step went on, a sentence, or None.
             done_by: the engine, of a reading.
@@ -157,6 +170,7 @@ class Jobs:
                 for sop_instance_uid in sop_instance_uids:
                     rows.add_delivery(connection, job, sop_instance_uid, destination, now)
             rows.tell(connection, moved, now, event)
+            stop_earlier(connection, job, replacing, now)
             if stage != to:
                 rows.tell(connection, moved, now, "no destination wants anything of it: done")
             rows.time_step(connection, job, job.stage, StepOutcome.DONE, done_by, now)
@@ -262,17 +276,19 @@ class Jobs:
                 rows.tell(connection, rows.job_of(connection, first.job_number), now, text)
             return rows.deliveries_of(connection, deliveries.c.number.in_(numbers))
 
-    def delivered(self, delivery: Delivery, status: int, now: datetime, note: str | None = None) -> Delivery:
+    def delivered(
+        self, delivery: Delivery, status: int | None, now: datetime, note: str | None = None
+    ) -> Delivery:
         """Notes that the destination took it; the last delivery to end also ends its job.
 
         Args:
-            status: the DIMSE status that came back; warnings count as taken.
+            status: the DIMSE status that came back, warnings count as taken; None where it was no C-STORE.
             note: a sentence if there is something to know, such as the meaning of a warning.
 
         Raises:
             LeaseLost: if the delivery is no longer the caller's.
         """
-        text = f"taken by {delivery.destination}, status 0x{status:04X}"
+        text = f"taken by {delivery.destination}" + ("" if status is None else f", status 0x{status:04X}")
         text = text if note is None else f"{text}: {note}"
         return self._change_delivery(
             delivery, now, text, StepOutcome.DONE, done_at=now, last_status=status, problem=note

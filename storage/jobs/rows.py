@@ -93,7 +93,12 @@ def lock_study(connection: Connection, study_instance_uid: str) -> int:
 
 
 def open_job(
-    connection: Connection, study_instance_uid: str, watermark: int, because: str, now: datetime
+    connection: Connection,
+    study_instance_uid: str,
+    watermark: int,
+    because: str,
+    now: datetime,
+    stage: Stage = Stage.GATHER,
 ) -> Job:
     """Adds the next revision of a study that this transaction has locked."""
     of_study = jobs.c.study_instance_uid == study_instance_uid
@@ -102,7 +107,7 @@ def open_job(
         "study_instance_uid": study_instance_uid,
         "revision": revision,
         "watermark": watermark,
-        "stage": Stage.GATHER,
+        "stage": stage,
         "complete_because": because,
         "attempts": 0,
         "claim_number": 0,
@@ -159,24 +164,31 @@ def add_delivery(
     row = {"job_number": job.number, "sop_instance_uid": sop_instance_uid, "destination": destination}
     same = (deliveries.c[name] == value for name, value in row.items())
     if connection.execute(select(deliveries.c.number).where(*same)).first() is None:
-        connection.execute(insert(deliveries).values(**row, attempts=0, claim_number=0, due_at=now))
+        connection.execute(
+            insert(deliveries).values(**row, attempts=0, claim_number=0, due_at=now, is_stopped=False)
+        )
 
 
 def end_if_all_sent(connection: Connection, job: Job, now: datetime) -> None:
-    """Ends a job with its last delivery: done, or failed if one was given up."""
+    """Ends a job with its last delivery: failed if one was given up, skipped if all were stopped, else done."""
     of_job = deliveries.c.job_number == job.number
     still_open = select(deliveries.c.number).where(of_job, is_open_delivery).limit(1)
     if job.stage != Stage.DELIVER or connection.execute(still_open).first() is not None:
         return
-    failed = select(deliveries.c.destination, deliveries.c.problem).where(
-        of_job, deliveries.c.failed_at.is_not(None)
-    )
-    rows = connection.execute(failed.order_by(deliveries.c.number))
-    problem = "; ".join(dict.fromkeys(f"{destination}: {reason}" for destination, reason in rows)) or None
-    stage = Stage.DONE if problem is None else Stage.FAILED
+    ended = deliveries_of(connection, of_job)
+    failed = [f"{one.destination}: {one.problem}" for one in ended if one.failed_at and not one.is_stopped]
+    stopped = [str(one.problem) for one in ended if one.is_stopped]
+    if failed:
+        stage, text = Stage.FAILED, "not everything is delivered: "
+    elif any(one.done_at for one in ended) or not stopped:
+        stage, text = Stage.DONE, "everything is delivered: done"
+    else:
+        stage, text = Stage.SKIPPED, "nothing was sent: "
+    problem = "; ".join(dict.fromkeys(failed or stopped)) or None
     connection.execute(update(jobs).where(jobs.c.number == job.number).values(stage=stage, problem=problem))
-    text = "everything is delivered: done" if problem is None else f"not everything is delivered: {problem}"
-    tell(connection, job, now, text)
+    if stage is Stage.DONE and problem is not None:
+        text = "done, but for what was stopped: "
+    tell(connection, job, now, text + (problem or ""))
 
 
 def time_step(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydicom import Dataset
@@ -73,6 +73,7 @@ class Line:
     calibrations: tuple[CalibrationSettings, ...] = ()
     outputs: tuple[OutputKind, ...] = ()
     archives: tuple[ArchiveSettings, ...] = ()
+    receivers: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         database = connect(f"sqlite:///{self.folder / 'preread.sqlite'}")
@@ -105,7 +106,7 @@ class Line:
             engine=self.engine,
             settings=Settings(
                 agent=AgentSettings(),
-                peers=PeersSettings(destinations=(destination,), archives=self.archives),
+                peers=PeersSettings(destinations=(destination,), archives=self.archives, **self.receivers),
                 reading=ReadingSettings(study=study, calibrations=self.calibrations),
             ),
             take=listener.take,

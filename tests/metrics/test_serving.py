@@ -125,3 +125,18 @@ def test_who_is_not_listed_gets_no_answer(tmp_path: Path):
     site.serving.stop()
 
     assert answer == b""
+
+
+def test_the_service_manager_hears_ready_once_the_port_is_open_and_stopping_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        site = Site(settings_in(tmp_path))
+        started = [manager.recv(100), manager.recv(100)]
+        site.serving.stop()
+
+        assert started == [b"WATCHDOG=1", b"READY=1"]
+        assert manager.recv(100) == b"STOPPING=1"
