@@ -11,7 +11,7 @@ import structlog
 
 from agent.logs import set_log_level
 from agent.metrics.health import Condition, is_alive
-from agent.notifying import notify
+from agent.notifying import notify, watched_less
 from agent.peers import Peers
 from agent.pulse import Pulse
 from agent.service import Store, awaited_signals, open_store, patience_of, system_clock
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from inference.engine import Engine
 
 log = structlog.get_logger()
+
+_OPENING_SECONDS_MAX = 1800
+"""What the units in deploy/systemd allow for: weights that are hashed for the first time take minutes."""
 
 BATCH = 4
 """Cases at once. More would put the first draft off for longer than they save."""
@@ -75,16 +78,20 @@ class _Reader:
             engine.close()
             if following is None:
                 return True
-            before, self._settings = self._settings.reading.engine, following
-            engine = _opened(following)
-            if engine is None:
-                log.error(
-                    "the reader goes on with the model that it had", model_folder=str(before.model_folder)
-                )
-                reading = following.reading.model_copy(update={"engine": before})
-                self._settings = following.model_copy(update={"reading": reading})
-                engine = _opened(self._settings)
+            with watched_less(_OPENING_SECONDS_MAX):
+                engine = self._opened_instead(following)
         return False
+
+    def _opened_instead(self, following: Settings) -> "Engine | None":
+        """The model of other settings, which hold from now on; the one before if that cannot be opened."""
+        before, self._settings = self._settings.reading.engine, following
+        engine = _opened(following)
+        if engine is not None:
+            return engine
+        log.error("the reader goes on with the model that it had", model_folder=str(before.model_folder))
+        reading = following.reading.model_copy(update={"engine": before})
+        self._settings = following.model_copy(update={"reading": reading})
+        return _opened(self._settings)
 
     def _work(self, engine: "Engine") -> Settings | None:
         """Reads with a model until the settings name another one, and gives them; None at the end."""
