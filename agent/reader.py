@@ -69,7 +69,8 @@ class _Reader:
         self._signals = signals
         self._parent = parent
         # Not what the link says now: it may have moved since the settings were loaded.
-        self._followed = settings.digest.removeprefix("sha256:")
+        present = self._configuration()
+        self._followed = present and present.with_name(settings.digest.removeprefix("sha256:"))
 
     def run(self) -> bool:
         engine = _opened(self._settings)
@@ -121,9 +122,12 @@ class _Reader:
                 pulse.take(new.digest)
         worker.stop()
         # Another model waits for the case in hand, however long that takes; the end of the process does not.
-        while following is not None and worker.is_alive() and self._signals.empty():
-            worker.join(1.0)
-            pulse.beat_if_due()
+        while following is not None and worker.is_alive():
+            match self._event(pulse):
+                case "end":
+                    following = None
+                case "reload":
+                    following = self._reloaded() or following
         worker.finish(self._settings.agent.worker.stop_seconds)
         pulse.end()
         return following
@@ -139,16 +143,19 @@ class _Reader:
         if os.getppid() != self._parent:
             log.warning("the listener's process is gone; the reader stops")
             return "end"
-        link, followed = self._folder, self._followed
-        if link is not None and link.is_symlink():
-            self._followed = link.resolve().name
+        followed, self._followed = self._followed, self._configuration()
         return "none" if self._followed == followed else "reload"
+
+    def _configuration(self) -> Path | None:
+        """The folder to load from; a child's is the one that its link names now, which may move between two files."""
+        if self._folder is None or self._parent is None:
+            return self._folder
+        return self._folder.resolve()
 
     def _reloaded(self) -> Settings | None:
         """The settings of now, as far as they need no restart; None if there is something wrong with them."""
         try:
-            # The folder itself, not the link: that may move between two files.
-            new = load(None if self._folder is None else self._folder.resolve())
+            new = load(self._configuration())
             settings = in_force(self._settings, new)
         except ConfigError as error:
             for problem in error.problems:
