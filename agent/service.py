@@ -30,7 +30,7 @@ from config.settings import SenderSettings, Settings
 from storage.database import Database, SchemaError, connect
 from storage.files import Files
 from storage.index import Index
-from storage.jobs import Jobs
+from storage.jobs import Deliveries, Jobs
 from storage.orders import Orders
 from storage.patients import Patients
 from storage.records import Stage
@@ -59,6 +59,7 @@ class Store:
     files: Files
     index: Index
     jobs: Jobs
+    deliveries: Deliveries
     reports: Reports
     requests: PriorRequests
     orders: Orders
@@ -79,6 +80,7 @@ def open_store(settings: Settings) -> Store:
         Files(folder / "files"),
         Index(database),
         Jobs(database),
+        Deliveries(database),
         Reports(database),
         PriorRequests(database),
         Orders(database),
@@ -170,6 +172,7 @@ class Serving:
             files=self._store.files,
             index=self._store.index,
             jobs=self._store.jobs,
+            deliveries=self._store.deliveries,
             reports=self._store.reports,
             requests=self._store.requests,
             orders=self._store.orders,
@@ -182,7 +185,7 @@ class Serving:
         self._gatherer = Worker("gather", self._tools, patience, stages=(Stage.GATHER,), poll_seconds=poll)
         self._deliverers = tuple(
             Worker(name, self._tools, patience, leaves_alone=leaves_alone, poll_seconds=poll)
-            for name, leaves_alone in _delivery_lanes(settings)
+            for name, leaves_alone in delivery_lanes(settings)
         )
         self._askers = tuple(
             Worker(name, self._tools, patience, leaves_unasked=leaves_unasked, poll_seconds=poll)
@@ -266,7 +269,7 @@ class Serving:
         log.info("stopped")
 
 
-def _delivery_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
+def delivery_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
     """One worker for each association a destination may have, so that a slow one holds up nobody else.
 
     The last lane takes what is left from destinations that are no longer configured, and says so.
@@ -401,6 +404,7 @@ def read(settings: Settings, parent: int | None = None) -> bool:
         files=store.files,
         index=store.index,
         jobs=store.jobs,
+        deliveries=store.deliveries,
         reports=store.reports,
         requests=store.requests,
         orders=store.orders,

@@ -4,27 +4,34 @@ receive → **settle → gather → read → compose → deliver**. The listener
 others is one function here, in this order, and ends in one commit that moves the job to the right.
 """
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
 from agent import manifest as manifests
+from agent.delivering import (
+    forms_instead,
+    give_up_unknown,
+    kinds_to_make,
+    note_outcomes,
+    send,
+    wanted_of,
+)
 from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
 from agent.gathering import await_priors, exam_of, priors_of, rules_of, selection_of
 from agent.manifest import Manifest
-from agent.patience import Patience, pause_seconds
-from agent.peers import Arrived, Peers, StoreOutcome
+from agent.patience import Patience
+from agent.peers import Arrived, Peers
 from agent.selection import Selection, complete_because, reason_not_to_read
 from config.settings import Settings
 from storage.files import Files
 from storage.index import Index
-from storage.jobs import Jobs
+from storage.jobs import Deliveries, Jobs
 from storage.orders import Orders
 from storage.records import Delivery, Job, Stage, Study
 from storage.reports import Reports
@@ -54,6 +61,7 @@ class Tools:
     files: Files
     index: Index
     jobs: Jobs
+    deliveries: Deliveries
     reports: Reports
     requests: PriorRequests
     orders: Orders
@@ -188,60 +196,40 @@ def keep_reading(job: Job, tools: Tools, reading: "Reading") -> Job:
 
 
 def compose(job: Job, tools: Tools) -> Job:
-    """Makes the DICOM objects of the draft and one delivery for each object and destination."""
+    """Makes the DICOM objects of the draft and one delivery for each object and destination.
+
+    A job comes here again when a destination has refused a form and the one that goes instead is still to be made.
+    """
     from agent.casework import results_of  # as above, and highdicom
 
     manifest = manifests.load_manifest(_present(job.manifest_json))
     reading = manifests.load_reading(_present(job.reading_json))
-    results = results_of(job, manifest, reading, tools.files, tools.jobs, tools.settings)
+    before = tools.jobs.results_of_job(job.number)
+    instead = forms_instead(tools.deliveries.of_job(job.number), tools.settings)
+    kinds = kinds_to_make(before, instead, tools.settings)
+    made = results_of(job, manifest, reading, tools.files, tools.jobs, tools.settings, kinds)
+    results = (*before, *made)
     destinations = {
-        destination.name: [
-            r.sop_instance_uid for r in results if r.kind in tools.settings.outputs_of(destination)
-        ]
+        destination.name: wanted_of(
+            results, tools.settings.outputs_of(destination), instead[destination.name]
+        )
         for destination in tools.settings.peers.destinations
     }
-    event = f"made {len(results)} objects for {len(destinations)} destinations"
+    event = f"made {len(made)} objects for {len(destinations)} destinations"
     return tools.jobs.advance(
         job, Stage.DELIVER, tools.clock(), results=results, destinations=destinations, event=event
     )
 
 
 def deliver(deliveries: Sequence[Delivery], tools: Tools, patience: Patience) -> None:
-    """Sends objects of one job to one destination in one association and notes what became of each."""
+    """Sends objects of one job to one destination and notes what became of each: taken, refused and another form
+    goes instead, to be tried again, or given up."""
     destination = tools.settings.destination(deliveries[0].destination)
-    paths = {r.sop_instance_uid: r.path for r in tools.jobs.results_of_job(deliveries[0].job_number)}
     if destination is None:
-        for delivery in deliveries:
-            reason = (
-                f'destination "{delivery.destination}" is no longer in peers.toml; put it back and ask again'
-            )
-            tools.jobs.delivery_failed(delivery, reason, tools.clock())
+        give_up_unknown(deliveries, tools)
         return
-    outcomes = tools.peers.store(
-        destination, [tools.files.absolute(paths[d.sop_instance_uid]) for d in deliveries]
-    )
-    for delivery, outcome in zip(deliveries, outcomes, strict=True):
-        _note_outcome(delivery, outcome, tools, patience)
-
-
-def _note_outcome(delivery: Delivery, outcome: StoreOutcome, tools: Tools, patience: Patience) -> None:
-    now = tools.clock()
-    reason = outcome.problem or f"status 0x{outcome.status or 0:04X}"
-    waited_seconds = (now - (delivery.waiting_since or now)).total_seconds()
-    if outcome.kind == "taken":
-        tools.jobs.delivered(delivery, outcome.status or 0, now, outcome.problem)
-    elif outcome.kind == "refused_for_good":
-        log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=reason)
-        tools.jobs.delivery_failed(delivery, reason, now, outcome.status)
-    elif waited_seconds > patience.wait_seconds[Stage.DELIVER]:
-        log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=reason)
-        tools.jobs.delivery_failed(
-            delivery, f"tried for {waited_seconds:.0f} s: {reason}", now, outcome.status
-        )
-    else:
-        log.info("delivery waits", job=delivery.job_number, destination=delivery.destination, reason=reason)
-        next_try = now + timedelta(seconds=pause_seconds(waited_seconds, patience, random.random()))
-        tools.jobs.delivery_later(delivery, reason, next_try, now, outcome.status)
+    outcomes = send(deliveries, destination, tools)
+    note_outcomes(deliveries, outcomes, destination, tools, patience)
 
 
 def _is_being_read(study_instance_uid: str, tools: Tools) -> bool:

@@ -1,11 +1,12 @@
 """Settings that are right one by one and wrong together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from config.agent_settings import AgentSettings, ListenerSettings, ListenerTlsSettings, StorageSettings
 from config.peers_settings import (
+    ALWAYS_MADE,
     ArchiveSettings,
     DestinationSettings,
     DestinationTlsSettings,
@@ -86,16 +87,44 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
             if one.tls is not None:
                 yield from _peer_tls(f"{table}[{number}].tls", one.tls)
     for number, destination in enumerate(peers.destinations, start=1):
-        yield from _findings_twice(PEERS_FILE, f"destination[{number}].outputs", destination.outputs)
+        yield from _destination(f"destination[{number}]", destination)
 
 
-def _unreachable(place: str, archive: ArchiveSettings) -> Iterator[Problem]:
-    needed = ("url",) if archive.retrieve == "dicomweb" else ("ae_title", "host")
-    for key in needed:
-        if not getattr(archive, key):
-            yield Problem(
-                PEERS_FILE, f"{place}.{key}", '""', f"a value, since retrieve = {quoted(archive.retrieve)}"
+def _destination(place: str, destination: DestinationSettings) -> Iterator[Problem]:
+    yield from _unreachable(place, destination)
+    yield from _findings_twice(PEERS_FILE, f"{place}.outputs", destination.outputs)
+    yield from _fallback(f"{place}.fallback", destination.fallback)
+    if destination.protocol == "dicomweb" and destination.commitment:
+        dicom = 'false, since storage commitment is not part of protocol = "dicomweb"'
+        yield Problem(PEERS_FILE, f"{place}.commitment", "true", dicom)
+    if destination.authorization is not None and not destination.url.startswith("https:"):
+        # A token that everybody on the network can read is none.
+        https = 'an "https://..." address, since there is an authorization'
+        yield Problem(PEERS_FILE, f"{place}.url", quoted(destination.url), https)
+
+
+def _fallback(key: str, fallback: Mapping[OutputKind, OutputKind]) -> Iterator[Problem]:
+    for refused in fallback:
+        seen, last = [refused], fallback[refused]
+        while last in fallback and last not in seen:
+            seen.append(last)
+            last = fallback[last]
+        if last in seen:
+            yield Problem(PEERS_FILE, key, f"{refused} and what follows it", f"an end: {last} comes twice")
+        elif last not in ALWAYS_MADE:
+            certain = (
+                f"one of {', '.join(sorted(ALWAYS_MADE))} at the end, since not every draft has a {last}"
             )
+            yield Problem(PEERS_FILE, key, f"{refused} and what follows it", certain)
+
+
+def _unreachable(place: str, peer: ArchiveSettings | DestinationSettings) -> Iterator[Problem]:
+    key, way = (
+        ("retrieve", peer.retrieve) if isinstance(peer, ArchiveSettings) else ("protocol", peer.protocol)
+    )
+    for needed in ("url",) if way == "dicomweb" else ("ae_title", "host"):
+        if not getattr(peer, needed):
+            yield Problem(PEERS_FILE, f"{place}.{needed}", '""', f"a value, since {key} = {quoted(way)}")
 
 
 def _findings_twice(file: str, key: str, outputs: Sequence[OutputKind]) -> Iterator[Problem]:

@@ -39,6 +39,8 @@ class StoreKind(StrEnum):
     """It said no, for a reason that passes or that its administrator can remove: send again."""
     REFUSED_FOR_GOOD = "refused_for_good"
     """It said no, and will say no to the same object again."""
+    CLASS_REFUSED = "class_refused"
+    """It takes no objects of that SOP Class; another form may do."""
     NOT_SENT = "not_sent"
     """There is no answer: not reached, association refused or lost. Send again; twice is harmless."""
 
@@ -71,6 +73,7 @@ class StoreOutcome:
 
 
 _NOW, _GOOD, _TAKEN = StoreKind.REFUSED_FOR_NOW, StoreKind.REFUSED_FOR_GOOD, StoreKind.TAKEN
+_CLASS = StoreKind.CLASS_REFUSED
 
 _STATUS: Mapping[int, Verdict] = {
     0x0000: Verdict(_TAKEN, None),
@@ -81,9 +84,9 @@ _STATUS: Mapping[int, Verdict] = {
     0x0111: Verdict(_TAKEN, "duplicate SOP Instance: it has the object from an earlier try"),
     0x0110: Verdict(_NOW, "processing failure; see its log"),
     0x0117: Verdict(_GOOD, "invalid SOP Instance UID"),
-    0x0118: Verdict(_GOOD, "no such SOP Class"),
+    0x0118: Verdict(_CLASS, "no such SOP Class"),
     0x0119: Verdict(_GOOD, "class and instance conflict"),
-    0x0122: Verdict(_GOOD, "SOP Class not supported; take that output away from it in peers.toml"),
+    0x0122: Verdict(_CLASS, "SOP Class not supported; take that output away from it in peers.toml"),
     0x0124: Verdict(_NOW, "not authorised; its administrator must allow us to store"),
     0x0210: Verdict(_NOW, "duplicate invocation"),
     0x0211: Verdict(_GOOD, "unrecognised operation: it stores nothing"),
@@ -133,7 +136,7 @@ def _store_batch(
     proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
     association = associate(ae_title, destination, proposed)
     if isinstance(association, NoAssociation):
-        kind = StoreKind.REFUSED_FOR_GOOD if association.is_for_good else StoreKind.NOT_SENT
+        kind = StoreKind.CLASS_REFUSED if association.is_for_good else StoreKind.NOT_SENT
         return [_unsent(one, association.problem, kind) for one in batch]
     try:
         return list(_send_all(association, destination, batch))
@@ -203,7 +206,7 @@ def _send_all(
             refused = f"{peer_name(destination)} accepts no {class_name(one.sop_class_uid)}"
             form = UID(one.transfer_syntax_uid).name
             problem = f"{refused} as {form} (no presentation context accepted). {CLASS_REFUSED}"
-            yield _unsent(one, problem, StoreKind.REFUSED_FOR_GOOD)
+            yield _unsent(one, problem, StoreKind.CLASS_REFUSED)
         else:
             outcome = _send(association, destination, one, number, accepted)
             # Without an answer nothing more is tried: pynetdicom may take a while to see that the peer is

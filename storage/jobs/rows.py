@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, insert, or_, select, update
 
+from storage.database import Database
 from storage.records import Delivery, Event, Job, PriorRequest, ResultObject, Stage
 from storage.tables import (
     columns_of,
@@ -16,6 +17,7 @@ from storage.tables import (
     result_objects,
     row_of,
     studies,
+    troubled_destinations,
 )
 
 JOB = columns_of(jobs, Job)
@@ -155,21 +157,50 @@ def add_delivery(
         connection.execute(insert(deliveries).values(**row, attempts=0, claim_number=0, due_at=now))
 
 
+def list_instead(connection: Connection, job: Job, kind: str, destination: str, now: datetime) -> None:
+    """Sends a job's objects of one kind to a destination too; if it has none, sends the job to have them made."""
+    made = [result.sop_instance_uid for result in results_of(connection, job.number) if result.kind == kind]
+    for sop_instance_uid in made:
+        add_delivery(connection, job, sop_instance_uid, destination, now)
+    if made or job.stage not in (Stage.DELIVER, Stage.COMPOSE):
+        return
+    # At compose already, for another form: whoever is making that one loses the lease, and both are made.
+    anew = {"stage": Stage.COMPOSE, "attempts": 0, "waiting_since": None, "due_at": now}
+    connection.execute(update(jobs).where(jobs.c.number == job.number).values(**anew, **NO_LEASE))
+
+
 def end_if_all_sent(connection: Connection, job: Job, now: datetime) -> None:
     """Ends a job with its last delivery: done, or failed if one was given up."""
     of_job = deliveries.c.job_number == job.number
     still_open = select(deliveries.c.number).where(of_job, is_open_delivery).limit(1)
     if job.stage != Stage.DELIVER or connection.execute(still_open).first() is not None:
         return
-    failed = select(deliveries.c.destination, deliveries.c.problem).where(
-        of_job, deliveries.c.failed_at.is_not(None)
-    )
-    rows = connection.execute(failed.order_by(deliveries.c.number))
-    problem = "; ".join(dict.fromkeys(f"{destination}: {reason}" for destination, reason in rows)) or None
+    sent = select(deliveries.c.destination, deliveries.c.problem, deliveries.c.failed_at).where(of_job)
+    rows = connection.execute(sent.order_by(deliveries.c.number)).all()
+    failed = [f"{row.destination}: {row.problem}" for row in rows if row.failed_at is not None]
+    problem = "; ".join(dict.fromkeys(failed)) or None
     stage = Stage.DONE if problem is None else Stage.FAILED
     connection.execute(update(jobs).where(jobs.c.number == job.number).values(stage=stage, problem=problem))
-    text = "everything is delivered: done" if problem is None else f"not everything is delivered: {problem}"
-    tell(connection, job, now, text)
+    text = "everything is delivered: done" if rows else "no destination wants anything of it: done"
+    tell(connection, job, now, text if problem is None else f"not everything is delivered: {problem}")
+
+
+def may_try(connection: Connection, destination: str, now: datetime, lease_seconds: float) -> bool:
+    """Says whether a destination may be tried now. One whose rest is over is put to rest for all others, while the
+    caller's trial lasts."""
+    its_own = troubled_destinations.c.name == destination
+    rest = select(troubled_destinations.c.rests_until).where(its_own)
+    if connection.scalar(rest) is None:
+        return True
+    trial = update(troubled_destinations).where(its_own, troubled_destinations.c.rests_until <= now)
+    until = now + timedelta(seconds=lease_seconds)
+    return connection.execute(trial.values(rests_until=until)).rowcount > 0
+
+
+def is_any(database: Database, table: Table, due: ColumnElement[bool]) -> bool:
+    """Looks before it claims: workers ask all the time, and an idle one must not hold up a writer."""
+    with database.reading() as connection:
+        return connection.execute(select(table.c.number).where(due).limit(1)).first() is not None
 
 
 def tell(connection: Connection, job: Job, now: datetime, text: str) -> None:

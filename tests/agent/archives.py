@@ -26,6 +26,8 @@ class Archive:
         self.received: list[bytes] = []
         self.arrived_at: list[float] = []
         self.syntaxes: list[str] = []
+        self.classes: list[str] = []
+        self.instances: list[str] = []
         self.calling: list[str] = []
         self.associations = 0
         self.proposed: list[tuple[str, str]] = []
@@ -35,6 +37,8 @@ class Archive:
         self.arrived_at.append(time.monotonic())
         self.received.append(event.encoded_dataset(include_meta=False))
         self.syntaxes.append(str(event.context.transfer_syntax))
+        self.classes.append(str(event.request.AffectedSOPClassUID))
+        self.instances.append(str(event.request.AffectedSOPInstanceUID))
         return self.status
 
     def requested(self, event: evt.Event) -> None:

@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,12 +42,13 @@ from inference.reading import Reading, Score
 from storage.database import connect
 from storage.files import Files
 from storage.index import Index
-from storage.jobs import Jobs
+from storage.jobs import Deliveries, Jobs
 from storage.orders import Orders
 from storage.patients import Patients
 from storage.records import Instance, Job, PatientIdentifier, Report, ReportStatus, Stage
 from storage.reports import Reports
 from storage.requests import PriorRequests
+from tests.agent.archives import Archive
 from tests.builders import a_day, a_radiograph, a_report_sr, write
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
 from tests.storage.builders import a_report
@@ -67,12 +68,13 @@ class Line:
     """A hospital in one thread: what arrives is put by hand, time passes when told to."""
 
     folder: Path
-    pacs: MiniPacs
+    pacs: MiniPacs | Archive
     now: datetime = NOON
     engine: ScriptedEngine = field(default_factory=ScriptedEngine)
     calibrations: tuple[CalibrationSettings, ...] = ()
     outputs: tuple[OutputKind, ...] = ()
     archives: tuple[ArchiveSettings, ...] = ()
+    destination: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         database = connect(f"sqlite:///{self.folder / 'preread.sqlite'}")
@@ -83,6 +85,7 @@ class Line:
             port=self.pacs.port,
             connect_seconds=2.0,
             outputs=self.outputs,
+            **self.destination,
         )
         study = StudySettings(settle_seconds=60, complete_when_views=())
         listener = Listener(
@@ -98,6 +101,7 @@ class Line:
             files=Files(self.folder / "files"),
             index=Index(database),
             jobs=Jobs(database),
+            deliveries=Deliveries(database),
             reports=Reports(database),
             requests=PriorRequests(database),
             orders=Orders(database),
@@ -586,7 +590,7 @@ def test_a_pacs_that_is_down_gets_the_objects_when_it_is_back(line: Line):
     line.wait(60)
     line.run()
     assert line.job(study).stage is Stage.DELIVER
-    waiting = line.tools.jobs.deliveries_of_job(line.job(study).number)
+    waiting = line.tools.deliveries.of_job(line.job(study).number)
     assert all("TESTPACS" in (delivery.problem or "") for delivery in waiting)
 
     line.pacs = MiniPacs("TESTPACS", line.folder / "pacs", port=line.pacs.port)
@@ -607,7 +611,9 @@ def test_composing_twice_makes_the_same_bytes(line: Line):
     manifest = manifests.load_manifest(job.manifest_json or "")
     reading = manifests.load_reading(job.reading_json or "")
     line.wait(500)
-    again = results_of(job, manifest, reading, line.tools.files, line.tools.jobs, line.tools.settings)
+    settings = line.tools.settings
+    kinds = settings.outputs_wanted()
+    again = results_of(job, manifest, reading, line.tools.files, line.tools.jobs, settings, kinds)
 
     assert {result.sop_instance_uid: result.sha256 for result in again} == first
 

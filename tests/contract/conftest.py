@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from storage.database import Database, connect
 from storage.index import Index
-from storage.jobs import Jobs
+from storage.jobs import Deliveries, Jobs
 from storage.orders import Orders
 from storage.reports import Reports
 from storage.requests import PriorRequests
@@ -88,6 +88,11 @@ def index(database: Database) -> Index:
 @pytest.fixture
 def jobs(database: Database) -> Jobs:
     return Jobs(database)
+
+
+@pytest.fixture
+def deliveries(database: Database) -> Deliveries:
+    return Deliveries(database)
 
 
 @pytest.fixture

@@ -1,0 +1,139 @@
+"""What becomes of a draft at its destinations: which forms go where, and what an answer means for a delivery."""
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from agent.patience import Patience, pause_seconds
+from agent.peers import StoreKind, StoreOutcome
+from config.settings import DestinationSettings, OutputKind, Settings
+from storage.records import Delivery, ResultObject, Stage
+
+if TYPE_CHECKING:
+    from agent.steps import Tools
+
+log = structlog.get_logger()
+
+Forms = Mapping[str, Sequence[tuple[OutputKind, ...]]]
+"""By destination, what goes instead of each form that it refused: the first of these that the draft has."""
+
+_NOTHING_TAKEN = (StoreKind.NOT_SENT, StoreKind.REFUSED_FOR_NOW)
+
+
+def forms_instead(deliveries: Sequence[Delivery], settings: Settings) -> Forms:
+    """Says what goes instead of the forms that destinations have refused."""
+    forms: dict[str, list[tuple[OutputKind, ...]]] = defaultdict(list)
+    for delivery in deliveries:
+        destination = settings.destination(delivery.destination)
+        if destination is not None and delivery.replaced_by is not None:
+            forms[destination.name].append(destination.forms_from(cast(OutputKind, delivery.replaced_by)))
+    return forms
+
+
+def kinds_to_make(
+    before: Sequence[ResultObject], instead: Forms, settings: Settings
+) -> tuple[OutputKind, ...]:
+    """Names the kinds of object that a draft still lacks: what destinations get and, once one has refused it, what
+    goes instead. Made only then, since a picture has 12 MB and most destinations never need it."""
+    wanted = [] if before else list(settings.outputs_wanted())
+    wanted += [kind for forms in instead.values() for one in forms for kind in one]
+    there = {result.kind for result in before}
+    return tuple(dict.fromkeys(kind for kind in wanted if kind not in there))
+
+
+def wanted_of(
+    results: Sequence[ResultObject], outputs: Sequence[OutputKind], instead: Sequence[tuple[OutputKind, ...]]
+) -> list[str]:
+    """Gives the SOP Instance UIDs that one destination gets."""
+    there = {result.kind for result in results}
+    chosen = [next((kind for kind in forms if kind in there), None) for forms in instead]
+    kinds = {*outputs, *chosen}
+    return [result.sop_instance_uid for result in results if result.kind in kinds]
+
+
+def give_up_unknown(deliveries: Sequence[Delivery], tools: "Tools") -> None:
+    """Gives up what goes to a destination that peers.toml no longer has."""
+    for delivery in deliveries:
+        reason = (
+            f'destination "{delivery.destination}" is no longer in peers.toml; put it back, then: '
+            f"preread deliveries replay {delivery.number}"
+        )
+        tools.deliveries.failed(delivery, reason, tools.clock())
+    tools.deliveries.recovered(deliveries[0].destination, tools.clock())
+
+
+def send(
+    deliveries: Sequence[Delivery], destination: DestinationSettings, tools: "Tools"
+) -> tuple[StoreOutcome, ...]:
+    """Sends what is due; one outcome for each delivery, in their order."""
+    paths = {r.sop_instance_uid: r.path for r in tools.jobs.results_of_job(deliveries[0].job_number)}
+    files = [tools.files.absolute(paths[delivery.sop_instance_uid]) for delivery in deliveries]
+    return tools.peers.store(destination, files)
+
+
+def note_outcomes(
+    deliveries: Sequence[Delivery],
+    outcomes: Sequence[StoreOutcome],
+    destination: DestinationSettings,
+    tools: "Tools",
+    patience: Patience,
+) -> None:
+    """Writes down what became of each delivery, and whether the destination is to rest."""
+    kinds = {r.sop_instance_uid: r.kind for r in tools.jobs.results_of_job(deliveries[0].job_number)}
+    pause = _note_trouble(outcomes, destination, tools, patience)
+    for delivery, outcome in zip(deliveries, outcomes, strict=True):
+        now, reason = tools.clock(), outcome.problem or f"status 0x{outcome.status or 0:04X}"
+        instead = destination.fallback.get(cast(OutputKind, kinds[delivery.sop_instance_uid]))
+        match outcome.kind:
+            case StoreKind.TAKEN:
+                tools.deliveries.delivered(delivery, outcome.status or 0, now, outcome.problem)
+            case StoreKind.CLASS_REFUSED if instead is not None:
+                _log_not_delivered(delivery, reason)
+                tools.deliveries.replaced(delivery, instead, reason, now, outcome.status)
+            case StoreKind.CLASS_REFUSED | StoreKind.REFUSED_FOR_GOOD:
+                _log_not_delivered(delivery, reason)
+                tools.deliveries.failed(delivery, reason, now, outcome.status)
+            case _:
+                _wait(delivery, outcome, now + pause, tools, patience)
+
+
+def _note_trouble(
+    outcomes: Sequence[StoreOutcome], destination: DestinationSettings, tools: "Tools", patience: Patience
+) -> timedelta:
+    """Notes that a destination took nothing, or that it answers again; says how long what waits is to wait."""
+    now, before = tools.clock(), tools.deliveries.trouble(destination.name)
+    troubled_seconds = 0.0 if before is None else (now - before.since).total_seconds()
+    pause = timedelta(seconds=pause_seconds(troubled_seconds, patience, random.random()))
+    if any(outcome.kind not in _NOTHING_TAKEN for outcome in outcomes):
+        if tools.deliveries.recovered(destination.name, now):
+            log.info("destination answers again", destination=destination.name)
+        return pause
+    failures = 1 if before is None else before.failures + 1
+    rests_until = now + pause if failures >= destination.failures_max else None
+    problem = outcomes[-1].problem or f"status 0x{outcomes[-1].status or 0:04X}"
+    noted = tools.deliveries.stumbled(destination.name, problem, rests_until, now)
+    if noted.failures == destination.failures_max:
+        log.warning("destination rests", destination=destination.name, failures=failures, reason=problem)
+    return pause
+
+
+def _wait(
+    delivery: Delivery, outcome: StoreOutcome, due_at: datetime, tools: "Tools", patience: Patience
+) -> None:
+    now, reason = tools.clock(), outcome.problem or f"status 0x{outcome.status or 0:04X}"
+    waited_seconds = (now - (delivery.waiting_since or now)).total_seconds()
+    if waited_seconds > patience.wait_seconds[Stage.DELIVER]:
+        _log_not_delivered(delivery, reason)
+        text = f"tried for {waited_seconds:.0f} s: {reason}"
+        tools.deliveries.failed(delivery, text, now, outcome.status)
+        return
+    log.info("delivery waits", job=delivery.job_number, destination=delivery.destination, reason=reason)
+    tools.deliveries.later(delivery, reason, due_at, now, outcome.status)
+
+
+def _log_not_delivered(delivery: Delivery, reason: str) -> None:
+    log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=reason)
