@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from agent.peers import Called, Peers
 from config.settings import Settings
 
+_LONG_FROM_NOW = "9999-01-01T00:00:00Z"
+"""Nothing was changed since then: a question with an empty answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckLine:
@@ -28,6 +31,10 @@ def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
         echo = peers.echo(one)
         answered = f"answered in {echo.seconds:.3f} s" if echo.ok else echo.problem or ""
         lines.append(CheckLine(echo.ok, f'{kind} "{one.name}": {answered}'))
+    for server in settings.peers.report_servers:
+        page = next(peers.report_pages(server, _LONG_FROM_NOW))
+        answered = page.problem or "answered"
+        lines.append(CheckLine(page.problem is None, f'report server "{server.name}": {answered}'))
     if not settings.peers.destinations:
         lines.append(
             CheckLine(True, "no destination in peers.toml: drafts are made and kept, and sent nowhere")

@@ -130,8 +130,17 @@ class MessageIntake:
         return found
 
     def _refused(self, content: bytes, origin: str, taken: Taken) -> Taken:
+        self.quarantine(content, origin, taken.reason, "hl7")
+        return taken
+
+    def quarantine(self, content: bytes, origin: str, reason: str, ending: str) -> None:
+        """Keeps what cannot be taken, bytes and reason, for a replay. Raises as `answer`.
+
+        Args:
+            ending: of the file's name, which says what it is: "hl7" or "json".
+        """
         digest = sha256(content).hexdigest()
-        path = f"quarantine/{digest[:2]}/{digest}.hl7"
+        path = f"quarantine/{digest[:2]}/{digest}.{ending}"
         self._files.put(path, content)
         kept = self._reports.quarantine(
             QuarantinedMessage(
@@ -139,14 +148,11 @@ class MessageIntake:
                 at=self._clock(),
                 times=1,
                 origin=origin,
-                reason=taken.reason,
+                reason=reason,
                 path=path,
                 sha256=digest,
                 size_bytes=len(content),
                 resolved_at=None,
             )
         )
-        log.warning(
-            "message quarantined", origin=origin, number=kept.number, times=kept.times, reason=taken.reason
-        )
-        return taken
+        log.warning("message quarantined", origin=origin, number=kept.number, times=kept.times, reason=reason)

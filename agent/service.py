@@ -23,10 +23,11 @@ from agent.ordering import ask_worklist, forget_orders, order_messages
 from agent.patience import Patience, pause_seconds
 from agent.peers import Peers
 from agent.registry import patient_messages
+from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
 from agent.steps import Tools, settle
 from agent.worker import Worker
-from config.settings import SenderSettings, Settings
+from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
 from storage.database import Database, SchemaError, connect
 from storage.files import Files
 from storage.index import Index
@@ -191,12 +192,12 @@ class Serving:
             Worker(name, self._tools, patience, leaves_unasked=leaves_unasked, poll_seconds=poll)
             for name, leaves_unasked in _asking_lanes(settings)
         )
+        self._intake = open_intake(settings, self._store, clock)
         self.mllp: MllpReceiver | None = None
         hl7 = settings.agent.hl7
         if hl7 is not None:
             tls = None if hl7.tls is None else tls_context(hl7.tls)
-            intake = open_intake(settings, self._store, clock)
-            self.mllp = MllpReceiver(hl7, tls, intake, self._store.index, clock)
+            self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
 
@@ -212,9 +213,9 @@ class Serving:
             self._child = ReaderChild(self._settings.folder, patience_of(self._settings))
         for worker in self._workers():
             worker.start()
-        worklists = self._settings.peers.worklists
-        # A thread for each worklist more: one that does not answer must not hold up the tick.
-        pool = ThreadPoolExecutor(2 + len(worklists))
+        worklists, report_servers = self._settings.peers.worklists, self._settings.peers.report_servers
+        # A thread for each of them more: one that does not answer must not hold up the tick.
+        pool = ThreadPoolExecutor(2 + len(worklists) + len(report_servers))
         self._scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
         self._scheduler.add_job(
             self._tick,
@@ -224,15 +225,9 @@ class Serving:
             coalesce=True,
         )
         for worklist in worklists:
-            self._scheduler.add_job(
-                ask_worklist,
-                "interval",
-                args=(worklist, self._tools),
-                seconds=worklist.poll_seconds,
-                next_run_time=self._tools.clock(),
-                max_instances=1,
-                coalesce=True,
-            )
+            self._ask_again_and_again(ask_worklist, worklist, self._tools)
+        for server in report_servers:
+            self._ask_again_and_again(ask_report_server, server, self._tools, self._intake)
         self._scheduler.add_job(forget_orders, "interval", args=(self._tools,), hours=1)
         self._scheduler.start()
         if self.mllp is not None:
@@ -240,6 +235,19 @@ class Serving:
             log.info("listening for HL7", port=self.mllp.port)
         self.listener.start()
         log.info("listening", ae_title=self._settings.agent.device.ae_title, port=self.listener.port)
+
+    def _ask_again_and_again(
+        self, ask: Callable[..., int], asked: WorklistSettings | ReportServerSettings, *arguments: object
+    ) -> None:
+        self._scheduler.add_job(
+            ask,
+            "interval",
+            args=(asked, *arguments),
+            seconds=asked.poll_seconds,
+            next_run_time=self._tools.clock(),
+            max_instances=1,
+            coalesce=True,
+        )
 
     def _workers(self) -> tuple[Worker, ...]:
         return (self._gatherer, *self._deliverers, *self._askers)

@@ -11,11 +11,12 @@ from config.peers_settings import (
     DestinationSettings,
     DestinationTlsSettings,
     PeersSettings,
+    ReportServerSettings,
     WorklistSettings,
 )
 from config.problems import Problem
 from config.reading_settings import ReadingSettings
-from config.values import OutputKind, is_loopback
+from config.values import OutputKind, Secret, is_loopback
 from config.wording import quoted, shown
 
 AGENT_FILE, PEERS_FILE, READING_FILE = "agent.toml", "peers.toml", "reading.toml"
@@ -62,10 +63,7 @@ def _database(storage: StorageSettings) -> Iterator[Problem]:
     if not urlsplit(storage.database_url).username:
         user = 'a PostgreSQL URL with a user ("postgresql://user@host/database"), since there is a password'
         yield Problem(AGENT_FILE, "storage.database_url", quoted(storage.database_url), user)
-    try:
-        password.reveal()
-    except LookupError as error:
-        yield Problem(AGENT_FILE, "storage.database_password", "", f"a password ({error})")
+    yield from _hidden(AGENT_FILE, "storage.database_password", password, "a password")
 
 
 def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
@@ -75,17 +73,31 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     yield from _issuers(peers)
     yield from _named_once(PEERS_FILE, "archive", "name", [one.name for one in peers.archives])
     yield from _named_once(PEERS_FILE, "worklist", "name", [one.name for one in peers.worklists])
+    yield from _named_once(PEERS_FILE, "report_server", "name", [one.name for one in peers.report_servers])
     for number, archive in enumerate(peers.archives, start=1):
         yield from _unreachable(f"archive[{number}]", archive)
-    called: tuple[tuple[str, Sequence[DestinationSettings | ArchiveSettings | WorklistSettings]], ...] = (
+    asked: tuple[tuple[str, Sequence[ArchiveSettings | ReportServerSettings]], ...] = (
+        ("archive", peers.archives),
+        ("report_server", peers.report_servers),
+    )
+    for table, ones in asked:
+        for number, one in enumerate(ones, start=1):
+            yield from _hidden(
+                PEERS_FILE, f"{table}[{number}].authorization", one.authorization, "a header's value"
+            )
+    called: tuple[
+        tuple[str, Sequence[DestinationSettings | ArchiveSettings | WorklistSettings | ReportServerSettings]],
+        ...,
+    ] = (
         ("destination", peers.destinations),
         ("archive", peers.archives),
         ("worklist", peers.worklists),
+        ("report_server", peers.report_servers),
     )
-    for table, ones in called:
-        for number, one in enumerate(ones, start=1):
-            if one.tls is not None:
-                yield from _peer_tls(f"{table}[{number}].tls", one.tls)
+    for table, peers_of_table in called:
+        for number, peer in enumerate(peers_of_table, start=1):
+            if peer.tls is not None:
+                yield from _peer_tls(f"{table}[{number}].tls", peer.tls)
     for number, destination in enumerate(peers.destinations, start=1):
         yield from _destination(f"destination[{number}]", destination)
 
@@ -206,6 +218,14 @@ def _is_ourselves(destination: DestinationSettings, listener: ListenerSettings) 
         return False
     we_hear_loopback = is_loopback(listener.host) or listener.host in _EVERY_INTERFACE
     return destination.host == listener.host or (is_loopback(destination.host) and we_hear_loopback)
+
+
+def _hidden(file: str, key: str, secret: Secret | None, what: str) -> Iterator[Problem]:
+    try:
+        if secret is not None:
+            secret.reveal()
+    except LookupError as error:
+        yield Problem(file, key, "", f"{what} ({error})")
 
 
 def _unreadable(file: str, key: str, path: Path | None) -> Iterator[Problem]:

@@ -56,6 +56,9 @@ EXAMPLES: dict[str, str] = {
     "worklist.host": '"10.1.2.4"',
     "worklist.port": "104",
     "worklist.tls.ca_file": '"tls/hospital-ca.pem"',
+    "report_server.name": '"ris-fhir"',
+    "report_server.url": '"https://ris.example/fhir"',
+    "report_server.tls.ca_file": '"tls/hospital-ca.pem"',
 }
 """What the examples show where the default is nothing to look at."""
 
@@ -72,6 +75,8 @@ COMMENTED_OUT = (
     "archive.tls",
     "worklist",
     "worklist.tls",
+    "report_server",
+    "report_server.tls",
     "calibration",
 )
 """What the examples only show: it needs files, peers, a database or cases that a first run has not."""

@@ -26,6 +26,8 @@ from config.values import (
     OutputKind,
     Port,
     Profile,
+    Search,
+    WebAddress,
 )
 
 
@@ -215,6 +217,10 @@ class ArchiveSettings(Frozen):
     url: OptionalWebAddress = ""
     """Where its DICOMweb service is, such as "https://pacs.example/dicom-web". Needed for dicomweb only."""
 
+    authorization: OptionalSecret = None
+    """Where the value of the HTTP header Authorization is, such as "Basic ..." or "Bearer ...", if dicomweb asks
+    for one."""
+
     information_model: Literal["study", "patient"] = "study"
     """Query/Retrieve information model: study root, or patient root where the archive knows no other."""
 
@@ -303,13 +309,48 @@ class WorklistSettings(Frozen):
     """Encryption to it; without the table there is none."""
 
 
+class ReportServerSettings(Frozen):
+    """One FHIR server (R4) that is asked, again and again, for radiology reports that are new there. They are matched
+    to earlier exams as those that come by HL7."""
+
+    name: _Name
+    """Our name for it, in logs and in `preread reports list`."""
+
+    url: WebAddress
+    """Its FHIR base address, such as "https://ris.example/fhir"."""
+
+    authorization: OptionalSecret = None
+    """Where the value of the HTTP header Authorization is, such as "Bearer ...", if it asks for one."""
+
+    search: Search = "category=RAD"
+    """Which DiagnosticReports, as FHIR search parameters. Time and order are added."""
+
+    history_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """How far back the first question goes, by the time of the last change there."""
+
+    poll_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+    """How often it is asked for what is new."""
+
+    pages_max: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Pages of one answer that we listen to; the rest comes with the next question."""
+
+    connect_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
+    """How long to wait for its TCP connection and TLS handshake."""
+
+    answer_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
+    """How long it may be silent while it answers."""
+
+    tls: DestinationTlsSettings | None = None
+    """Whom to believe at an https `url`; without the table those that the operating system believes."""
+
+
 def _nobody_listed(values: dict[str, object]) -> bool:
     return not values["senders"]
 
 
 class PeersSettings(Frozen):
     """The other systems: `peers.toml`. In the file the tables are [[sender]], [[issuer]], [[destination]],
-    [[archive]] and [[worklist]]."""
+    [[archive]], [[worklist]] and [[report_server]]."""
 
     senders: Annotated[Listed[SenderSettings], Field(validation_alias="sender")] = ()
     """The systems that may send to us."""
@@ -342,3 +383,6 @@ class PeersSettings(Frozen):
 
     worklists: Annotated[Listed[WorklistSettings], Field(validation_alias="worklist")] = ()
     """The worklists that tell us of exams ahead."""
+
+    report_servers: Annotated[Listed[ReportServerSettings], Field(validation_alias="report_server")] = ()
+    """The FHIR servers that are asked for reports of earlier exams."""

@@ -22,6 +22,7 @@ from config.peers_settings import (
     DestinationTlsSettings,
     IssuerSettings,
     PeersSettings,
+    ReportServerSettings,
     SenderSettings,
     WorklistSettings,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "PriorSettings",
     "ReaderSettings",
     "ReadingSettings",
+    "ReportServerSettings",
     "Secret",
     "SenderSettings",
     "Settings",

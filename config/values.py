@@ -125,6 +125,31 @@ WEB_ADDRESS_EXPECTED = Expected(
 OptionalWebAddress = Annotated[str, AfterValidator(_web_address), WEB_ADDRESS_EXPECTED]
 
 
+def _needed(text: str) -> str:
+    if text == "":
+        raise ValueError(NEEDED_WEB_ADDRESS_EXPECTED.words)
+    return text
+
+
+NEEDED_WEB_ADDRESS_EXPECTED = Expected('"http://..." or "https://..." without user, password or query')
+WebAddress = Annotated[
+    str, AfterValidator(_web_address), AfterValidator(_needed), NEEDED_WEB_ADDRESS_EXPECTED
+]
+
+
+def _search(text: str) -> str:
+    parts = parse_qsl(text, keep_blank_values=True, strict_parsing=True) if text else []
+    if not text.isascii() or re.search(r"[\s#?]", text) or any(name.startswith("_") for name, _ in parts):
+        raise ValueError(SEARCH_EXPECTED.words)
+    return text
+
+
+SEARCH_EXPECTED = Expected(
+    'FHIR search parameters such as "category=RAD&status=final" (without "_" at the beginning), or ""'
+)
+Search = Annotated[str, AfterValidator(_search), SEARCH_EXPECTED]
+
+
 def is_loopback(host: str) -> bool:
     """Is it an address that only programs of this machine can reach?"""
     if host.lower() == "localhost":

@@ -14,6 +14,7 @@ from storage.records import PatientIdentifier, QuarantinedMessage, Report
 from storage.tables import (
     columns_of,
     quarantined_messages,
+    report_feeds,
     report_patients,
     reports,
     result_objects,
@@ -93,6 +94,12 @@ class Reports:
                 connection.execute(update(quarantined_messages).where(same).values(again))
             return QuarantinedMessage(**connection.execute(_all_quarantined().where(same)).mappings().one())
 
+    def was_quarantined(self, content_sha256: str) -> bool:
+        """True if these bytes are in quarantine, or were until somebody saw to them."""
+        same = select(quarantined_messages.c.number).where(quarantined_messages.c.sha256 == content_sha256)
+        with self._database.reading() as connection:
+            return connection.execute(same).first() is not None
+
     def resolve(self, number: int, now: datetime) -> None:
         """Notes that a message in quarantine has been taken in after all."""
         of_number = quarantined_messages.c.number == number
@@ -105,6 +112,27 @@ class Reports:
         with self._database.reading() as connection:
             rows = connection.execute(query.order_by(quarantined_messages.c.number).limit(limit)).mappings()
             return tuple(QuarantinedMessage(**row) for row in rows)
+
+    def heard_until(self, feed: str) -> str | None:
+        """How far a server of reports has been heard, in its own words; None if it was never asked."""
+        query = select(report_feeds.c.heard_until).where(report_feeds.c.name == feed)
+        with self._database.reading() as connection:
+            return connection.scalar(query)
+
+    def hear(self, feed: str, versions: Sequence[Report], until: str) -> int:
+        """Keeps versions that a server of reports told, and how far it is heard now, in one commit.
+
+        Returns:
+            how many of the versions were new.
+        """
+        with self._database.writing() as connection:
+            lock_writers(connection, "reports")
+            added = sum(_add(connection, version) for version in versions)
+            of_feed = report_feeds.c.name == feed
+            moved = connection.execute(update(report_feeds).where(of_feed).values(heard_until=until))
+            if not moved.rowcount:
+                connection.execute(insert(report_feeds).values(name=feed, heard_until=until))
+            return added
 
     def counts(self) -> dict[str, int]:
         """How much there is: reports (each with all its versions once), report_versions, quarantined."""

@@ -388,6 +388,13 @@ class QuarantinedMessageColumns(TypedColumns):
     resolved_at: Named[datetime | None] = Column(UtcDateTime)
 
 
+class ReportFeedColumns(TypedColumns):
+    """How far a server of reports has been heard."""
+
+    name: Named[str] = Column(SentText, primary_key=True)
+    heard_until: Named[str] = Column(SentText)
+
+
 # sqlite_autoincrement: a number is never given twice, even after the newest row was deleted.
 studies = Table("studies", metadata, StudyColumns)
 study_identifiers = Table("study_identifiers", metadata, StudyIdentifierColumns)
@@ -419,6 +426,7 @@ events = Table("events", metadata, EventColumns, sqlite_autoincrement=True)
 refusals = Table("refusals", metadata, RefusalColumns, sqlite_autoincrement=True)
 reports = Table("reports", metadata, ReportColumns, sqlite_autoincrement=True)
 report_patients = Table("report_patients", metadata, ReportPatientColumns)
+report_feeds = Table("report_feeds", metadata, ReportFeedColumns)
 quarantined_messages = Table(
     "quarantined_messages", metadata, QuarantinedMessageColumns, sqlite_autoincrement=True
 )

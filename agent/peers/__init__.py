@@ -4,10 +4,11 @@ Nothing here raises for what a peer does or does not do: each answer is an outco
 person on duty, which names the peer and says what to do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.association import Association
@@ -19,7 +20,10 @@ from agent.peers.association import Called, NoAssociation, associate, lost, peer
 from agent.peers.querying import Answers, FoundStudies, find_entries, find_studies
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take, get, move
 from agent.peers.storing import StoreKind, StoreOutcome, judge_status, store
-from config.settings import ArchiveSettings, DestinationSettings, WorklistSettings
+from config.settings import ArchiveSettings, DestinationSettings, ReportServerSettings, WorklistSettings
+
+if TYPE_CHECKING:
+    from agent.peers.fhir import ReportPage
 
 __all__ = [
     "Answers",
@@ -125,6 +129,14 @@ class Peers:
     ) -> Answers:
         """Asks a worklist for the scheduled steps of one modality (C-FIND, PS3.4 K.4.1); dates as "YYYYMMDD"."""
         return find_entries(self._ae_title, worklist, modality, first_date, last_date)
+
+    def report_pages(self, server: ReportServerSettings, since: str) -> "Iterator[ReportPage]":
+        """Asks a FHIR server for the reports changed since a moment; see `agent.peers.fhir.report_pages`."""
+        from agent.peers.fhir import (
+            report_pages,
+        )  # only where one is configured, so that others need no requests
+
+        return report_pages(server, since)
 
 
 def _echo_problem(association: Association, called: Called) -> str | None:

@@ -1,6 +1,6 @@
 """DICOMweb as user agent: which studies of a patient an archive has (QIDO-RS), and one of them (WADO-RS).
 
-PS3.18 10.6 and 10.4. The errors of the library are not repeated: they hold addresses, and those patient IDs.
+PS3.18 10.6 and 10.4.
 """
 
 import logging
@@ -20,13 +20,13 @@ from agent.dicom.answers import found_study
 from agent.dicom.opening import CONTENT_ERRORS
 from agent.fetching import StudyQuery
 from agent.peers.association import peer_name
+from agent.peers.http import problem_of, session
 from agent.peers.querying import FoundStudies, too_many
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take
 from config.settings import ArchiveSettings
 
-# Both write the addresses that they ask for, and patient IDs are part of those.
-for _name in ("dicomweb_client", "urllib3"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
+# It writes the addresses that it asks for, and patient IDs are part of those.
+logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)
 
 _FIELDS = [
     "ModalitiesInStudy",
@@ -35,9 +35,6 @@ _FIELDS = [
     "StudyDescription",
 ]
 _UNDEFINED_LENGTH = 0xFFFFFFFF
-_WRONG_REQUEST = range(400, 500)
-_PASSING = (408, 425, 429)
-"""Of the 4xx, those that say "later" (RFC 9110, RFC 8470, RFC 6585)."""
 
 
 def search_studies(archive: ArchiveSettings, query: StudyQuery) -> FoundStudies:
@@ -96,16 +93,10 @@ def greet(archive: ArchiveSettings) -> str | None:
 
 @contextmanager
 def _client(archive: ArchiveSettings) -> Iterator[DICOMwebClient]:
-    with requests.Session() as session:
-        # A proxy of the environment is for the world outside; patient IDs must not go there.
-        session.trust_env = False
-        if archive.tls is not None:
-            session.verify = str(archive.tls.ca_file) if archive.tls.ca_file else True
-            if archive.tls.certificate_file and archive.tls.key_file:
-                session.cert = (str(archive.tls.certificate_file), str(archive.tls.key_file))
+    with session(archive.tls, archive.authorization) as opened:
         client = DICOMwebClient(
             url=archive.url,
-            session=session,
+            session=opened,
             timeout=(archive.connect_seconds, archive.answer_seconds),
         )
         client.set_http_retry_params(retry=False)
@@ -140,23 +131,7 @@ def _arrived(dataset: Dataset) -> Arrived:
 
 
 def _problem(archive: ArchiveSettings, error: Exception) -> tuple[str, bool]:
-    """Says what went wrong, without the error's own text, and whether it will again."""
     name = peer_name(archive)
-    match error:
-        case requests.HTTPError(response=requests.Response(status_code=code)):
-            is_for_good = code in _WRONG_REQUEST and code not in _PASSING
-            return f"{name} answered HTTP status {code}. See its log.", is_for_good
-        case requests.exceptions.SSLError():
-            return f"{name} and we agree on no TLS connection. Set tls.ca_file of it in peers.toml.", False
-        case requests.Timeout():
-            return (
-                f"{name} did not answer within {archive.answer_seconds:g} s. "
-                "If it is only slow, raise its answer_seconds in peers.toml."
-            ), False
-        case requests.RequestException() | OSError():
-            return f"{name} cannot be connected ({type(error).__name__}). Is url in peers.toml right?", False
-        case _:
-            return (
-                f"{name} sent what is no DICOM ({type(error).__name__}). Is url in peers.toml right?",
-                False,
-            )
+    if isinstance(error, (requests.RequestException, OSError)):
+        return problem_of(name, archive.answer_seconds, error)
+    return f"{name} sent what is no DICOM ({type(error).__name__}). Is url in peers.toml right?", False

@@ -106,18 +106,70 @@ def reports_of_resource(
     resource: Mapping[str, Any], origin: str, received_at: datetime
 ) -> list[Report | RowError]:
     """Makes a report version of each DiagnosticReport in a resource, or says why there is none of it."""
-    found: list[Report | RowError] = []
-    resources = dict(_referable(resource))
-    for diagnostic_report in _diagnostic_reports(resource):
-        around = resources | dict(_referable(diagnostic_report))
-        try:
-            found.append(_report(diagnostic_report, around, origin, received_at))
-        except RowError as error:
-            found.append(error)
-        except ValidationError as error:
-            places = sorted({".".join(map(str, one["loc"])) for one in error.errors(include_input=False)})
-            found.append(RowError(f"it is no FHIR R4 DiagnosticReport: {', '.join(places[:5])}"))
+    found = [report_of(one, whole, origin, received_at) for one, whole in each_with_its_resources(resource)]
     return found or [RowError("it holds no DiagnosticReport")]
+
+
+def report_of(
+    diagnostic_report: Mapping[str, Any], whole: Mapping[str, Any], origin: str, received_at: datetime
+) -> Report | RowError:
+    """Makes a report version of one DiagnosticReport, or says why not.
+
+    Args:
+        whole: the Bundle that has what it refers to, or itself.
+    """
+    resources = dict(_referable(whole)) | dict(_referable(diagnostic_report))
+    try:
+        return _report(diagnostic_report, resources, origin, received_at)
+    except RowError as error:
+        return error
+    except ValidationError as error:
+        places = sorted({".".join(map(str, one["loc"])) for one in error.errors(include_input=False)})
+        return RowError(f"it is no FHIR R4 DiagnosticReport: {', '.join(places[:5])}")
+
+
+def each_with_its_resources(
+    resource: Mapping[str, Any],
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Each DiagnosticReport of a resource, with a Bundle of itself and what it refers to there."""
+    if resource.get("resourceType") != "Bundle":
+        yield from ((one, one) for one in _diagnostic_reports(resource))
+        return
+    entries = [entry for entry in _objects(resource.get("entry")) if not _diagnostic_reports(_inner(entry))]
+    for diagnostic_report in _diagnostic_reports(resource):
+        named = _references_in(diagnostic_report)
+        beside = [entry for entry in entries if named & {name for name, _ in _names_of(entry)}]
+        bundle = {"resourceType": "Bundle", "type": "collection"}
+        yield diagnostic_report, bundle | {"entry": [{"resource": diagnostic_report}, *beside]}
+
+
+def _references_in(value: Any) -> set[str]:
+    """Every reference in a resource, however deep."""
+    found: set[str] = set()
+    rest = [value]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, dict):
+            if isinstance(reference := one.get("reference"), str):
+                found.add(reference)
+            rest += one.values()
+        elif isinstance(one, list):
+            rest += one
+    return found
+
+
+def uids_of(diagnostic_report: Mapping[str, Any]) -> list[str]:
+    """The OIDs that a DiagnosticReport is identified by."""
+    told = _objects(diagnostic_report.get("identifier"))
+    values = [value for one in told if isinstance(value := one.get("value"), str)]
+    return [value.removeprefix("urn:oid:") for value in values]
+
+
+def changed_at(diagnostic_report: Mapping[str, Any]) -> str:
+    """When its server last changed it, a FHIR instant as sent; "" if it does not say."""
+    meta = diagnostic_report.get("meta")
+    told = meta.get("lastUpdated") if isinstance(meta, dict) else None
+    return told if isinstance(told, str) else ""
 
 
 def _diagnostic_reports(resource: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -128,11 +180,15 @@ def _diagnostic_reports(resource: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _referable(resource: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for entry in _objects(resource.get("entry")):
-        inner = _inner(entry)
-        yield str(entry.get("fullUrl")), inner
-        yield f"{inner.get('resourceType')}/{inner.get('id')}", inner
+        yield from _names_of(entry)
     for inner in _objects(resource.get("contained")):
         yield f"#{inner.get('id')}", inner
+
+
+def _names_of(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    inner = _inner(entry)
+    yield str(entry.get("fullUrl")), inner
+    yield f"{inner.get('resourceType')}/{inner.get('id')}", inner
 
 
 def _inner(entry: Mapping[str, Any]) -> Mapping[str, Any]:

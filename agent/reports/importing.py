@@ -128,6 +128,8 @@ def replay(
     One that turns out to hold several is taken apart; then each of them is taken or in quarantine by itself.
     """
     content = files.read(message.path)
+    if message.path.endswith(".json"):
+        return _replay_resource(message, content, reports, now)
     pieces = split_file(content)
     if len(pieces) > 1:
         codes = Counter(intake.take(piece, message.origin).code for piece in pieces)
@@ -138,6 +140,16 @@ def replay(
         return f"still not taken: {taken.reason}"
     reports.resolve(message.number, now)
     return taken.outcome
+
+
+def _replay_resource(message: QuarantinedMessage, content: bytes, reports: Reports, now: datetime) -> str:
+    """Takes the one report in once more that a FHIR server told."""
+    (report,) = reports_of_resource(json.loads(content), message.origin, now)
+    if isinstance(report, RowError):
+        return f"still not taken: {report}"
+    added = reports.add([report])
+    reports.resolve(message.number, now)
+    return "report versions: 1 added" if added else "known already"
 
 
 def _rows_of_csv(content: bytes, name: str, now: datetime) -> Iterator[tuple[str, Report | RowError]]:

@@ -124,3 +124,13 @@ def test_the_same_bytes_again_are_counted_on_their_row_and_open_it_again(reports
     assert (again.number, again.times, again.at) == (first.number, 2, NOW)
     assert again.reason == "its PID segment is empty"
     assert reports.quarantined(1) == (again,)
+
+
+def test_what_a_server_told_and_how_far_it_is_heard_are_one_commit(reports: Reports):
+    assert reports.heard_until("ris") is None
+
+    assert reports.hear("ris", [a_report(), a_report()], "2026-03-01T10:00:00Z") == 1
+    assert reports.hear("ris", [], "2026-03-02T10:00:00Z") == 0
+    reports.hear("other", [], "2020-01-01T00:00:00Z")
+
+    assert reports.heard_until("ris") == "2026-03-02T10:00:00Z"
