@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from storage.columns import storable
 from storage.database import Database, lock_writers
 from storage.patients import known_patients
 from storage.records import (
@@ -41,7 +42,6 @@ from storage.tables import (
     requested_studies,
     result_objects,
     row_of,
-    storable,
     studies,
     study_identifiers,
 )

@@ -17,6 +17,7 @@ from sqlalchemy import (
     update,
 )
 
+from storage.columns import storable
 from storage.database import Database, lock_writers
 from storage.records import (
     Demographics,
@@ -32,7 +33,6 @@ from storage.tables import (
     patient_demographics,
     patient_links,
     row_of,
-    storable,
     study_identifiers,
 )
 
