@@ -3,14 +3,17 @@
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 import structlog
 
+from agent.dicom.uids import derived_uid
 from agent.patience import Patience, pause_seconds
-from agent.peers import StoreKind, StoreOutcome
+from agent.peers import CommitmentKind, CommitmentOutcome, CommitmentReport, StoreKind, StoreOutcome
 from config.settings import DestinationSettings, OutputKind, Settings
+from storage.jobs import Deliveries, LeaseLost
 from storage.records import Delivery, ResultObject, Stage
 
 if TYPE_CHECKING:
@@ -20,6 +23,9 @@ log = structlog.get_logger()
 
 Forms = Mapping[str, Sequence[tuple[OutputKind, ...]]]
 """By destination, what goes instead of each form that it refused: the first of these that the draft has."""
+
+PROCESSING_FAILURE = 0x0110
+"""The answer to a report on a transaction that is not known here (PS3.7 Annex C.5.21)."""
 
 _NOTHING_TAKEN = (StoreKind.NOT_SENT, StoreKind.REFUSED_FOR_NOW)
 
@@ -85,10 +91,13 @@ def note_outcomes(
     """Writes down what became of each delivery, and whether the destination is to rest."""
     kinds = {r.sop_instance_uid: r.kind for r in tools.jobs.results_of_job(deliveries[0].job_number)}
     pause = _note_trouble(outcomes, destination, tools, patience)
+    taken = []
     for delivery, outcome in zip(deliveries, outcomes, strict=True):
         now, reason = tools.clock(), outcome.problem or f"status 0x{outcome.status or 0:04X}"
         instead = destination.fallback.get(cast(OutputKind, kinds[delivery.sop_instance_uid]))
         match outcome.kind:
+            case StoreKind.TAKEN if destination.commitment:
+                taken.append((delivery, outcome))
             case StoreKind.TAKEN:
                 tools.deliveries.delivered(delivery, outcome.status or 0, now, outcome.problem)
             case StoreKind.CLASS_REFUSED if instead is not None:
@@ -99,6 +108,8 @@ def note_outcomes(
                 tools.deliveries.failed(delivery, reason, now, outcome.status)
             case _:
                 _wait(delivery, outcome, now + pause, tools, patience)
+    if taken:
+        _ask_to_commit(taken, destination, tools, patience)
 
 
 def _note_trouble(
@@ -125,7 +136,7 @@ def _wait(
     delivery: Delivery, outcome: StoreOutcome, due_at: datetime, tools: "Tools", patience: Patience
 ) -> None:
     now, reason = tools.clock(), outcome.problem or f"status 0x{outcome.status or 0:04X}"
-    waited_seconds = (now - (delivery.waiting_since or now)).total_seconds()
+    waited_seconds = _waited_seconds(delivery, now)
     if waited_seconds > patience.wait_seconds[Stage.DELIVER]:
         _log_not_delivered(delivery, reason)
         text = f"tried for {waited_seconds:.0f} s: {reason}"
@@ -137,3 +148,87 @@ def _wait(
 
 def _log_not_delivered(delivery: Delivery, reason: str) -> None:
     log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=reason)
+
+
+def _ask_to_commit(
+    taken: Sequence[tuple[Delivery, StoreOutcome]],
+    destination: DestinationSettings,
+    tools: "Tools",
+    patience: Patience,
+) -> None:
+    """Asks a destination to commit to what it took; what it does not commit to in time is due again."""
+    classes = {r.sop_instance_uid: r.sop_class_uid for r in tools.jobs.results_of_job(taken[0][0].job_number)}
+    claims = (f"{delivery.number} {delivery.claim_number}" for delivery, _ in taken)
+    transaction_uid = derived_uid("commitment", destination.name, *claims)
+    for delivery, outcome in taken:
+        status = outcome.status or 0
+        tools.deliveries.taken(delivery, transaction_uid, status, tools.clock(), outcome.problem)
+    objects = [(classes[one.sop_instance_uid], one.sop_instance_uid) for one, _ in taken]
+
+    def take(report: CommitmentReport) -> int:
+        return note_commitment(report, tools.deliveries, tools.clock(), patience)
+
+    asked = tools.peers.request_commitment(destination, transaction_uid, objects, take)
+    for delivery, outcome in taken:
+        with suppress(LeaseLost):  # the report was quicker than we
+            _note_asked(delivery, outcome, asked, destination, tools, patience)
+
+
+def _note_asked(
+    delivery: Delivery,
+    stored: StoreOutcome,
+    asked: CommitmentOutcome,
+    destination: DestinationSettings,
+    tools: "Tools",
+    patience: Patience,
+) -> None:
+    now, status = tools.clock(), stored.status or 0
+    if asked.kind is CommitmentKind.NOT_OFFERED:
+        log.warning(
+            "not committed to", job=delivery.job_number, destination=destination.name, reason=asked.problem
+        )
+        tools.deliveries.delivered(delivery, status, now, asked.problem)
+    elif _waited_seconds(delivery, now) > patience.wait_seconds[Stage.DELIVER]:
+        reason = (
+            asked.problem
+            or f'destination "{destination.name}" took it again and again and never committed to it'
+        )
+        _log_not_delivered(delivery, reason)
+        tools.deliveries.failed(delivery, reason, now, status)
+    elif asked.kind is CommitmentKind.ASKED:
+        until = now + timedelta(seconds=destination.commitment_seconds)
+        tools.deliveries.await_commitment(delivery, until, now)
+    else:
+        pause = pause_seconds(_waited_seconds(delivery, now), patience, random.random())
+        tools.deliveries.later(delivery, asked.problem or "", now + timedelta(seconds=pause), now, status)
+
+
+def note_commitment(
+    report: CommitmentReport, deliveries: Deliveries, now: datetime, patience: Patience
+) -> int:
+    """Writes down what a destination commits to and what not; gives the status to answer it with (PS3.7 10.1.1).
+
+    What it does not commit to is sent again, `attempts_max` times in all. What it does not name waits on.
+    """
+    asked_for = {
+        delivery.sop_instance_uid: delivery for delivery in deliveries.awaiting(report.transaction_uid)
+    }
+    if not asked_for:
+        log.warning("commitment to what nobody asked for", transaction_uid=report.transaction_uid)
+        return PROCESSING_FAILURE
+    for sop_instance_uid in report.committed:
+        if sop_instance_uid in asked_for:
+            deliveries.committed(asked_for[sop_instance_uid], now)
+    for sop_instance_uid, failure in report.failed:
+        delivery = asked_for.get(sop_instance_uid)
+        if delivery is not None:
+            reason = f'destination "{delivery.destination}" took it and does not commit to it (reason {failure:04X})'
+            tries = delivery.attempts + 1
+            pause = pause_seconds(delivery.attempts * patience.retry_seconds_min, patience, random.random())
+            due_at = now + timedelta(seconds=pause) if tries < patience.attempts_max else None
+            deliveries.uncommitted(delivery, reason, due_at, now)
+    return 0x0000
+
+
+def _waited_seconds(delivery: Delivery, now: datetime) -> float:
+    return (now - (delivery.waiting_since or now)).total_seconds()

@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.delivering import note_commitment
 from agent.identity import rules_of_peers
+from agent.lanes import asking_lanes, called_back_by, delivery_lanes
 from agent.listener import Listener, tls_context
 from agent.messages import MessageIntake
 from agent.mllp import MllpReceiver
 from agent.ordering import ask_worklist, forget_orders, order_messages
 from agent.patience import Patience, pause_seconds
-from agent.peers import Peers
+from agent.peers import Peers, TakeReport
 from agent.registry import patient_messages
 from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
 from agent.steps import Tools, settle
 from agent.worker import Worker
-from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
+from config.settings import ReportServerSettings, Settings, WorklistSettings
 from storage.database import Database, SchemaError, connect
 from storage.files import Files
 from storage.index import Index
@@ -162,11 +164,12 @@ class Serving:
             ae_title=settings.agent.device.ae_title,
             senders=settings.peers.senders,
             accept_any_sender=settings.peers.accept_any_sender,
-            archives=_archives_that_send(settings),
+            archives=called_back_by(settings),
             identifiers=rules_of_peers(settings.peers),
             files=self._store.files,
             index=self._store.index,
             clock=clock,
+            on_commitment=self._commitments(clock),
         )
         self._tools = Tools(
             clock=clock,
@@ -190,7 +193,7 @@ class Serving:
         )
         self._askers = tuple(
             Worker(name, self._tools, patience, leaves_unasked=leaves_unasked, poll_seconds=poll)
-            for name, leaves_unasked in _asking_lanes(settings)
+            for name, leaves_unasked in asking_lanes(settings)
         )
         self._intake = open_intake(settings, self._store, clock)
         self.mllp: MllpReceiver | None = None
@@ -200,6 +203,13 @@ class Serving:
             self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
+
+    def _commitments(self, clock: Callable[[], datetime]) -> TakeReport | None:
+        """Takes the reports of destinations on what they took; None where no destination is asked for any."""
+        if not any(destination.commitment for destination in self._settings.peers.destinations):
+            return None
+        deliveries, patience = self._store.deliveries, patience_of(self._settings)
+        return lambda report: note_commitment(report, deliveries, clock(), patience)
 
     def start(self) -> None:
         """Opens the port last, when everything behind it is ready."""
@@ -275,44 +285,6 @@ class Serving:
             worker.finish(seconds)
         self._store.database.close()
         log.info("stopped")
-
-
-def delivery_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
-    """One worker for each association a destination may have, so that a slow one holds up nobody else.
-
-    The last lane takes what is left from destinations that are no longer configured, and says so.
-    """
-    names = frozenset(destination.name for destination in settings.peers.destinations)
-    lanes = [
-        (f"deliver to {destination.name} {number}", names - {destination.name})
-        for destination in settings.peers.destinations
-        for number in range(1, destination.associations_max + 1)
-    ]
-    return [*lanes, ("deliver to nobody", names)]
-
-
-def _asking_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
-    """One worker for each request that an archive may have at once; the last lane is as with deliveries."""
-    names = frozenset(archive.name for archive in settings.peers.archives)
-    lanes = [
-        (f"ask {archive.name} {number}", names - {archive.name})
-        for archive in settings.peers.archives
-        for number in range(1, archive.associations_max + 1)
-    ]
-    return [*lanes, ("ask nobody", names)]
-
-
-def _archives_that_send(settings: Settings) -> list[SenderSettings]:
-    """The archives as senders: they come to our port with what we had them move."""
-    return [
-        SenderSettings(
-            ae_title=archive.ae_title,
-            assume_charset=archive.assume_charset,
-            default_issuer=archive.default_issuer,
-        )
-        for archive in settings.peers.archives
-        if archive.ae_title
-    ]
 
 
 class ReaderChild:

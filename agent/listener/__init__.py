@@ -22,7 +22,7 @@ from agent.listener.intake import RECEIVED, Intake, Limits, Peer, SenderValues, 
 from agent.listener.reception import Reception
 from agent.listener.server import ListenerRequestHandler, ListenerServer, handshake
 from agent.listener.statuses import SOP_CLASS_NOT_SUPPORTED, ProtocolBreach
-from agent.peers import Arrived
+from agent.peers import Arrived, TakeReport
 from storage.files import Files
 from storage.index import Index
 from storage.records import Instance
@@ -54,6 +54,8 @@ class Listener:
         accept_any_sender: let in AE titles that are not in `senders`; None = only while there are none
             (the configuration allows that on loopback only).
         archives: may send what they were asked for and no more, unless they are among the senders.
+        on_commitment: takes the reports of destinations that were asked to commit to what they took; None = no
+            such report is accepted.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Listener:
         on_stored: Callable[[Instance], None] | None = None,
         accept_any_sender: bool | None = None,
         archives: Sequence[SenderValues] = (),
+        on_commitment: TakeReport | None = None,
     ) -> None:
         _quieten_pynetdicom()
         accepts_any = not senders if accept_any_sender is None else accept_any_sender
@@ -93,6 +96,7 @@ class Listener:
             identifiers=identifiers or IdentifierRules(),
             clock=clock,
             on_stored=on_stored,
+            on_commitment=on_commitment,
             asked_only=frozenset() if accepts_any else frozenset(archive.ae_title for archive in more),
         )
         self._gate = Gate(listener.associations_max)

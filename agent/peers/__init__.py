@@ -17,6 +17,14 @@ from pynetdicom.sop_class import Verification
 
 from agent.fetching import StudyQuery
 from agent.peers.association import Called, NoAssociation, associate, lost, peer_name
+from agent.peers.commitment import (
+    CommitmentKind,
+    CommitmentOutcome,
+    CommitmentReport,
+    TakeReport,
+    request_commitment,
+)
+from agent.peers.commitment import answer as commitment_answer
 from agent.peers.querying import Answers, FoundStudies, find_entries, find_studies
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take, get, move
 from agent.peers.storing import StoreKind, StoreOutcome, judge_status, store
@@ -29,6 +37,9 @@ __all__ = [
     "Answers",
     "Arrived",
     "Called",
+    "CommitmentKind",
+    "CommitmentOutcome",
+    "CommitmentReport",
     "EchoOutcome",
     "FoundStudies",
     "Peers",
@@ -36,6 +47,8 @@ __all__ = [
     "StoreKind",
     "StoreOutcome",
     "Take",
+    "TakeReport",
+    "commitment_answer",
     "judge_status",
 ]
 
@@ -89,6 +102,22 @@ class Peers:
             one outcome for each file, in the order of the files.
         """
         return store(self._ae_title, destination, files)
+
+    def request_commitment(
+        self,
+        destination: DestinationSettings,
+        transaction_uid: str,
+        objects: Sequence[tuple[str, str]],
+        take: TakeReport,
+    ) -> CommitmentOutcome:
+        """Asks a destination to commit to objects that it took (N-ACTION, PS3.4 J.3.2).
+
+        Args:
+            objects: SOP Class UID and SOP Instance UID of each.
+            take: is given the report if it comes on the same association, in the second after the answer; later
+                ones come to the listener.
+        """
+        return request_commitment(self._ae_title, destination, transaction_uid, objects, take)
 
     def find_studies(self, archive: ArchiveSettings, query: StudyQuery) -> FoundStudies:
         """Asks an archive which studies of a patient it has (C-FIND, PS3.4 C.4.1; or QIDO-RS, PS3.18 10.6).

@@ -161,6 +161,71 @@ class Deliveries:
             rows.end_if_all_sent(connection, rows.job_of(connection, job.number), now)
             return rows.deliveries_of(connection, deliveries.c.number == delivery.number)[0]
 
+    # Storage commitment
+
+    def taken(
+        self, delivery: Delivery, transaction_uid: str, status: int, now: datetime, note: str | None = None
+    ) -> Delivery:
+        """Notes that the destination took it and is now asked to commit to it; the lease stays. Raises LeaseLost.
+
+        Written before the question is put, since the answer may be quicker than this process.
+        """
+        values = {"taken_at": now, "transaction_uid": transaction_uid, "last_status": status, "problem": note}
+        text = f"taken by {delivery.destination}, status 0x{status:04X}{'' if note is None else f': {note}'}"
+        with self._database.writing() as connection:
+            rows.change(connection, deliveries, delivery, values)
+            job = rows.job_of(connection, delivery.job_number)
+            rows.tell(connection, job, now, f"{delivery.sop_instance_uid} {text}; asked to commit to it")
+            return rows.deliveries_of(connection, deliveries.c.number == delivery.number)[0]
+
+    def await_commitment(self, delivery: Delivery, until: datetime, now: datetime) -> Delivery:
+        """Gives the delivery on to the destination's report, or to the next try at `until`. Raises LeaseLost."""
+        since = delivery.waiting_since or now
+        return self._change(delivery, now, None, due_at=until, waiting_since=since)
+
+    def awaiting(self, transaction_uid: str) -> tuple[Delivery, ...]:
+        """The deliveries of one request for commitment, whether or not they have ended; () if it is unknown."""
+        with self._database.reading() as connection:
+            return rows.deliveries_of(connection, deliveries.c.transaction_uid == transaction_uid)
+
+    def committed(self, delivery: Delivery, now: datetime) -> None:
+        """Notes that the destination answers for the object; no lease is needed, and a second time is harmless."""
+        text = f"committed to by {delivery.destination}: done"
+        self._settle(delivery, now, text, done_at=now)
+
+    def uncommitted(self, delivery: Delivery, reason: str, due_at: datetime | None, now: datetime) -> None:
+        """Notes that the destination does not answer for the object; no lease is needed.
+
+        Args:
+            due_at: when it is sent again; None gives it up.
+        """
+        if due_at is None:
+            self._settle(
+                delivery, now, f"given up for {delivery.destination}: {reason}", failed_at=now, problem=reason
+            )
+            return
+        text = f"goes to {delivery.destination} again: {reason}"
+        tries = deliveries.c.attempts + 1
+        anew = {"transaction_uid": None, "attempts": tries, "due_at": due_at, "problem": reason}
+        self._settle(delivery, now, text, **anew)
+
+    def _settle(self, delivery: Delivery, now: datetime, text: str, **values: Any) -> None:
+        """Changes what waits for the same report still; whoever has it in hand loses it."""
+        same = (
+            deliveries.c.number == delivery.number,
+            deliveries.c.transaction_uid == delivery.transaction_uid,
+        )
+        with self._database.writing() as connection:
+            connection.execute(
+                update(jobs).where(jobs.c.number == delivery.job_number).values(changed_at=now)
+            )
+            change = update(deliveries).where(*same, is_open_delivery).values(**values, **NO_LEASE)
+            if not connection.execute(change).rowcount:
+                return
+            job = rows.job_of(connection, delivery.job_number)
+            rows.tell(connection, job, now, f"{delivery.sop_instance_uid} {text}")
+            rows.end_if_all_sent(connection, job, now)
+
     # Destinations in trouble
 
     def stumbled(

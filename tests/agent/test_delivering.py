@@ -16,7 +16,8 @@ from pynetdicom.sop_class import (
 from typer.testing import CliRunner
 
 from agent.cli import app
-from agent.service import delivery_lanes, open_store
+from agent.lanes import delivery_lanes
+from agent.service import open_store
 from agent.worker import Worker
 from config.loading import load
 from inference.reading import Reading

@@ -15,6 +15,7 @@ from pydicom import Dataset
 from agent import manifest as manifests
 from agent.admission import role_of
 from agent.casework import results_of
+from agent.delivering import note_commitment
 from agent.demo.pacs import MiniPacs
 from agent.dicom.headers import read_headers
 from agent.gathering import prior_rules_of
@@ -88,13 +89,14 @@ class Line:
             **self.destination,
         )
         study = StudySettings(settle_seconds=60, complete_when_views=())
-        listener = Listener(
-            listener=AgentSettings().listener,
+        self.listener = Listener(
+            listener=AgentSettings().listener.model_copy(update={"port": 0}),
             ae_title="PREREAD",
             senders=[],
             files=Files(self.folder / "files"),
             index=Index(database),
             clock=lambda: self.now,
+            on_commitment=lambda report: note_commitment(report, self.tools.deliveries, self.now, PATIENCE),
         )
         self.tools = Tools(
             clock=lambda: self.now,
@@ -112,7 +114,7 @@ class Line:
                 peers=PeersSettings(destinations=(destination,), archives=self.archives),
                 reading=ReadingSettings(study=study, calibrations=self.calibrations),
             ),
-            take=listener.take,
+            take=self.listener.take,
         )
         self.gatherer = Worker("gather", self.tools, PATIENCE, stages=(Stage.GATHER,))
         self.worker = Worker(
