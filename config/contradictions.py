@@ -76,7 +76,8 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     yield from _named_once(PEERS_FILE, "report_server", "name", [one.name for one in peers.report_servers])
     for number, archive in enumerate(peers.archives, start=1):
         yield from _unreachable(f"archive[{number}]", archive)
-    asked: tuple[tuple[str, Sequence[ArchiveSettings | ReportServerSettings]], ...] = (
+    asked: tuple[tuple[str, Sequence[DestinationSettings | ArchiveSettings | ReportServerSettings]], ...] = (
+        ("destination", peers.destinations),
         ("archive", peers.archives),
         ("report_server", peers.report_servers),
     )
@@ -109,10 +110,6 @@ def _destination(place: str, destination: DestinationSettings) -> Iterator[Probl
     if destination.protocol == "dicomweb" and destination.commitment:
         dicom = 'false, since storage commitment is not part of protocol = "dicomweb"'
         yield Problem(PEERS_FILE, f"{place}.commitment", "true", dicom)
-    if destination.authorization is not None and not destination.url.startswith("https:"):
-        # A token that everybody on the network can read is none.
-        https = 'an "https://..." address, since there is an authorization'
-        yield Problem(PEERS_FILE, f"{place}.url", quoted(destination.url), https)
 
 
 def _fallback(key: str, fallback: Mapping[OutputKind, OutputKind]) -> Iterator[Problem]:

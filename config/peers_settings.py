@@ -140,7 +140,8 @@ class DestinationSettings(Frozen):
     """Where its DICOMweb service is, such as "https://pacs.example/dicom-web". Needed for dicomweb only."""
 
     authorization: OptionalSecret = None
-    """Where the whole value of the header Authorization is, such as "Bearer ...", if its DICOMweb service wants one."""
+    """Where the value of the HTTP header Authorization is, such as "Basic ..." or "Bearer ...", if dicomweb asks
+    for one."""
 
     profile: Profile = "default"
     """What it gets, by the kind of system. default: `outputs.defaults` of reading.toml. ohif: text and findings,

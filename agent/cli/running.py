@@ -17,7 +17,10 @@ def serve(config: Config = None) -> None:
     settings = settings_of(config)
     # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing. Only
     # dicomweb-client cannot be imported without pillow.
-    needs_pillow = any(archive.retrieve == "dicomweb" for archive in settings.peers.archives)
+    peers = settings.peers
+    needs_pillow = any(archive.retrieve == "dicomweb" for archive in peers.archives) or any(
+        destination.protocol == "dicomweb" for destination in peers.destinations
+    )
     for decoder in ("gdcm",) if needs_pillow else ("gdcm", "PIL"):
         sys.modules.setdefault(decoder, None)  # type: ignore[arg-type]
     from agent import service

@@ -16,7 +16,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
 from agent.fetching import StudyQuery
-from agent.peers.association import Called, NoAssociation, associate, lost, peer_name
+from agent.peers.association import Called, NoAssociation, associate, is_web, lost, peer_name
 from agent.peers.commitment import (
     CommitmentKind,
     CommitmentOutcome,
@@ -75,9 +75,9 @@ class Peers:
         self._ae_title = ae_title
 
     def echo(self, called: Called) -> EchoOutcome:
-        """Asks a peer whether it is there (C-ECHO, PS3.7 9.1.5; of a DICOMweb archive, any one study)."""
+        """Asks a peer whether it is there (C-ECHO, PS3.7 9.1.5; of a DICOMweb service, any one study)."""
         started = monotonic()
-        if isinstance(called, ArchiveSettings) and called.retrieve == "dicomweb":
+        if is_web(called):
             from agent.peers.web import greet  # see `retrieve`
 
             problem = greet(called)
@@ -93,14 +93,18 @@ class Peers:
         return EchoOutcome(problem is None, monotonic() - started, problem)
 
     def store(self, destination: DestinationSettings, files: Sequence[Path]) -> tuple[StoreOutcome, ...]:
-        """Sends files to a destination, all in one association.
+        """Sends files to a destination, all in one association (C-STORE) or request (STOW-RS).
 
-        Each goes as its own bytes if its transfer syntax is accepted; an uncompressed one is encoded anew
+        With C-STORE each goes as its own bytes if its transfer syntax is accepted; an uncompressed one is encoded anew
         where only another uncompressed form is.
 
         Returns:
             one outcome for each file, in the order of the files.
         """
+        if is_web(destination):
+            from agent.peers.stow import store_instances  # see `retrieve`
+
+            return store_instances(destination, files)
         return store(self._ae_title, destination, files)
 
     def request_commitment(

@@ -169,6 +169,48 @@ def test_a_destination_that_is_down_rests_and_one_draft_tries_it_for_all(taking:
     assert line.tools.deliveries.troubles() == ()
 
 
+def test_a_peer_that_dies_before_its_answer_has_the_object_once_to_the_eye(tmp_path: Path):
+    kept: list[str] = []
+
+    def store(event: evt.Event) -> int:
+        kept.append(str(event.request.AffectedSOPInstanceUID))
+        if len(kept) == 1:
+            event.assoc.abort()
+        return 0x0000
+
+    with an_archive(classes=[BasicTextSRStorage], ae_title="TESTPACS", on_store=store) as archive:
+        line = Line(tmp_path, archive, outputs=("report_sr",))
+        study = delivered(line)
+        (trouble,) = line.tools.deliveries.troubles()
+        line.wait(60)
+        line.run()
+
+    assert "broke the association off while we sent" in trouble.problem
+    assert line.job(study).stage is Stage.DONE
+    assert (len(kept), len(set(kept))) == (2, 1)
+
+
+def test_a_taken_object_is_not_sent_again_when_the_rest_of_its_draft_is(tmp_path: Path):
+    kept: list[str] = []
+
+    def store(event: evt.Event) -> int:
+        kept.append(str(event.request.AffectedSOPInstanceUID))
+        if len(kept) == 2:
+            event.assoc.abort()
+        return 0x0000
+
+    classes = [BasicTextSRStorage, ComprehensiveSRStorage]
+    with an_archive(classes=classes, ae_title="TESTPACS", on_store=store) as archive:
+        line = Line(tmp_path, archive, outputs=("report_sr", "findings_sr"))
+        study = delivered(line)
+        line.wait(60)
+        line.run()
+
+    assert line.job(study).stage is Stage.DONE
+    assert kept[1:] == [kept[1], kept[1]]
+    assert kept[0] not in kept[1:]
+
+
 @pytest.fixture
 def troubled(tmp_path: Path) -> Path:
     """A store with a delivery that was given up, at a destination that rests; gives the config folder."""

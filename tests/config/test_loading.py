@@ -328,14 +328,6 @@ def test_a_destination_lacks_what_its_protocol_needs(tmp_path):
     ]
 
 
-def test_an_authorization_is_not_sent_where_everybody_can_read_it(tmp_path):
-    peers = '[[destination]]\nname = "web"\nprotocol = "dicomweb"\nurl = "http://pacs/web"\n'
-
-    (told,) = problems(tmp_path, peers=peers + 'authorization = { env = "TOKEN" }\n')
-
-    assert told.endswith('expected an "https://..." address, since there is an authorization')
-
-
 @pytest.mark.parametrize(
     ("fallback", "expected"),
     [
