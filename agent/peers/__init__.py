@@ -4,7 +4,7 @@ Nothing here raises for what a peer does or does not do: each answer is an outco
 person on duty, which names the peer and says what to do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -25,6 +25,7 @@ from agent.peers.commitment import (
     request_commitment,
 )
 from agent.peers.commitment import answer as commitment_answer
+from agent.peers.offering import Offer, offer_of
 from agent.peers.querying import Answers, FoundStudies, find_entries, find_studies
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take, get, move
 from agent.peers.storing import StoreKind, StoreOutcome, judge_status, store
@@ -42,6 +43,7 @@ __all__ = [
     "CommitmentReport",
     "EchoOutcome",
     "FoundStudies",
+    "Offer",
     "Peers",
     "RetrieveOutcome",
     "StoreKind",
@@ -106,6 +108,14 @@ class Peers:
 
             return store_instances(destination, files)
         return store(self._ae_title, destination, files)
+
+    def offer_of(self, destination: DestinationSettings, sop_class_uids: Collection[str]) -> Offer:
+        """Asks a destination which SOP Classes it would take, and in which encoding; sends nothing.
+
+        Args:
+            sop_class_uids: 63 at most, two presentation contexts each.
+        """
+        return offer_of(self._ae_title, destination, sop_class_uids)
 
     def request_commitment(
         self,
