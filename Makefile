@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench bench-read bench-store evaluate-demo demo-weights format clean help
+.PHONY: demo test check screenshots bench bench-read bench-store evaluate-demo demo-weights format clean help
 
 help:
 	@echo "make demo           a whole hospital on loopback: studies in, drafts back, pictures in demo-out/"
 	@echo "make test           all tests"
 	@echo "make check          format, lint, types, import contracts, quick tests (before every commit)"
+	@echo "make screenshots    drafts in OHIF, looked at by a program and pictured in viewer-out/ (needs chromium, orthanc, npm)"
 	@echo "make bench          listener against Orthanc and dcmtk, and the line's own seconds"
 	@echo "make bench-read     seconds a reading, against the plain way of asking the model"
 	@echo "make bench-store    the index when it is full; --studies 2000000 of bench.store is the full run"
@@ -33,6 +34,16 @@ check: .venv.stamp
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow and not peers and not data"
 
+OHIF := 3.13.2
+
+screenshots: .venv.stamp .viewers/package
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt playwright
+	$(BIN)/python -m pytest -rs tests/viewers
+
+.viewers/package:
+	mkdir -p .viewers
+	cd .viewers && npm pack --silent @ohif/app@$(OHIF) && tar xzf ohif-app-$(OHIF).tgz && rm ohif-app-$(OHIF).tgz
+
 format: .venv.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -54,4 +65,4 @@ evaluate-demo: .venv.stamp
 	$(BIN)/python -m inference.phantom.train.evaluate --cases 1000
 
 clean:
-	rm -rf .venv .venv.stamp demo-out bench-out build *.egg-info
+	rm -rf .venv .venv.stamp .viewers viewer-out demo-out bench-out build *.egg-info

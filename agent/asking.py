@@ -11,7 +11,8 @@ from agent.casework import case_of, drawn_answer
 from agent.errors import GiveUp
 from agent.manifest import Manifest
 from agent.outputs.wording import NOT_NAMED_IS_NOT_ABSENT, banner
-from agent.service import open_configured_engine, open_store
+from agent.reader import open_configured_engine
+from agent.service import open_store
 from config.settings import Settings
 from inference.question import Answer, CannotAsk, Question, Task
 from storage.files import Files

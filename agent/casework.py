@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
@@ -14,9 +15,12 @@ from agent.dicom.opening import read_header_dataset, read_whole
 from agent.dicom.pixels import FILE_BYTES_MAX, load
 from agent.dicom.uids import derived_uid, path_of
 from agent.errors import GiveUp
-from agent.manifest import Manifest, ManifestExam
+from agent.manifest import Manifest, ManifestExam, load_reading
+from agent.outgoing.building import message_for
+from agent.outgoing.draft import Draft
 from agent.outputs import (
     KINDS_WITH_PICTURES,
+    OUTPUTS,
     Device,
     Narrative,
     Predecessor,
@@ -28,6 +32,7 @@ from agent.outputs import (
 )
 from agent.outputs.capture import draw, layout_of
 from agent.outputs.marks import marks_of
+from agent.outputs.report_sr import reasons_of
 from config.settings import Settings
 from inference.calibration import Calibration
 from inference.case import Case, Exam, Image, View
@@ -35,7 +40,7 @@ from inference.question import Answer
 from inference.reading import Finding, Reading, Status
 from storage.files import Files
 from storage.jobs import Jobs
-from storage.records import Job, ResultObject
+from storage.records import Job, Order, ResultObject, Study
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -155,6 +160,71 @@ def results_of(
     return tuple(made)
 
 
+def draft_of(
+    job: Job,
+    manifest: Manifest,
+    reading: Reading,
+    study: Study,
+    order: Order | None,
+    files: Files,
+    jobs: Jobs,
+    settings: Settings,
+) -> Draft:
+    """Gathers what messages tell of a draft, its objects aside.
+
+    Args:
+        order: what the study was ordered by, or None.
+    """
+    sources = Sources(
+        current=_headers(manifest.current, files),
+        priors=tuple(header for prior in manifest.priors for header in _headers(prior, files)),
+    )
+    narrative, stamp = _narrative(manifest), _stamp(job, settings)
+    reasons = reasons_of(sources, reading, narrative, marks_of(sources, reading))
+    earlier = [
+        one
+        for one in jobs.jobs_of_study(job.study_instance_uid)
+        if one.revision < job.revision and one.reading_json is not None and jobs.results_of_job(one.number)
+    ]
+    return Draft(
+        study=study,
+        order=order,
+        revision=job.revision,
+        made_at=stamp.now,
+        observed_at=_observed_at(study),
+        device=stamp.device,
+        reading=reading,
+        indication=manifest.indication,
+        reasons=tuple(words for key, words in reasons if key != "turn"),
+        replaces=max((one.revision for one in earlier), default=None),
+        earlier=tuple(load_reading(one.reading_json or "").findings for one in earlier),
+    )
+
+
+def messages_of(draft: Draft, job_number: int, files: Files, settings: Settings) -> dict[str, ResultObject]:
+    """Makes and writes what each receiver gets of a draft, by the receiver's name."""
+    made = {}
+    for receiver in settings.peers.receivers:
+        message = message_for(receiver, draft)
+        path = path_of("messages", message.uid) + message.ending
+        files.put(path, message.content)
+        digest = hashlib.sha256(message.content).hexdigest()
+        size_bytes = len(message.content)
+        made[receiver.name] = ResultObject(
+            message.uid, "", job_number, message.kind, path, digest, size_bytes
+        )
+    return made
+
+
+def _observed_at(study: Study) -> datetime | None:
+    """Study date and time in the zone of this machine; midnight where there is a date alone."""
+    try:
+        digits = study.study_date + (study.study_time.partition(".")[0].replace(":", "") or "000000")
+        return datetime.strptime(digits.ljust(14, "0"), "%Y%m%d%H%M%S").astimezone()
+    except ValueError:
+        return None
+
+
 def _headers(
     exam: ManifestExam, files: Files, *, with_pixels_where_needed: bool = False
 ) -> "tuple[Dataset, ...]":
@@ -187,6 +257,7 @@ def _predecessors(job: Job, files: Files, jobs: Jobs) -> tuple[Predecessor, ...]
             sop_instance_uid=result.sop_instance_uid,
         )
         for result in jobs.previous_results(job.study_instance_uid, job.revision)
+        if result.kind in OUTPUTS
     )
 
 

@@ -1,10 +1,12 @@
 """`preread check`: would it work? Greets every peer and opens the model; writes nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from time import monotonic
 
-from agent.peers import Called, Peers
-from config.settings import Settings
+from agent.peers import Called, EchoOutcome, Peers
+from config.settings import ReportServerSettings, Settings
 
 _LONG_FROM_NOW = "9999-01-01T00:00:00Z"
 """Nothing was changed since then: a question with an empty answer."""
@@ -18,23 +20,48 @@ class CheckLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """One system that peers.toml names, and the way to ask whether it is there."""
+
+    kind: str
+    settings: Called | ReportServerSettings
+    greet: Callable[[], EchoOutcome]
+
+    def line(self) -> CheckLine:
+        """Asks, and says how it went."""
+        echo = self.greet()
+        answered = f"answered in {echo.seconds:.3f} s" if echo.ok else echo.problem or ""
+        return CheckLine(echo.ok, f'{self.kind} "{self.settings.name}": {answered}')
+
+
+def greetings(settings: Settings) -> tuple[Greeting, ...]:
+    """Lists everybody who is called, in the order of peers.toml."""
+    peers = Peers(settings.agent.device.ae_title)
+    called: tuple[tuple[str, Sequence[Called]], ...] = (
+        ("destination", settings.peers.destinations),
+        ("archive", settings.peers.archives),
+        ("worklist", settings.peers.worklists),
+    )
+    return (
+        *(Greeting(kind, one, partial(peers.echo, one)) for kind, ones in called for one in ones),
+        *(
+            Greeting("report server", one, partial(_greet_report_server, peers, one))
+            for one in settings.peers.report_servers
+        ),
+    )
+
+
+def _greet_report_server(peers: Peers, server: ReportServerSettings) -> EchoOutcome:
+    started = monotonic()
+    page = next(peers.report_pages(server, _LONG_FROM_NOW))
+    return EchoOutcome(page.problem is None, monotonic() - started, page.problem)
+
+
 def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
     """Looks at everything the settings name; the settings themselves have been loaded already."""
     lines = [CheckLine(True, f"configuration {settings.folder or '(built-in defaults)'}, {settings.digest}")]
-    peers = Peers(settings.agent.device.ae_title)
-    called: tuple[tuple[str, Called], ...] = (
-        *(("destination", one) for one in settings.peers.destinations),
-        *(("archive", one) for one in settings.peers.archives),
-        *(("worklist", one) for one in settings.peers.worklists),
-    )
-    for kind, one in called:
-        echo = peers.echo(one)
-        answered = f"answered in {echo.seconds:.3f} s" if echo.ok else echo.problem or ""
-        lines.append(CheckLine(echo.ok, f'{kind} "{one.name}": {answered}'))
-    for server in settings.peers.report_servers:
-        page = next(peers.report_pages(server, _LONG_FROM_NOW))
-        answered = page.problem or "answered"
-        lines.append(CheckLine(page.problem is None, f'report server "{server.name}": {answered}'))
+    lines += [greeting.line() for greeting in greetings(settings)]
     if not settings.peers.destinations:
         lines.append(
             CheckLine(True, "no destination in peers.toml: drafts are made and kept, and sent nowhere")
@@ -45,7 +72,7 @@ def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
 
 
 def _model(settings: Settings) -> Iterator[CheckLine]:
-    from agent.service import open_configured_engine
+    from agent.reader import open_configured_engine
 
     try:
         engine = open_configured_engine(settings)

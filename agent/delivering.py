@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from agent.dicom.uids import derived_uid
+from agent.outgoing import Outgoing
+from agent.outgoing import send as send_message
 from agent.patience import Patience, pause_seconds
 from agent.peers import CommitmentKind, CommitmentOutcome, CommitmentReport, StoreKind, StoreOutcome
-from config.settings import DestinationSettings, OutputKind, Settings
+from config.settings import DestinationSettings, OutputKind, ReceiverSettings, Settings
 from storage.jobs import Deliveries, LeaseLost
 from storage.records import Delivery, ResultObject, Stage
 
@@ -26,6 +28,12 @@ Forms = Mapping[str, Sequence[tuple[OutputKind, ...]]]
 
 PROCESSING_FAILURE = 0x0110
 """The answer to a report on a transaction that is not known here (PS3.7 Annex C.5.21)."""
+
+Addressee = DestinationSettings | ReceiverSettings
+"""Who gets something of a draft: a destination objects, a receiver messages."""
+
+_FAILURES_MAX = 3
+"""As `failures_max` of a destination, for receivers of messages."""
 
 _NOTHING_TAKEN = (StoreKind.NOT_SENT, StoreKind.REFUSED_FOR_NOW)
 
@@ -72,34 +80,41 @@ def give_up_unknown(deliveries: Sequence[Delivery], tools: "Tools") -> None:
     tools.deliveries.recovered(deliveries[0].destination, tools.clock())
 
 
-def send(
-    deliveries: Sequence[Delivery], destination: DestinationSettings, tools: "Tools"
-) -> tuple[StoreOutcome, ...]:
-    """Sends what is due; one outcome for each delivery, in their order."""
-    paths = {r.sop_instance_uid: r.path for r in tools.jobs.results_of_job(deliveries[0].job_number)}
-    files = [tools.files.absolute(paths[delivery.sop_instance_uid]) for delivery in deliveries]
-    return tools.peers.store(destination, files)
+def send(deliveries: Sequence[Delivery], addressee: Addressee, tools: "Tools") -> tuple[StoreOutcome, ...]:
+    """Sends what is due, objects to a destination or messages to a receiver; one outcome for each, in their order."""
+    results = {r.sop_instance_uid: r.path for r in tools.jobs.results_of_job(deliveries[0].job_number)}
+    paths = [tools.files.absolute(results[delivery.sop_instance_uid]) for delivery in deliveries]
+    if isinstance(addressee, DestinationSettings):
+        return tools.peers.store(addressee, paths)
+    job = tools.jobs.job(deliveries[0].job_number)
+    name = f"{job.study_instance_uid}_r{job.revision}"
+    return tuple(
+        send_message(addressee, Outgoing(delivery.sop_instance_uid, name, path.read_bytes()), tools.clock())
+        for delivery, path in zip(deliveries, paths, strict=True)
+    )
 
 
 def note_outcomes(
     deliveries: Sequence[Delivery],
     outcomes: Sequence[StoreOutcome],
-    destination: DestinationSettings,
+    addressee: Addressee,
     tools: "Tools",
     patience: Patience,
 ) -> None:
     """Writes down what became of each delivery, and whether the destination is to rest."""
+    destination = addressee if isinstance(addressee, DestinationSettings) else None
+    fallback = {} if destination is None else destination.fallback
     kinds = {r.sop_instance_uid: r.kind for r in tools.jobs.results_of_job(deliveries[0].job_number)}
-    pause = _note_trouble(outcomes, destination, tools, patience)
+    pause = _note_trouble(outcomes, addressee, tools, patience)
     taken = []
     for delivery, outcome in zip(deliveries, outcomes, strict=True):
         now, reason = tools.clock(), outcome.problem or f"status 0x{outcome.status or 0:04X}"
-        instead = destination.fallback.get(cast(OutputKind, kinds[delivery.sop_instance_uid]))
+        instead = fallback.get(cast(OutputKind, kinds[delivery.sop_instance_uid]))
         match outcome.kind:
-            case StoreKind.TAKEN if destination.commitment:
+            case StoreKind.TAKEN if destination is not None and destination.commitment:
                 taken.append((delivery, outcome))
             case StoreKind.TAKEN:
-                tools.deliveries.delivered(delivery, outcome.status or 0, now, outcome.problem)
+                tools.deliveries.delivered(delivery, outcome.status, now, outcome.problem)
             case StoreKind.CLASS_REFUSED if instead is not None:
                 _log_not_delivered(delivery, reason)
                 tools.deliveries.replaced(delivery, instead, reason, now, outcome.status)
@@ -108,27 +123,28 @@ def note_outcomes(
                 tools.deliveries.failed(delivery, reason, now, outcome.status)
             case _:
                 _wait(delivery, outcome, now + pause, tools, patience)
-    if taken:
+    if destination is not None and taken:
         _ask_to_commit(taken, destination, tools, patience)
 
 
 def _note_trouble(
-    outcomes: Sequence[StoreOutcome], destination: DestinationSettings, tools: "Tools", patience: Patience
+    outcomes: Sequence[StoreOutcome], addressee: Addressee, tools: "Tools", patience: Patience
 ) -> timedelta:
     """Notes that a destination took nothing, or that it answers again; says how long what waits is to wait."""
-    now, before = tools.clock(), tools.deliveries.trouble(destination.name)
+    failures_max = addressee.failures_max if isinstance(addressee, DestinationSettings) else _FAILURES_MAX
+    now, before = tools.clock(), tools.deliveries.trouble(addressee.name)
     troubled_seconds = 0.0 if before is None else (now - before.since).total_seconds()
     pause = timedelta(seconds=pause_seconds(troubled_seconds, patience, random.random()))
     if any(outcome.kind not in _NOTHING_TAKEN for outcome in outcomes):
-        if tools.deliveries.recovered(destination.name, now):
-            log.info("destination answers again", destination=destination.name)
+        if tools.deliveries.recovered(addressee.name, now):
+            log.info("destination answers again", destination=addressee.name)
         return pause
     failures = 1 if before is None else before.failures + 1
-    rests_until = now + pause if failures >= destination.failures_max else None
+    rests_until = now + pause if failures >= failures_max else None
     problem = outcomes[-1].problem or f"status 0x{outcomes[-1].status or 0:04X}"
-    noted = tools.deliveries.stumbled(destination.name, problem, rests_until, now)
-    if noted.failures == destination.failures_max:
-        log.warning("destination rests", destination=destination.name, failures=failures, reason=problem)
+    noted = tools.deliveries.stumbled(addressee.name, problem, rests_until, now)
+    if noted.failures == failures_max:
+        log.warning("destination rests", destination=addressee.name, failures=failures, reason=problem)
     return pause
 
 

@@ -1,31 +1,44 @@
 """Who works for whom: the workers that each peer gets, and who may come to our port because we asked. Pure."""
 
+from dataclasses import dataclass
+
 from config.settings import SenderSettings, Settings
 
 
-def delivery_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What one worker leaves to others, see `Worker`."""
+
+    leaves_alone: frozenset[str] | None = None
+    leaves_unasked: frozenset[str] | None = None
+
+
+def delivery_lanes(settings: Settings) -> dict[str, Lane]:
     """One worker for each association a destination may have, so that a slow one holds up nobody else.
 
     The last lane takes what is left from destinations that are no longer configured, and says so.
     """
-    names = frozenset(destination.name for destination in settings.peers.destinations)
-    lanes = [
-        (f"deliver to {destination.name} {number}", names - {destination.name})
-        for destination in settings.peers.destinations
-        for number in range(1, destination.associations_max + 1)
-    ]
-    return [*lanes, ("deliver to nobody", names)]
+    # One for each receiver of messages: the next one must not overtake the one that it replaces.
+    lanes_of = {one.name: one.associations_max for one in settings.peers.destinations}
+    lanes_of |= {one.name: 1 for one in settings.peers.receivers}
+    names = frozenset(lanes_of)
+    lanes = {
+        f"deliver to {name} {number}": Lane(leaves_alone=names - {name})
+        for name, count in lanes_of.items()
+        for number in range(1, count + 1)
+    }
+    return lanes | {"deliver to nobody": Lane(leaves_alone=names)}
 
 
-def asking_lanes(settings: Settings) -> list[tuple[str, frozenset[str]]]:
+def asking_lanes(settings: Settings) -> dict[str, Lane]:
     """One worker for each request that an archive may have at once; the last lane is as with deliveries."""
     names = frozenset(archive.name for archive in settings.peers.archives)
-    lanes = [
-        (f"ask {archive.name} {number}", names - {archive.name})
+    lanes = {
+        f"ask {archive.name} {number}": Lane(leaves_unasked=names - {archive.name})
         for archive in settings.peers.archives
         for number in range(1, archive.associations_max + 1)
-    ]
-    return [*lanes, ("ask nobody", names)]
+    }
+    return lanes | {"ask nobody": Lane(leaves_unasked=names)}
 
 
 def called_back_by(settings: Settings) -> list[SenderSettings]:

@@ -91,6 +91,7 @@ class Manifest:
         left_out: (SOP Instance UID, sentence) of images of the current study that are not shown.
         complete_because: why the study was called complete, a sentence.
         notes: sentences for the radiologist on how this came together.
+        configuration: digest of the settings by which this was decided; "" in manifests that were made without.
     """
 
     current: ManifestExam
@@ -100,6 +101,7 @@ class Manifest:
     left_out: tuple[tuple[str, str], ...] = ()
     complete_because: str = ""
     notes: tuple[str, ...] = ()
+    configuration: str = ""
 
 
 _MANIFEST = TypeAdapter(Manifest)

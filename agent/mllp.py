@@ -15,6 +15,7 @@ import structlog
 from agent.admission import comes_from
 from agent.hl7.framing import Deframer, TooLong, framed
 from agent.messages import MessageIntake
+from storage.database import DatabaseError
 from storage.index import Index
 from storage.records import Refusal
 
@@ -74,6 +75,10 @@ class MllpReceiver:
         self._server.open()
         self._thread.start()
 
+    def take(self, intake: MessageIntake) -> None:
+        """Gives the next messages, also those of open connections, to another intake."""
+        self._server.intake = intake
+
     def stop(self, seconds: float) -> None:
         """Takes no more connections, lets messages in hand be answered, and ends; after `seconds` at most."""
         if self._thread.is_alive():
@@ -98,7 +103,7 @@ class _Server(socketserver.ThreadingTCPServer):
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in limits.host else socket.AF_INET
         super().__init__((limits.host, limits.port), socketserver.BaseRequestHandler, bind_and_activate=False)
-        self._limits, self._tls, self._intake, self._index, self._clock = limits, tls, intake, index, clock
+        self._limits, self._tls, self.intake, self._index, self._clock = limits, tls, intake, index, clock
         self._changed = threading.Condition()
         self._connections: set[socket.socket] = set()
 
@@ -183,7 +188,7 @@ class _Server(socketserver.ThreadingTCPServer):
             was_inside = deframer.is_inside
             answered = False
             for message in deframer.feed(received):
-                _send(connection, framed(self._intake.answer(message, address)))
+                _send(connection, framed(self.intake.answer(message, address)))
                 answered = True
             if answered or was_inside != deframer.is_inside:
                 inside = deframer.is_inside
@@ -204,7 +209,11 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def _refuse(self, address: str, reason: str) -> None:
         log.warning("HL7 connection refused", address=address, reason=reason)
-        self._index.refuse(Refusal(self._clock(), "", address, "", None, reason))
+        try:
+            self._index.refuse(Refusal(self._clock(), "", address, "", None, reason))
+        except DatabaseError:
+            # Some of this runs in the thread that accepts; without it the port would be deaf until a restart.
+            log.exception("the refusal is on no list, the database does not take it")
 
 
 def _send(connection: socket.socket, answer: bytes) -> None:

@@ -243,6 +243,8 @@ def _manifest_lines(manifest: Manifest) -> list[str]:
             origin = exam.report.origin or exam.report.sop_instance_uid
             lines.append(f"    {exam.report.section} of its report: {origin}")
     lines += [f"  note: {note}" for note in manifest.notes]
+    if manifest.configuration:
+        lines.append(f"  gathered with configuration {manifest.configuration}")
     return lines + [f"  passed over {one.study_instance_uid}: {one.reason}" for one in manifest.passed_over]
 
 
@@ -251,6 +253,8 @@ def _reading_lines(reading: Reading) -> list[str]:
     lines = [
         f"  AI DRAFT - NOT VERIFIED{demo} ({reading.engine.model_name}, {reading.engine.weights_digest})"
     ]
+    if reading.configuration:
+        lines.append(f"  read with configuration {reading.configuration}")
     lines.append(f"  report: {reading.report}")
     if reading.impression:
         lines.append(f"  impression (the model's summary of its own draft): {reading.impression}")

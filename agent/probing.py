@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.demo.studies import demo_patient
 from agent.dicom.uids import derived_uid
-from agent.peers import Offer, Peers, StoreKind, StoreOutcome
+from agent.peers import SOP_CLASS_OF, STORAGE_COMMITMENT, Offered, Peers, StoreKind, StoreOutcome
 from config.effective import toml_value
 from config.peers_settings import PROFILES
 from config.settings import DestinationSettings, OutputKind, Settings
@@ -35,8 +35,6 @@ class TestObject:
     """One object of one kind, marked as a test."""
 
     kind: OutputKind
-    sop_class_uid: str
-    sop_instance_uid: str
     content: bytes
 
 
@@ -51,8 +49,7 @@ class Probe:
     """
 
     destination: DestinationSettings
-    classes: Mapping[OutputKind, str]
-    offer: Offer | None
+    offer: Offered | None
     outcomes: Mapping[OutputKind, StoreOutcome]
     problem: str | None = None
 
@@ -62,11 +59,15 @@ class Probe:
             return self.outcomes[kind].kind is StoreKind.TAKEN
         return self.offer is not None and bool(self.syntaxes(kind))
 
+    @property
+    def takes_anything(self) -> bool:
+        """Says whether it takes objects of any kind."""
+        return any(self.takes(kind) for kind in SOP_CLASS_OF)
+
     def syntaxes(self, kind: OutputKind) -> list[str]:
         """Names the transfer syntaxes that it accepts for a kind."""
-        accepted = () if self.offer is None else self.offer.accepted
-        wanted = self.classes[kind]
-        return [name for uid, name in _SYNTAX_NAMES.items() if (wanted, uid) in accepted]
+        accepted = () if self.offer is None else self.offer.encodings
+        return [name for uid, name in _SYNTAX_NAMES.items() if (SOP_CLASS_OF[kind], uid) in accepted]
 
 
 def probe(settings: Settings, name: str, now: datetime, *, send_objects: bool) -> Probe:
@@ -88,14 +89,12 @@ def probe(settings: Settings, name: str, now: datetime, *, send_objects: bool) -
         raise ValueError(
             f'destination "{name}" is reached by STOW-RS, which tells nothing before objects are sent'
         )
-    objects = _test_objects(destination.name, now, settings)
-    classes = {one.kind: one.sop_class_uid for one in objects}
     peers = Peers(settings.agent.device.ae_title)
-    offer = None if is_web else peers.offer_of(destination, sorted(set(classes.values())))
+    offer = None if is_web else peers.offer(destination, [*SOP_CLASS_OF.values(), STORAGE_COMMITMENT])
     if offer is not None and offer.problem is not None:
-        return Probe(destination, classes, offer, {}, offer.problem)
-    outcomes = _sent(objects, destination, peers) if send_objects else {}
-    return Probe(destination, classes, offer, outcomes)
+        return Probe(destination, offer, {}, offer.problem)
+    objects = _test_objects(destination.name, now, settings) if send_objects else []
+    return Probe(destination, offer, _sent(objects, destination, peers) if objects else {})
 
 
 def _sent(
@@ -124,7 +123,7 @@ def probe_text(result: Probe, settings: Settings) -> Iterator[str]:
     destination = result.destination
     place = destination.url or f"{destination.ae_title} at {destination.host}:{destination.port}"
     yield f'# destination "{destination.name}" ({place})'
-    for kind, sop_class in result.classes.items():
+    for kind, sop_class in SOP_CLASS_OF.items():
         syntaxes = (
             f"{', '.join(result.syntaxes(kind)) or 'not accepted'}" if result.offer is not None else "STOW-RS"
         )
@@ -137,17 +136,18 @@ def probe_text(result: Probe, settings: Settings) -> Iterator[str]:
         )
         yield f"# {kind} ({sop_class}): {syntaxes}{sent}{why}"
     if result.offer is not None:
-        yield f"# storage commitment: {'offered' if result.offer.commits else 'not offered'}"
+        commits = any(sop_class == STORAGE_COMMITMENT for sop_class, _ in result.offer.encodings)
+        yield f"# storage commitment: {'offered' if commits else 'not offered'}"
     if result.outcomes:
         yield f"# The test objects are of the patient PREREAD-TEST, {MARK}; they may be deleted there."
-    yield proposal([kind for kind in result.classes if result.takes(kind)], settings)
+    yield proposal([kind for kind in SOP_CLASS_OF if result.takes(kind)], settings)
 
 
 def _test_objects(destination_name: str, now: datetime, settings: Settings) -> list[TestObject]:
     """Makes one object of each kind, of a synthetic image; the same bytes all day."""
     # highdicom takes a second to import
     from agent.dicom.pixels import render
-    from agent.outputs import OUTPUTS, Device, Narrative, Sources, Stamp, build, encode
+    from agent.outputs import Device, Narrative, Sources, Stamp, build, encode
     from inference.reading import Box, EngineIdentity, Finding, Reading, Status
 
     noon = now.replace(hour=12, minute=0, second=0, microsecond=0)
@@ -160,13 +160,11 @@ def _test_objects(destination_name: str, now: datetime, settings: Settings) -> l
     uid = derived_uid("device", device.ae_title, device.device_serial_number)
     stamp = Stamp(noon, Device(version("preread"), device.device_serial_number, uid))
     sources = Sources((header,), pixels={key: render(header)})
-    made = []
-    for kind in OUTPUTS:
-        (dataset, *_) = build(kind, sources, reading, Narrative(), stamp)
-        made.append(
-            TestObject(kind, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), encode(dataset))  # type: ignore[arg-type]
-        )
-    return made
+    return [
+        TestObject(kind, encode(dataset))
+        for kind in SOP_CLASS_OF
+        for dataset in build(kind, sources, reading, Narrative(), stamp)
+    ]
 
 
 def _test_image(destination_name: str, noon: datetime) -> "Dataset":

@@ -10,7 +10,7 @@ import structlog
 
 from agent.messages import MessageIntake
 from agent.reports.fhir import changed_at, each_with_its_resources, report_of, uids_of
-from agent.reports.rows import RowError
+from agent.reports.rows import OwnDraft, RowError
 from agent.steps import Tools
 from config.settings import ReportServerSettings
 from storage.records import Report
@@ -39,6 +39,8 @@ def ask_report_server(server: ReportServerSettings, tools: Tools, intake: Messag
             if tools.reports.made_by_us(uids_of(resource)):
                 continue  # a draft of our own that we sent there
             version = report_of(resource, whole, server.name, now)
+            if isinstance(version, OwnDraft):
+                continue
             if isinstance(version, RowError):
                 _keep(whole, str(version), server, tools, intake)
             else:

@@ -1,52 +1,55 @@
 """The composition root: settings become objects, objects become threads; owns the clock and the signals."""
 
-import logging
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import Any
 
 import structlog
 
+from agent import loaded
 from agent.delivering import note_commitment
 from agent.identity import rules_of_peers
-from agent.lanes import asking_lanes, called_back_by, delivery_lanes
+from agent.lanes import Lane, asking_lanes, called_back_by, delivery_lanes
 from agent.listener import Listener, tls_context
+from agent.logs import set_log_level
 from agent.messages import MessageIntake
+from agent.metrics.health import Condition, is_alive
+from agent.metrics.port import MetricsPort
 from agent.mllp import MllpReceiver
+from agent.notifying import notify
 from agent.ordering import ask_worklist, forget_orders, order_messages
-from agent.patience import Patience, pause_seconds
+from agent.patience import Patience
 from agent.peers import Peers, TakeReport
+from agent.pulse import BEAT_SECONDS, Pulse
+from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
 from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
 from agent.steps import Tools, settle
 from agent.worker import Worker
+from config.changes import differences, in_force
+from config.loading import ConfigError, load
 from config.settings import ReportServerSettings, Settings, WorklistSettings
+from storage.census import Census
 from storage.database import Database, SchemaError, connect
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Deliveries, Jobs
 from storage.orders import Orders
 from storage.patients import Patients
+from storage.processes import Processes
 from storage.records import Stage
 from storage.reports import Reports
 from storage.requests import PriorRequests
 
-if TYPE_CHECKING:
-    from inference.engine import Engine
-
 log = structlog.get_logger()
 
-BATCH = 4
-"""Cases at once. More would put the first draft off for longer than they save."""
+_CLOCK_THREADS_MAX = 100
 
 
 def system_clock() -> datetime:
@@ -67,6 +70,8 @@ class Store:
     requests: PriorRequests
     orders: Orders
     patients: Patients
+    processes: Processes
+    census: Census
 
 
 def open_store(settings: Settings) -> Store:
@@ -88,6 +93,8 @@ def open_store(settings: Settings) -> Store:
         PriorRequests(database),
         Orders(database),
         Patients(database),
+        Processes(database),
+        Census(database),
     )
 
 
@@ -127,37 +134,12 @@ def patience_of(settings: Settings) -> Patience:
     )
 
 
-def configure_log(settings: Settings) -> None:
-    """One line for each event, to standard error or the file of `agent.toml`; job numbers and UIDs, never names."""
-    level = getattr(logging, settings.agent.log.level.upper())
-    target = settings.agent.log.file
-    stream = target.open("a", encoding="utf-8") if target is not None else sys.stderr
-    renderer: Any
-    if settings.agent.log.format == "json":
-        renderer = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.dev.ConsoleRenderer(colors=False)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
-        cache_logger_on_first_use=True,
-    )
-    # pynetdicom and pydicom may put attribute values into their messages: only what is grave, and never datasets.
-    for name in ("pynetdicom", "pydicom", "apscheduler"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
 class Serving:
     """The process that listens: C-STORE in, settle, gather, deliver; and the reader as a child, if so configured."""
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime] = system_clock) -> None:
         self._settings = settings
+        self._clock = clock
         self._store = open_store(settings)
         self.listener = Listener(
             listener=settings.agent.listener,
@@ -169,7 +151,7 @@ class Serving:
             files=self._store.files,
             index=self._store.index,
             clock=clock,
-            on_commitment=self._commitments(clock),
+            on_commitment=self._commitments(),
         )
         self._tools = Tools(
             clock=clock,
@@ -185,16 +167,9 @@ class Serving:
             settings=settings,
             take=self.listener.take,
         )
-        patience, poll = patience_of(settings), settings.agent.worker.poll_seconds
-        self._gatherer = Worker("gather", self._tools, patience, stages=(Stage.GATHER,), poll_seconds=poll)
-        self._deliverers = tuple(
-            Worker(name, self._tools, patience, leaves_alone=leaves_alone, poll_seconds=poll)
-            for name, leaves_alone in delivery_lanes(settings)
-        )
-        self._askers = tuple(
-            Worker(name, self._tools, patience, leaves_unasked=leaves_unasked, poll_seconds=poll)
-            for name, leaves_unasked in asking_lanes(settings)
-        )
+        self._workers: dict[str, Worker] = {}
+        self._leaving: list[Worker] = []
+        self._arrange_workers()
         self._intake = open_intake(settings, self._store, clock)
         self.mllp: MllpReceiver | None = None
         hl7 = settings.agent.hl7
@@ -203,13 +178,40 @@ class Serving:
             self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
+        self._loads = 1
+        self._ticked = time.monotonic()
+        self._pulse = Pulse(self._store.processes, clock, "serve", settings.digest, self.alive)
+        self.metrics = None if settings.agent.metrics is None else self._metrics_port(settings, clock)
 
-    def _commitments(self, clock: Callable[[], datetime]) -> TakeReport | None:
+    def _metrics_port(self, settings: Settings, clock: Callable[[], datetime]) -> MetricsPort:
+        from agent.metrics.pages import Watched, pages  # prometheus-client, which is 4 MB
+
+        asked = settings.agent.metrics
+        assert asked is not None
+        store = self._store
+        watched = Watched(
+            database=store.database,
+            census=store.census,
+            processes=store.processes,
+            files=store.files,
+            clock=clock,
+            alive=self.alive,
+            is_listening=lambda: self.listener.is_open,
+            configuration=lambda: self._settings.digest,
+        )
+        return MetricsPort(asked, pages(settings, watched, asked.reader_silent_seconds))
+
+    def alive(self) -> tuple[Condition, ...]:
+        """Says whether this process still does what it was started for; only a new start helps if not."""
+        dead = [worker.name for worker in self._workers.values() if not worker.is_alive()]
+        return is_alive(dead, time.monotonic() - self._ticked)
+
+    def _commitments(self) -> TakeReport | None:
         """Takes the reports of destinations on what they took; None where no destination is asked for any."""
         if not any(destination.commitment for destination in self._settings.peers.destinations):
             return None
         deliveries, patience = self._store.deliveries, patience_of(self._settings)
-        return lambda report: note_commitment(report, deliveries, clock(), patience)
+        return lambda report: note_commitment(report, deliveries, self._clock(), patience)
 
     def start(self) -> None:
         """Opens the port last, when everything behind it is ready."""
@@ -219,13 +221,14 @@ class Serving:
         swept = self._store.files.sweep()
         if swept:
             log.info("half-received files removed", files=swept)
+        configuration = loaded.keep(self._settings)
         if self._settings.reading.reader.child:
-            self._child = ReaderChild(self._settings.folder, patience_of(self._settings))
-        for worker in self._workers():
+            self._child = ReaderChild(configuration, patience_of(self._settings))
+        for worker in self._workers.values():
             worker.start()
-        worklists, report_servers = self._settings.peers.worklists, self._settings.peers.report_servers
-        # A thread for each of them more: one that does not answer must not hold up the tick.
-        pool = ThreadPoolExecutor(2 + len(worklists) + len(report_servers))
+        # Threads are made as they are needed: one more for each worklist and report server, since one that does not
+        # answer must not hold up the tick.
+        pool = ThreadPoolExecutor(_CLOCK_THREADS_MAX)
         self._scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
         self._scheduler.add_job(
             self._tick,
@@ -234,17 +237,37 @@ class Serving:
             max_instances=1,
             coalesce=True,
         )
-        for worklist in worklists:
-            self._ask_again_and_again(ask_worklist, worklist, self._tools)
-        for server in report_servers:
-            self._ask_again_and_again(ask_report_server, server, self._tools, self._intake)
-        self._scheduler.add_job(forget_orders, "interval", args=(self._tools,), hours=1)
+        self._schedule_asking()
+        self._scheduler.add_job(
+            self._pulse.beat, "interval", seconds=BEAT_SECONDS, max_instances=1, coalesce=True
+        )
+        self._scheduler.add_job(lambda: forget_orders(self._tools), "interval", hours=1)
         self._scheduler.start()
+        self._pulse.beat()
         if self.mllp is not None:
             self.mllp.start()
             log.info("listening for HL7", port=self.mllp.port)
+        if self.metrics is not None:
+            self.metrics.start()
+            log.info("metrics", port=self.metrics.port)
         self.listener.start()
-        log.info("listening", ae_title=self._settings.agent.device.ae_title, port=self.listener.port)
+        notify("READY=1")
+        log.info(
+            "listening",
+            ae_title=self._settings.agent.device.ae_title,
+            port=self.listener.port,
+            configuration=self._settings.digest,
+        )
+
+    def _schedule_asking(self) -> None:
+        """Asks each worklist and report server at once and then at its own pace; those of before no more."""
+        for job in self._scheduler.get_jobs():
+            if job.func in (ask_worklist, ask_report_server):
+                job.remove()
+        for worklist in self._settings.peers.worklists:
+            self._ask_again_and_again(ask_worklist, worklist, self._tools)
+        for server in self._settings.peers.report_servers:
+            self._ask_again_and_again(ask_report_server, server, self._tools, self._intake)
 
     def _ask_again_and_again(
         self, ask: Callable[..., int], asked: WorklistSettings | ReportServerSettings, *arguments: object
@@ -259,200 +282,158 @@ class Serving:
             coalesce=True,
         )
 
-    def _workers(self) -> tuple[Worker, ...]:
-        return (self._gatherer, *self._deliverers, *self._askers)
+    def _arrange_workers(self) -> tuple[Worker, ...]:
+        """Gives each lane of the settings its worker, and sends those away that have none; gives the new ones."""
+        settings, patience = self._settings, patience_of(self._settings)
+        lanes = {"gather": Lane()} | delivery_lanes(settings) | asking_lanes(settings)
+        for name in [name for name in self._workers if name not in lanes]:
+            worker = self._workers.pop(name)
+            worker.stop()
+            self._leaving.append(worker)
+        self._leaving = [worker for worker in self._leaving if worker.is_alive()]
+        new = {}
+        for name in lanes.keys() - self._workers.keys():
+            stages = (Stage.GATHER,) if name == "gather" else ()
+            poll_seconds = settings.agent.worker.poll_seconds
+            new[name] = Worker(name, self._tools, patience, stages=stages, poll_seconds=poll_seconds)
+        self._workers |= new
+        for name, lane in lanes.items():
+            self._workers[name].take(
+                self._tools, patience, leaves_alone=lane.leaves_alone, leaves_unasked=lane.leaves_unasked
+            )
+        return tuple(new.values())
+
+    def reload(self) -> loaded.Service:
+        """Takes the configuration anew, whole or not at all, and says what became of it.
+
+        What is open or in hand ends as it began; the next association, message and step have the new settings. What
+        can only be taken at a start stays as it is, and is named.
+        """
+        self._loads += 1
+        try:
+            new = load(self._settings.folder)
+            settings = in_force(self._settings, new)
+            loaded.keep(settings)
+        except (ConfigError, OSError) as error:
+            problems = tuple(map(str, error.problems)) if isinstance(error, ConfigError) else (str(error),)
+            for problem in problems:
+                log.error("configuration refused; the one before stays in force", problem=problem)
+            return self.described(problems=problems)
+        changes, waiting = differences(self._settings, settings), differences(settings, new)
+        self._take(settings)
+        log.info(
+            "configuration loaded", digest=settings.digest, changes=changes, waiting_for_a_restart=waiting
+        )
+        return self.described(changes=changes, waiting=waiting)
+
+    def _take(self, settings: Settings) -> None:
+        self._settings = settings
+        self._tools = replace(self._tools, settings=settings)
+        set_log_level(settings.agent.log)
+        # The lanes before the reader: it makes deliveries for the destinations of the new settings, and they must
+        # find their worker.
+        for worker in self._arrange_workers():
+            worker.start()
+        self.listener.admit(
+            settings.peers.senders,
+            settings.peers.accept_any_sender,
+            called_back_by(settings),
+            rules_of_peers(settings.peers),
+            self._commitments(),
+        )
+        self._intake = open_intake(settings, self._store, self._tools.clock)
+        if self.mllp is not None:
+            self.mllp.take(self._intake)
+        self._schedule_asking()
+        self._pulse.take(settings.digest)
+
+    def described(
+        self,
+        *,
+        changes: tuple[str, ...] = (),
+        waiting: tuple[str, ...] = (),
+        problems: tuple[str, ...] = (),
+    ) -> loaded.Service:
+        """This process, and what became of its last load."""
+        return loaded.Service(os.getpid(), self._loads, self._settings.digest, changes, waiting, problems)
 
     def _tick(self) -> None:
+        self._ticked = time.monotonic()
         if self._child is not None:
             self._child.keep_alive()
         if settle(self._tools):
-            self._gatherer.wake()
+            self._workers["gather"].wake()
 
     def stop(self) -> None:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
+        notify("STOPPING=1")
         seconds = self._settings.agent.worker.stop_seconds
         self.listener.stop(seconds)
         if self.mllp is not None:
             self.mllp.stop(seconds)
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
-        workers = self._workers()
+        workers = (*self._workers.values(), *self._leaving)
         for worker in workers:
             worker.stop()
         if self._child is not None:
             self._child.stop(seconds)
         for worker in workers:
             worker.finish(seconds)
+        if self.metrics is not None:
+            self.metrics.stop()
+        self._pulse.end()
         self._store.database.close()
         log.info("stopped")
 
 
-class ReaderChild:
-    """The reader's process, started again whenever it ends; one that ends at once is given a pause."""
-
-    def __init__(self, config_folder: Path | None, patience: Patience) -> None:
-        config = ["--config", str(config_folder)] if config_folder else []
-        self._command = [sys.executable, "-m", "agent", "read", *config, "--parent", str(os.getpid())]
-        self._patience = patience
-        self._first_failure = self._not_before = 0.0
-        self._start()
-
-    def _start(self) -> None:
-        self._started = time.monotonic()
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(self._command)
-
-    def keep_alive(self) -> None:
-        """Starts the reader anew if it has ended; called by the clock."""
-        now = time.monotonic()
-        if self._process is None:
-            if now >= self._not_before:
-                self._start()
-            return
-        code = self._process.poll()
-        if code is None:
-            return
-        self._process = None
-        if now - self._started > self._patience.retry_seconds_max:
-            self._first_failure = 0.0  # it ran well for long; what ended it is a new trouble
-        self._first_failure = self._first_failure or now
-        pause = pause_seconds(now - self._first_failure, self._patience, 0.5)
-        self._not_before = now + pause
-        log.error("the reader ended; it is started again", exit_code=code, after_seconds=round(pause, 1))
-
-    def stop(self, seconds: float) -> None:
-        """Ends the reader, after the step in hand if that takes no longer than `seconds`."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
 def serve(settings: Settings) -> bool:
-    """Runs until SIGTERM or SIGINT.
+    """Runs until SIGTERM or SIGINT; SIGHUP has the configuration loaded anew.
 
     Returns:
-        False if it could not start: the port is taken, the database is newer, a TLS file is no good.
+        False if it could not start: the port is taken, the database is newer, a TLS file is no good, another
+        process serves from the same folder.
     """
-    stopping = _until_signalled()
+    signals = awaited_signals()
+    try:
+        with loaded.claim(settings.agent.storage.folder):
+            return _serve(settings, signals)
+    except BlockingIOError as error:
+        log.error("preread cannot start", reason=str(error))
+        return False
+
+
+def _serve(settings: Settings, signals: SimpleQueue[int]) -> bool:
     serving: Serving | None = None
+    is_started = False
     try:
         serving = Serving(settings)
         serving.start()
+        is_started = True
     except (OSError, SchemaError) as error:
         place = f"{settings.agent.listener.host}:{settings.agent.listener.port}"
         log.error("preread cannot start", reason=f"{error} (port {place}); correct agent.toml")
-    else:
-        stopping.wait()
+    if serving is not None and is_started:
+        _tell(settings, serving.described())
+        while signals.get() == signal.SIGHUP:
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")  # sd_notify(3)
+            _tell(settings, serving.reload())
+            notify("READY=1")
     if serving is not None:
         serving.stop()
-    return stopping.is_set()
+    return is_started
 
 
-def read(settings: Settings, parent: int | None = None) -> bool:
-    """Loads the model and takes the stages `read` and `compose` until a signal, or until `parent` is gone.
-
-    The model is opened before the first claim: a wrong folder or too little memory is one sentence on the log and
-    no job's failure.
-
-    Returns:
-        False if the model could not be opened.
-    """
-    stopping = _until_signalled()
-    if settings.reading.reader.child and parent is not None:
-        os.nice(settings.reading.reader.nice)
-    store = open_store(settings)
+def _tell(settings: Settings, service: loaded.Service) -> None:
     try:
-        engine = open_configured_engine(settings, digests_kept_in=settings.agent.storage.folder)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = f"{error}; correct the [engine] of reading.toml, then: preread check"
-        log.error("the model cannot be opened", reason=reason)
-        store.database.close()
-        return False
-    log.info(
-        "model ready",
-        engine=engine.identity.name,
-        model=engine.identity.model_name,
-        digest=engine.identity.weights_digest,
-        accepted_licence=settings.reading.engine.accepted_licence or None,
-    )
-    tools = Tools(
-        clock=system_clock,
-        files=store.files,
-        index=store.index,
-        jobs=store.jobs,
-        deliveries=store.deliveries,
-        reports=store.reports,
-        requests=store.requests,
-        orders=store.orders,
-        peers=Peers(settings.agent.device.ae_title),
-        engine=engine,
-        settings=settings,
-    )
-    worker = Worker(
-        f"reader-{os.getpid()}",
-        tools,
-        patience_of(settings),
-        stages=(Stage.COMPOSE, Stage.READ),
-        batch_max=batch_max_of(engine, settings.reading.reader.batch_max),
-        poll_seconds=settings.agent.worker.poll_seconds,
-    )
-    worker.start()
-    while not stopping.wait(1.0):
-        if parent is not None and os.getppid() != parent:
-            log.warning("the listener's process is gone; the reader stops")
-            break
-    worker.stop()
-    worker.finish(settings.agent.worker.stop_seconds)
-    engine.close()
-    store.database.close()
-    return True
+        loaded.tell(settings.agent.storage.folder, service)
+    except OSError as error:  # a full disk must not end what receives and delivers
+        log.error("what is loaded cannot be told", reason=str(error))
 
 
-def batch_max_of(engine: "Engine", asked: int) -> int:
-    """Says how many cases an engine reads at once; `asked` is 0 where the administrator leaves it to us."""
-    from inference.engine import BatchEngine
-
-    if not isinstance(engine, BatchEngine):
-        return 1
-    return asked or (BATCH if engine.is_exact_at_once else 1)
-
-
-def open_configured_engine(settings: Settings, *, digests_kept_in: Path | None = None) -> "Engine":
-    """Opens the model of `reading.toml`; imports torch.
-
-    Args:
-        digests_kept_in: folder for digests of weight files, so that each is hashed once; None writes nothing.
-
-    Raises:
-        OSError, ValueError, RuntimeError: a sentence on what is missing or does not fit.
-    """
-    from inference.engine import open_engine
-
-    chosen = settings.reading.engine
-    return open_engine(
-        chosen.name,
-        model_folder=chosen.model_folder or "",
-        device=chosen.device,
-        dtype=chosen.dtype,
-        weights=chosen.weights,
-        weights_digest=chosen.weights_digest or None,
-        allow_pickled_weights=chosen.allow_pickled_weights,
-        digests_kept_in=digests_kept_in,
-        adapter_folder=chosen.adapter_folder,
-        answer_tokens_max=chosen.answer_tokens_max,
-        threads=chosen.threads or None,
-        impression=chosen.impression,
-        vision_folder=settings.agent.storage.folder / "vision",
-        vision_cache_mb=chosen.vision_cache_mb,
-    )
-
-
-def _until_signalled() -> threading.Event:
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    return stopping
+def awaited_signals() -> SimpleQueue[int]:
+    """Gives the queue in which SIGTERM, SIGINT and SIGHUP come from now on, in place of what they would do."""
+    signals: SimpleQueue[int] = SimpleQueue()  # the one queue that a signal handler may put into
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: signals.put(number))
+    return signals

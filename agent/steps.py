@@ -33,7 +33,7 @@ from storage.files import Files
 from storage.index import Index
 from storage.jobs import Deliveries, Jobs
 from storage.orders import Orders
-from storage.records import Delivery, Job, Stage, Study
+from storage.records import Delivery, Job, ResultObject, Stage, Study
 from storage.reports import Reports
 from storage.requests import PriorRequests
 
@@ -123,6 +123,7 @@ def gather(job: Job, tools: Tools) -> Job:
         left_out=selection.left_out,
         complete_because=job.complete_because,
         notes=(*priors.notes, *missing, *from_order),
+        configuration=tools.settings.digest,
     )
     counts = len(selection.images), len(priors.exams), len(priors.passed_over)
     event = "will read {} images with {} priors, {} passed over".format(*counts)
@@ -187,20 +188,23 @@ def keep_reading(job: Job, tools: Tools, reading: "Reading") -> Job:
     from agent.casework import calibrations_of
     from inference.calibration import calibrated
 
-    reading = calibrated(reading, calibrations_of(tools.settings))
+    reading = replace(
+        calibrated(reading, calibrations_of(tools.settings)), configuration=tools.settings.digest
+    )
     named = ", ".join(finding.name for finding in reading.findings) or "nothing"
     event = f"{reading.engine.model_name} named {named}, in {reading.seconds:.2f} s"
+    kept = manifests.dump_reading(reading)
     return tools.jobs.advance(
-        job, Stage.COMPOSE, tools.clock(), reading_json=manifests.dump_reading(reading), event=event
+        job, Stage.COMPOSE, tools.clock(), reading_json=kept, event=event, done_by=reading.engine.name
     )
 
 
 def compose(job: Job, tools: Tools) -> Job:
-    """Makes the DICOM objects of the draft and one delivery for each object and destination.
+    """Makes the objects and messages of the draft, and one delivery of each for everybody who gets it.
 
     A job comes here again when a destination has refused a form and the one that goes instead is still to be made.
     """
-    from agent.casework import results_of  # as above, and highdicom
+    from agent.casework import draft_of, messages_of, results_of  # as above, and highdicom
 
     manifest = manifests.load_manifest(_present(job.manifest_json))
     reading = manifests.load_reading(_present(job.reading_json))
@@ -208,28 +212,45 @@ def compose(job: Job, tools: Tools) -> Job:
     instead = forms_instead(tools.deliveries.of_job(job.number), tools.settings)
     kinds = kinds_to_make(before, instead, tools.settings)
     made = results_of(job, manifest, reading, tools.files, tools.jobs, tools.settings, kinds)
-    results = (*before, *made)
+    objects = (*before, *made)
     destinations = {
         destination.name: wanted_of(
-            results, tools.settings.outputs_of(destination), instead[destination.name]
+            objects, tools.settings.outputs_of(destination), instead[destination.name]
         )
         for destination in tools.settings.peers.destinations
     }
+    messages: dict[str, ResultObject] = {}
+    if tools.settings.peers.receivers and not before:
+        study = tools.index.study(job.study_instance_uid)
+        assert study is not None, "a study with a job is never deleted alone"
+        order = order_of(study, tools.orders.of_study(study.study_instance_uid, study.accession_number))
+        draft = draft_of(job, manifest, reading, study, order, tools.files, tools.jobs, tools.settings)
+        messages = messages_of(replace(draft, objects=objects), job.number, tools.files, tools.settings)
+    receivers = {name: [message.sop_instance_uid] for name, message in messages.items()}
     event = f"made {len(made)} objects for {len(destinations)} destinations"
+    if messages:
+        event += f", {len(messages)} messages for as many receivers"
     return tools.jobs.advance(
-        job, Stage.DELIVER, tools.clock(), results=results, destinations=destinations, event=event
+        job,
+        Stage.DELIVER,
+        tools.clock(),
+        results=(*objects, *messages.values()),
+        destinations=destinations | receivers,
+        replacing=tuple(receivers),
+        event=event,
     )
 
 
 def deliver(deliveries: Sequence[Delivery], tools: Tools, patience: Patience) -> None:
-    """Sends objects of one job to one destination and notes what became of each: taken, refused and another form
-    goes instead, to be tried again, or given up."""
-    destination = tools.settings.destination(deliveries[0].destination)
-    if destination is None:
+    """Sends what one destination or receiver gets of one job, and notes what became of each: taken, refused and
+    another form goes instead, to be tried again, or given up."""
+    name = deliveries[0].destination
+    addressee = tools.settings.destination(name) or tools.settings.receiver(name)
+    if addressee is None:
         give_up_unknown(deliveries, tools)
         return
-    outcomes = send(deliveries, destination, tools)
-    note_outcomes(deliveries, outcomes, destination, tools, patience)
+    outcomes = send(deliveries, addressee, tools)
+    note_outcomes(deliveries, outcomes, addressee, tools, patience)
 
 
 def _is_being_read(study_instance_uid: str, tools: Tools) -> bool:

@@ -60,6 +60,18 @@ class Worker(threading.Thread):
         self._in_hand: tuple[Job, ...] = ()
         self._sending: tuple[Delivery, ...] = ()
 
+    def take(
+        self,
+        tools: Tools,
+        patience: Patience,
+        *,
+        leaves_alone: Collection[str] | None = None,
+        leaves_unasked: Collection[str] | None = None,
+    ) -> None:
+        """Works with these from the next step on; the step in hand keeps the tools that it began with."""
+        self._leaves_alone, self._leaves_unasked = leaves_alone, leaves_unasked
+        self._tools, self._patience = tools, patience
+
     def wake(self) -> None:
         """Looks for work now instead of at the next poll."""
         self._woken.set()

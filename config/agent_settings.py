@@ -195,6 +195,25 @@ class WorkerSettings(Frozen):
     weekend and a repair."""
 
 
+class MetricsSettings(Frozen):
+    """The port for monitoring: /metrics (Prometheus), /healthz and /readyz over HTTP. Leave the table out to have
+    none. It tells counts, states and the names of destinations, nothing of patients."""
+
+    host: Host = "127.0.0.1"
+    """Address to listen on. Anything but this machine needs `addresses` too."""
+
+    port: Port = 9117
+    """TCP port."""
+
+    addresses: Distinct[Network] = ()
+    """IP addresses or networks that may ask. Empty: any, which is allowed on this machine only. There is no
+    password and no TLS: put a proxy before it where that is wanted."""
+
+    reader_silent_seconds: Annotated[float, Field(ge=15, le=3600)] = 60.0
+    """How long no reader may have been seen before /readyz says no and `preread_reader_alive` is 0. A reader says
+    that it runs every 5 s; before its first word it loads the model."""
+
+
 class LogSettings(Frozen):
     """What is written down about the work. Never names, patient IDs, report text or pixels."""
 
@@ -216,4 +235,5 @@ class AgentSettings(Frozen):
     hl7: Hl7Settings | None = None
     storage: StorageSettings = StorageSettings()
     worker: WorkerSettings = WorkerSettings()
+    metrics: MetricsSettings | None = None
     log: LogSettings = LogSettings()

@@ -9,17 +9,32 @@ from config.peers_settings import (
     ALWAYS_MADE,
     ArchiveSettings,
     DestinationSettings,
-    DestinationTlsSettings,
     PeersSettings,
     ReportServerSettings,
     WorklistSettings,
 )
 from config.problems import Problem
 from config.reading_settings import ReadingSettings
+from config.receiver_settings import (
+    FhirServerSettings,
+    Hl7ReceiverSettings,
+    ReceiverSettings,
+    WebhookSettings,
+)
+from config.tls_settings import DestinationTlsSettings
 from config.values import OutputKind, Secret, is_loopback
 from config.wording import quoted, shown
 
 AGENT_FILE, PEERS_FILE, READING_FILE = "agent.toml", "peers.toml", "reading.toml"
+_WithTls = (
+    DestinationSettings
+    | Hl7ReceiverSettings
+    | FhirServerSettings
+    | WebhookSettings
+    | ArchiveSettings
+    | WorklistSettings
+    | ReportServerSettings
+)
 _EVERY_INTERFACE = ("0.0.0.0", "::")
 
 
@@ -31,6 +46,7 @@ def agent_contradictions(agent: AgentSettings) -> Iterator[Problem]:
         yield Problem(AGENT_FILE, "worker.retry_seconds_max", str(worker.retry_seconds_max), least)
     yield from _port_tls("listener", agent.listener.tls)
     yield from _hl7(agent)
+    yield from _metrics(agent)
     yield from _database(agent.storage)
 
 
@@ -56,6 +72,21 @@ def _hl7(agent: AgentSettings) -> Iterator[Problem]:
     yield from _port_tls("hl7", hl7.tls)
 
 
+def _metrics(agent: AgentSettings) -> Iterator[Problem]:
+    metrics = agent.metrics
+    if metrics is None:
+        return
+    if not metrics.addresses and not is_loopback(metrics.host):
+        asks = (
+            f"at least one address, since metrics.host = {quoted(metrics.host)} opens the port to the network"
+        )
+        yield Problem(AGENT_FILE, "metrics.addresses", "[]", asks)
+    others = {"listener.port": agent.listener.port, "hl7.port": agent.hl7 and agent.hl7.port}
+    for key, port in others.items():
+        if metrics.port == port:
+            yield Problem(AGENT_FILE, "metrics.port", str(port), f"another port than {key}")
+
+
 def _database(storage: StorageSettings) -> Iterator[Problem]:
     password = storage.database_password
     if password is None:
@@ -69,15 +100,21 @@ def _database(storage: StorageSettings) -> Iterator[Problem]:
 def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     """Finds what does not go together in peers.toml, and files it names that cannot be read."""
     yield from _named_once(PEERS_FILE, "sender", "ae_title", [one.ae_title for one in peers.senders])
-    yield from _named_once(PEERS_FILE, "destination", "name", [one.name for one in peers.destinations])
+    yield from _names_of_receivers(peers)
     yield from _issuers(peers)
     yield from _named_once(PEERS_FILE, "archive", "name", [one.name for one in peers.archives])
     yield from _named_once(PEERS_FILE, "worklist", "name", [one.name for one in peers.worklists])
     yield from _named_once(PEERS_FILE, "report_server", "name", [one.name for one in peers.report_servers])
     for number, archive in enumerate(peers.archives, start=1):
         yield from _unreachable(f"archive[{number}]", archive)
-    asked: tuple[tuple[str, Sequence[DestinationSettings | ArchiveSettings | ReportServerSettings]], ...] = (
+    asked: tuple[
+        tuple[
+            str, Sequence[DestinationSettings | ArchiveSettings | FhirServerSettings | ReportServerSettings]
+        ],
+        ...,
+    ] = (
         ("destination", peers.destinations),
+        ("fhir_server", peers.fhir_servers),
         ("archive", peers.archives),
         ("report_server", peers.report_servers),
     )
@@ -86,11 +123,11 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
             yield from _hidden(
                 PEERS_FILE, f"{table}[{number}].authorization", one.authorization, "a header's value"
             )
-    called: tuple[
-        tuple[str, Sequence[DestinationSettings | ArchiveSettings | WorklistSettings | ReportServerSettings]],
-        ...,
-    ] = (
+    called: tuple[tuple[str, Sequence[_WithTls]], ...] = (
         ("destination", peers.destinations),
+        ("hl7_receiver", peers.hl7_receivers),
+        ("fhir_server", peers.fhir_servers),
+        ("webhook", peers.webhooks),
         ("archive", peers.archives),
         ("worklist", peers.worklists),
         ("report_server", peers.report_servers),
@@ -99,8 +136,28 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
         for number, peer in enumerate(peers_of_table, start=1):
             if peer.tls is not None:
                 yield from _peer_tls(f"{table}[{number}].tls", peer.tls)
+    for number, webhook in enumerate(peers.webhooks, start=1):
+        yield from _hidden(PEERS_FILE, f"webhook[{number}].secret", webhook.secret, "a secret")
     for number, destination in enumerate(peers.destinations, start=1):
         yield from _destination(f"destination[{number}]", destination)
+
+
+def _names_of_receivers(peers: PeersSettings) -> Iterator[Problem]:
+    """A delivery is a row with a name: destinations and receivers of messages share one set of names."""
+    tables: tuple[tuple[str, Sequence[DestinationSettings | ReceiverSettings]], ...] = (
+        ("destination", peers.destinations),
+        ("hl7_receiver", peers.hl7_receivers),
+        ("fhir_server", peers.fhir_servers),
+        ("webhook", peers.webhooks),
+        ("drop_folder", peers.drop_folders),
+    )
+    first: dict[str, str] = {}
+    for table, ones in tables:
+        for number, one in enumerate(ones, start=1):
+            place = f"{table}[{number}]"
+            if first.setdefault(one.name, place) != place:
+                other = f"another name than that of {first[one.name]}"
+                yield Problem(PEERS_FILE, f"{place}.name", quoted(one.name), other)
 
 
 def _destination(place: str, destination: DestinationSettings) -> Iterator[Problem]:

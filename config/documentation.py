@@ -28,6 +28,7 @@ EXAMPLES: dict[str, str] = {
     "hl7.tls.certificate_file": '"tls/preread.pem"',
     "hl7.tls.key_file": '"tls/preread.key"',
     "hl7.tls.ca_file": '"tls/hospital-ca.pem"',
+    "metrics.addresses": '["10.1.2.8"]',
     "sender.ae_title": '"XRAY1"',
     "sender.addresses": '["10.1.2.0/24"]',
     "accept_any_sender": "false",
@@ -41,6 +42,22 @@ EXAMPLES: dict[str, str] = {
     "destination.authorization": '{ env = "PREREAD_PACS_AUTHORIZATION" }',
     "destination.fallback": '{ findings_sr = "report_sr", report_sr = "secondary_capture" }',
     "destination.tls.ca_file": '"tls/hospital-ca.pem"',
+    "hl7_receiver.name": '"ris"',
+    "hl7_receiver.host": '"10.1.2.5"',
+    "hl7_receiver.port": "2575",
+    "hl7_receiver.receiving_application": '"RIS"',
+    "hl7_receiver.tls.ca_file": '"tls/hospital-ca.pem"',
+    "fhir_server.name": '"fhir"',
+    "fhir_server.url": '"https://fhir.example/r4"',
+    "fhir_server.authorization": '{ file = "fhir.authorization" }',
+    "fhir_server.patient_system": '"urn:oid:1.2.276.0.76.3.1.99"',
+    "fhir_server.tls.ca_file": '"tls/hospital-ca.pem"',
+    "webhook.name": '"worklist"',
+    "webhook.url": '"https://worklist.example/drafts"',
+    "webhook.secret": '{ file = "webhook.secret" }',
+    "webhook.tls.ca_file": '"tls/hospital-ca.pem"',
+    "drop_folder.name": '"dictation"',
+    "drop_folder.path": '"/srv/dictation/in"',
     "calibration.finding": '"pleural effusion"',
     "calibration.slope": "0.8",
     "calibration.intercept": "-0.3",
@@ -70,7 +87,15 @@ COMMENTED_OUT = (
     "destination.authorization",
     "destination.fallback",
     "destination.tls",
+    "metrics",
     "storage.database_password",
+    "hl7_receiver",
+    "hl7_receiver.tls",
+    "fhir_server",
+    "fhir_server.tls",
+    "webhook",
+    "webhook.tls",
+    "drop_folder",
     "archive",
     "archive.tls",
     "worklist",
@@ -80,6 +105,37 @@ COMMENTED_OUT = (
     "calibration",
 )
 """What the examples only show: it needs files, peers, a database or cases that a first run has not."""
+
+
+_PREFACE = """\
+# Settings
+
+Three files in one folder, by who edits them. Each may be missing; then its defaults hold, and
+without a folder preread serves this machine alone. Relative paths start at the folder. No password is
+ever written in one of them: say where it is, `{ env = "NAME" }` or `{ file = "path" }`.
+
+`preread config init FOLDER` asks five questions and writes the three files. `preread config check` tells
+every mistake at once, each with its line. `preread config show --effective` writes every value and where
+it comes from.
+
+**Changes.** `preread config diff` says in words what would change against the running service. `preread reload`, or
+SIGHUP, takes it, whole or not at all: peers, reading, priors, patience and the log's level at the next association or
+step, another model after the case in hand. Ports and their limits, storage, our AE title, `worker.tick_seconds` and
+`poll_seconds`, `reader.child` and `nice`, the log's file and format need a restart, and are named.
+
+**Editors.** `preread config schema agent > agent.schema.json` writes the JSON Schema of a file. With
+`#:schema ./agent.schema.json` as the first line of agent.toml, editors with the TOML language server
+taplo (such as Even Better TOML in VS Code) complete keys and mark mistakes.
+
+**Environment.** A variable stands above the file: `PREREAD_AGENT__LISTENER__PORT=104` sets `listener.port`
+of agent.toml. That is PREREAD_, the file, the tables and the key, in capitals, with two underscores between
+them. A text is taken as it is, everything else is written as in the file:
+`PREREAD_AGENT__LISTENER__CHECK_CALLED_AE_TITLE=false`, `PREREAD_READING__STUDY__BODY_PARTS='["CHEST", "THORAX"]'`.
+`[[tables]]`, such as destinations, are written in their file only. A variable of that form that sets nothing is
+a mistake.
+
+Written by `python -m config.documentation`; commented files to start from are in `config/example`.
+"""
 
 
 @cache
@@ -124,18 +180,9 @@ def _plain_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 def settings_page() -> str:
     """Writes docs/settings.md."""
-    lines = [
-        "# Settings",
-        "",
-        "Three files in one folder, by who edits them. Each may be missing; then its defaults hold, and",
-        "without a folder preread serves this machine alone. They are read at the start: restart to change.",
-        "`preread check` tells every mistake at once. Relative paths start at the folder. No password is",
-        'ever written in one of them: say where it is, `{ env = "NAME" }` or `{ file = "path" }`.',
-        "",
-        "Written by `python -m config.documentation`; commented files to start from are in `config/example`.",
-    ]
+    lines = _PREFACE.splitlines()
     for file, model in FILES.items():
-        lines += ["", f"## {file}", "", _first_words(model)]
+        lines += ["", f"## {file}", "", first_words(model)]
         for full, field, table in _sections(model):
             lines += _section_of_page(full, field, table)
     return "\n".join(lines) + "\n"
@@ -144,7 +191,7 @@ def settings_page() -> str:
 def _section_of_page(full: str, field: FieldInfo | None, table: type[BaseModel]) -> Iterator[str]:
     fields = _plain_fields(table)
     if field is not None:
-        yield from ("", f"### {_header(field, full)}", "", _first_words(table))
+        yield from ("", f"### {_header(field, full)}", "", first_words(table))
     for key, one in fields.items():
         default = _default(one)
         without = "must be written" if one.is_required() else "may be left out"
@@ -152,14 +199,15 @@ def _section_of_page(full: str, field: FieldInfo | None, table: type[BaseModel])
         yield from ("", f"**`{key}`** · {written} · {expectation(one)}", "", field_documents(table)[key])
 
 
-def _first_words(model: type[BaseModel]) -> str:
+def first_words(model: type[BaseModel]) -> str:
+    """Gives what a table says of itself, as one paragraph."""
     return " ".join((inspect.getdoc(model) or "").split())
 
 
 def example_file(file: str) -> str:
     """Writes one file of config/example: every key there, its reason, and its default where it has one."""
     model = FILES[file]
-    lines = _comment(f"{_first_words(model)} Every key is here; those you leave out keep the value shown.")
+    lines = commented(f"{first_words(model)} Every key is here; those you leave out keep the value shown.")
     for full, field, table in _sections(model):
         lines += _section_of_example(full, field, table)
     return "\n".join(lines) + "\n"
@@ -168,15 +216,16 @@ def example_file(file: str) -> str:
 def _section_of_example(full: str, field: FieldInfo | None, table: type[BaseModel]) -> Iterator[str]:
     mark = "#" if full in COMMENTED_OUT else ""
     if field is not None:
-        yield from ("", "", *_comment(_first_words(table)), mark + _header(field, full))
+        yield from ("", "", *commented(first_words(table)), mark + _header(field, full))
     for key, one in _plain_fields(table).items():
         place = f"{full}.{key}" if full else key
         text = f"{field_documents(table)[key]} Expects {expectation(one)}."
         only_shown = "#" if place in COMMENTED_OUT else mark
-        yield from ("", *_comment(text), f"{only_shown}{key} = {EXAMPLES.get(place) or _default(one)}")
+        yield from ("", *commented(text), f"{only_shown}{key} = {EXAMPLES.get(place) or _default(one)}")
 
 
-def _comment(text: str) -> list[str]:
+def commented(text: str) -> list[str]:
+    """Breaks a text into lines of TOML comment."""
     return textwrap.wrap(
         text, COMMENT_COLUMNS, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
     )

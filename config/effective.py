@@ -1,6 +1,7 @@
 """The settings in force, as text that could be a config folder again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -9,40 +10,61 @@ from config.settings import Settings
 from config.values import Secret
 from config.wording import holds_tables, is_list, key_of, quoted
 
+Note = Callable[[str], str | None]
+"""What is to be said beside a value, by its place ("destination[2].port"); None leaves the value out."""
 
-def effective(settings: Settings) -> str:
+
+def effective(settings: Settings, note: Callable[[str, str], str | None] | None = None) -> str:
     """Writes all settings as TOML, one block for each file, defaults included.
 
     Passwords are not in it: a Secret shows the place where one is.
+
+    Args:
+        note: by file and place, what stands as a comment behind a value; None leaves that value out.
     """
     blocks = (
         ("agent.toml", settings.agent),
         ("peers.toml", settings.peers),
         ("reading.toml", settings.reading),
     )
-    return "\n".join(f"# {name}\n{toml_of(values)}" for name, values in blocks)
+    return "\n".join(
+        f"# {file}\n{toml_of(values, None if note is None else partial(note, file))}"
+        for file, values in blocks
+    )
 
 
-def toml_of(values: BaseModel) -> str:
-    """Writes one file's settings as TOML."""
-    return "\n".join(_lines(values, "")) + "\n"
+def toml_of(values: BaseModel, note: Note | None = None) -> str:
+    """Writes one file's settings as TOML; for `note` see `effective`."""
+    return "\n".join(_lines(values, "", "", note)) + "\n"
 
 
-def _lines(values: BaseModel, table: str) -> Iterator[str]:
+def _lines(values: BaseModel, header: str, place: str, note: Note | None) -> Iterator[str]:
     model = type(values)
     fields = [
         (key_of(name, field), field, getattr(values, name)) for name, field in model.model_fields.items()
     ]
     for key, field, value in fields:
         if not holds_tables(field):
-            yield f"{key} = {toml_value(value)}"
+            yield from _line(key, value, place + key, note)
     for key, field, value in fields:
-        full = f"{table}.{key}" if table else key
         if not holds_tables(field) or value is None:
             continue
-        for one in value if isinstance(value, tuple) else (value,):
-            yield f"\n[[{full}]]" if is_list(field) else f"\n[{full}]"
-            yield from _lines(one, full)
+        full = f"{header}.{key}" if header else key
+        for number, one in enumerate(value if isinstance(value, tuple) else (value,), start=1):
+            inside = f"{place}{key}[{number}]" if is_list(field) else place + key
+            lines = list(_lines(one, full, f"{inside}.", note))
+            if lines or note is None:
+                yield f"\n[[{full}]]" if is_list(field) else f"\n[{full}]"
+            yield from lines
+
+
+def _line(key: str, value: object, place: str, note: Note | None) -> Iterator[str]:
+    if note is None:
+        yield f"{key} = {toml_value(value)}"
+        return
+    words = note(place)
+    if words is not None:
+        yield f"{key} = {toml_value(value)}  # {words}"
 
 
 def toml_value(value: object) -> str:

@@ -1,11 +1,11 @@
 """Files to Settings, or every mistake at once."""
 
 import difflib
-import re
-import tomllib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -21,13 +21,23 @@ from config.contradictions import (
     peers_contradictions,
     reading_contradictions,
 )
-from config.effective import effective
+from config.effective import effective, toml_of
 from config.peers_settings import PeersSettings
 from config.problems import ConfigError, Problem
 from config.reading_settings import ReadingSettings
 from config.settings import Settings
+from config.sources import FILE_BYTES_MAX, Source, read_source
 from config.values import Frozen
-from config.wording import expectation, fields_by_key, is_list, is_table, leaf_keys, shown, table_in
+from config.wording import (
+    expectation,
+    fields_by_key,
+    is_list,
+    is_table,
+    leaf_keys,
+    place_of,
+    shown,
+    table_in,
+)
 
 __all__ = ["FILES", "ConfigError", "Problem", "effective", "load"]
 
@@ -38,43 +48,69 @@ FILES: dict[str, type[Frozen]] = {
 }
 """The three files of a config folder and what each holds."""
 
-FILE_BYTES_MAX = 262_144
-"""A config file of that size is no config file; the commented examples have about 5,000 bytes."""
+PROBLEMS_MAX = 50
+"""Mistakes of one file that are told; more than that is no typing mistake."""
 
 
-def load(folder: Path | None) -> Settings:
-    """Reads the three files of a config folder; a file that is not there leaves its defaults.
+def load(folder: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Reads the three files of a config folder, and the variables above them. What is not there keeps its default.
 
     Args:
         folder: with agent.toml, peers.toml, reading.toml; None for the defaults alone.
+        environment: the variables, such as PREREAD_AGENT__LISTENER__PORT; None for those of this process.
 
     Raises:
-        ConfigError: with every mistake of all three files.
+        ConfigError: with every mistake of all three files and of the variables.
     """
-    if folder is None:
-        return Settings()
-    folder = folder.absolute()
-    problems = list(_folder_problems(folder))
-    if not folder.is_dir():
+    return load_with_origins(folder, environment)[0]
+
+
+def load_with_origins(
+    folder: Path | None, environment: Mapping[str, str] | None = None
+) -> tuple[Settings, Mapping[str, Source]]:
+    """Reads the settings as `load` does; gives also, for each file, where its values come from."""
+    environment = os.environ if environment is None else environment
+    folder = None if folder is None else folder.absolute()
+    problems = [] if folder is None else list(_folder_problems(folder))
+    if folder is not None and not folder.is_dir():
         raise ConfigError(tuple(problems))
-    read = {name: _read(folder, name, problems) for name in FILES}
-    agent, peers, reading = read[AGENT_FILE], read[PEERS_FILE], read[READING_FILE]
-    if isinstance(agent, AgentSettings):
-        problems += agent_contradictions(agent)
-    if isinstance(peers, PeersSettings):
-        problems += peers_contradictions(peers)
-    if isinstance(reading, ReadingSettings):
-        problems += reading_contradictions(reading)
-    if isinstance(agent, AgentSettings) and isinstance(peers, PeersSettings):
-        problems += contradictions_between(agent, peers)
-    if isinstance(agent, AgentSettings) and isinstance(reading, ReadingSettings):
-        problems += contradictions_of_waiting(agent, reading)
+    sources: dict[str, Source] = {}
+    values: dict[str, Frozen] = {}
+    for file, model in FILES.items():
+        source, mistakes = read_source(folder, file, model, environment)
+        problems += mistakes
+        if source is None:
+            continue
+        sources[file] = source
+        read = _values(source, model, folder)
+        if isinstance(read, Frozen):
+            values[file] = read
+        else:
+            problems += read
+    problems += [sources[one.file].located(one) for one in contradictions(values)]
+    problems += _too_long(values)
     if problems:
         raise ConfigError(tuple(problems))
+    agent, peers, reading = values[AGENT_FILE], values[PEERS_FILE], values[READING_FILE]
     assert isinstance(agent, AgentSettings)
     assert isinstance(peers, PeersSettings)
     assert isinstance(reading, ReadingSettings)
-    return Settings(agent=agent, peers=peers, reading=reading, folder=folder)
+    return Settings(agent=agent, peers=peers, reading=reading, folder=folder), sources
+
+
+def contradictions(values: Mapping[str, Frozen]) -> Iterator[Problem]:
+    """Finds what does not go together in and between the files, as far as each could be read."""
+    agent, peers, reading = (values.get(file) for file in FILES)
+    if isinstance(agent, AgentSettings):
+        yield from agent_contradictions(agent)
+    if isinstance(peers, PeersSettings):
+        yield from peers_contradictions(peers)
+    if isinstance(reading, ReadingSettings):
+        yield from reading_contradictions(reading)
+    if isinstance(agent, AgentSettings) and isinstance(peers, PeersSettings):
+        yield from contradictions_between(agent, peers)
+    if isinstance(agent, AgentSettings) and isinstance(reading, ReadingSettings):
+        yield from contradictions_of_waiting(agent, reading)
 
 
 def _folder_problems(folder: Path) -> Iterator[Problem]:
@@ -91,61 +127,25 @@ def _folder_problems(folder: Path) -> Iterator[Problem]:
             yield Problem(name, "", "", f"no other TOML file than {', '.join(FILES)} here")
 
 
-def _read(folder: Path, name: str, problems: list[Problem]) -> Frozen | None:
-    """Reads one file; adds to `problems` and gives None if there are any."""
-    content = _content(folder / name)
-    table = _parse(name, content) if isinstance(content, bytes) else content
-    if isinstance(table, Problem):
-        problems.append(table)
-        return None
-    model = FILES[name]
+def _values(source: Source, model: type[Frozen], folder: Path | None) -> Frozen | list[Problem]:
     # A table that is not written is validated as an empty one, so that its relative paths are resolved too.
-    whole = {key: {} for key, field in fields_by_key(model).items() if is_table(field)} | table
+    whole = {key: {} for key, field in fields_by_key(model).items() if is_table(field)} | dict(source.table)
     try:
         return model.model_validate(whole, context={"folder": folder}, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems += _told(name, error)
-        return None
+        told = [source.located(one) for one in islice(_told(source.file, error), PROBLEMS_MAX)]
+        if len(told) == PROBLEMS_MAX:
+            few = f"fewer than the {PROBLEMS_MAX} mistakes so far; the rest is told when these are corrected"
+            told.append(replace(told[-1], value="", expected=few))
+        return told
 
 
-def _content(path: Path) -> bytes | Problem:
-    """Reads a file of bounded size; one that is not there is an empty one."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-    except FileNotFoundError:
-        return Problem(path.name, "", "", "a link to a file that exists") if path.is_symlink() else b""
-    except OSError as error:
-        return Problem(path.name, "", "", f"a file that we can read ({error.strerror})")
-    if len(content) > FILE_BYTES_MAX:
-        return Problem(path.name, "", "", f"a file of at most {FILE_BYTES_MAX} bytes")
-    return content
-
-
-def _parse(name: str, content: bytes) -> dict[str, Any] | Problem:
-    """Reads TOML; gives the Problem if it is none."""
-    try:
-        # "-sig": editors on Windows put a byte order mark before the text.
-        return tomllib.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        return Problem(name, f"line {line}", "", "UTF-8 text")
-    except tomllib.TOMLDecodeError as error:
-        return _syntax_problem(name, str(error), content)
-    except RecursionError:
-        return Problem(name, "", "", "lists and tables that are not nested hundreds deep")
-    except ValueError:
-        # tomllib lets through what int() says to a number of more than 4,300 digits.
-        return Problem(name, "", "", "numbers with fewer digits")
-
-
-def _syntax_problem(name: str, message: str, content: bytes) -> Problem:
-    place = re.search(r" \(at (line \d+, column \d+|end of document)\)$", message)
-    reason = message[: place.start()] if place else message
-    where = place.group(1) if place else ""
-    if where == "end of document":
-        where = f"line {content.count(bytes([10])) + 1}"
-    return Problem(name, where, "", f"valid TOML ({reason[:1].lower()}{reason[1:]})")
+def _too_long(values: Mapping[str, Frozen]) -> Iterator[Problem]:
+    for file, one in values.items():
+        # What is in force is written down, defaults and all, and read again: agent/loaded.py.
+        if len(toml_of(one).encode()) > FILE_BYTES_MAX:
+            most = f"settings that have at most {FILE_BYTES_MAX} bytes when their defaults are written out"
+            yield Problem(file, "", "", most)
 
 
 def _told(file: str, error: ValidationError) -> Iterator[Problem]:
@@ -160,17 +160,12 @@ def _told(file: str, error: ValidationError) -> Iterator[Problem]:
 
 def _wrong_value(file: str, detail: ErrorDetails) -> Problem:
     location = detail["loc"]
-    key = _key(location)
+    key = place_of(location)
     if detail["type"] == "missing":
         return Problem(file, key, "", f"{_expected_at(FILES[file], location)}; it is missing")
     if detail["type"] == "value_error":
         return Problem(file, key, shown(detail["input"], key), str(detail["ctx"]["error"]))
     return Problem(file, key, shown(detail["input"], key), _expected_at(FILES[file], location))
-
-
-def _key(location: tuple[int | str, ...]) -> str:
-    parts = [f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in location]
-    return "".join(parts).removeprefix(".")
 
 
 def _expected_at(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
@@ -190,7 +185,7 @@ def _unknown_key(file: str, location: tuple[int | str, ...]) -> Problem:
     *place, last = location
     near = _nearest(file, [str(part) for part in place if isinstance(part, str)], str(last))
     meant = f"; did you mean {near}?" if near else ""
-    return Problem(file, _key(location), "", f"a known key{meant}")
+    return Problem(file, place_of(location), "", f"a known key{meant}")
 
 
 def _nearest(file: str, place: list[str], key: str) -> str | None:

@@ -6,10 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from config.receiver_settings import (
+    DropFolderSettings,
+    FhirServerSettings,
+    Hl7ReceiverSettings,
+    ReceiverSettings,
+    WebhookSettings,
+)
+from config.tls_settings import DestinationTlsSettings
 from config.values import (
     AETitle,
     Distinct,
-    Expected,
     Fallback,
     Frozen,
     Host,
@@ -20,10 +27,10 @@ from config.values import (
     OptionalAETitle,
     OptionalCharset,
     OptionalHost,
-    OptionalPath,
     OptionalSecret,
     OptionalWebAddress,
     OutputKind,
+    PeerName,
     Port,
     Profile,
     Search,
@@ -68,29 +75,6 @@ class IssuerSettings(Frozen):
     """Take a12 and A12 for one patient. Only if this issuer never gives both."""
 
 
-class DestinationTlsSettings(Frozen):
-    """Encryption to one peer. Leave the table out to do without it."""
-
-    ca_file: OptionalPath = None
-    """Authorities that may vouch for the peer, PEM. Empty: those of the operating system."""
-
-    certificate_file: OptionalPath = None
-    """Our certificate, PEM, where the peer asks for one."""
-
-    key_file: OptionalPath = None
-    """The private key of that certificate, PEM, without a pass phrase."""
-
-    server_name: Annotated[str, Field(max_length=253)] = ""
-    """Name that the peer's certificate must carry. Empty: `host`. Not looked at by DICOMweb."""
-
-
-_Name = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$"),
-    Expected('1 to 32 letters, digits and "_.-", a letter or digit first'),
-]
-
-
 PROFILES: Mapping[Profile, tuple[OutputKind, ...]] = MappingProxyType(
     {
         "default": (),
@@ -121,7 +105,7 @@ ALWAYS_MADE: frozenset[OutputKind] = frozenset(
 class DestinationSettings(Frozen):
     """One system that gets drafts from us."""
 
-    name: _Name
+    name: PeerName
     """Our name for it, in logs, in `preread why` and on the command line."""
 
     protocol: Literal["dicom", "dicomweb"] = "dicom"
@@ -199,7 +183,7 @@ class ArchiveSettings(Frozen):
     """One archive that is asked for earlier exams. It may send what it was asked for, and no more unless it
     is a [[sender]] too."""
 
-    name: _Name
+    name: PeerName
     """Our name for it, in logs, in drafts and in `preread why`."""
 
     ae_title: OptionalAETitle = ""
@@ -264,7 +248,7 @@ class ArchiveSettings(Frozen):
 class WorklistSettings(Frozen):
     """One modality worklist that tells us ahead of the exam what is ordered, and why."""
 
-    name: _Name
+    name: PeerName
     """Our name for it, in logs."""
 
     ae_title: AETitle
@@ -314,7 +298,7 @@ class ReportServerSettings(Frozen):
     """One FHIR server (R4) that is asked, again and again, for radiology reports that are new there. They are matched
     to earlier exams as those that come by HL7."""
 
-    name: _Name
+    name: PeerName
     """Our name for it, in logs and in `preread reports list`."""
 
     url: WebAddress
@@ -351,7 +335,8 @@ def _nobody_listed(values: dict[str, object]) -> bool:
 
 class PeersSettings(Frozen):
     """The other systems: `peers.toml`. In the file the tables are [[sender]], [[issuer]], [[destination]],
-    [[archive]], [[worklist]] and [[report_server]]."""
+    [[hl7_receiver]], [[fhir_server]], [[webhook]], [[drop_folder]], [[archive]],
+    [[worklist]] and [[report_server]]."""
 
     senders: Annotated[Listed[SenderSettings], Field(validation_alias="sender")] = ()
     """The systems that may send to us."""
@@ -379,6 +364,18 @@ class PeersSettings(Frozen):
     destinations: Annotated[Listed[DestinationSettings], Field(validation_alias="destination")] = ()
     """The systems that get our drafts. None: drafts stay here and are seen with `preread why`."""
 
+    hl7_receivers: Annotated[Listed[Hl7ReceiverSettings], Field(validation_alias="hl7_receiver")] = ()
+    """The systems that get drafts as HL7 v2 results."""
+
+    fhir_servers: Annotated[Listed[FhirServerSettings], Field(validation_alias="fhir_server")] = ()
+    """The FHIR servers that get drafts."""
+
+    webhooks: Annotated[Listed[WebhookSettings], Field(validation_alias="webhook")] = ()
+    """The addresses that get drafts as signed JSON."""
+
+    drop_folders: Annotated[Listed[DropFolderSettings], Field(validation_alias="drop_folder")] = ()
+    """The folders that get drafts as JSON files."""
+
     archives: Annotated[Listed[ArchiveSettings], Field(validation_alias="archive")] = ()
     """The archives that are asked for earlier exams. None: priors are those that were sent to us."""
 
@@ -387,3 +384,8 @@ class PeersSettings(Frozen):
 
     report_servers: Annotated[Listed[ReportServerSettings], Field(validation_alias="report_server")] = ()
     """The FHIR servers that are asked for reports of earlier exams."""
+
+    @property
+    def receivers(self) -> tuple[ReceiverSettings, ...]:
+        """Everybody who gets drafts as messages. Their names are unique among destinations and receivers."""
+        return (*self.hl7_receivers, *self.fhir_servers, *self.webhooks, *self.drop_folders)

@@ -8,19 +8,22 @@ class Problem:
     """One mistake.
 
     Attributes:
-        file: name of the file inside the config folder, or the folder itself.
-        key: "listener.port", "destination[2].host" (the first is 1), "line 3, column 8", or "" for all of it.
+        file: name of the file inside the config folder, the folder itself, or an environment variable.
+        key: "listener.port", "destination[2].host" (the first is 1), or "" for all of it.
         value: what is written there, short and without secrets; "" if nothing is.
         expected: what should be there, as the end of "expected ...".
+        line: where in the file, from 1: the key, or the table in which it is missing; None if there is no such line.
     """
 
     file: str
     key: str
     value: str
     expected: str
+    line: int | None = None
 
     def __str__(self) -> str:
-        place = f"{self.file}: {self.key}" if self.key else self.file
+        file = self.file if self.line is None else f"{self.file}:{self.line}"
+        place = f"{file}: {self.key}" if self.key else file
         return f"{place}{f' = {self.value}' if self.value else ''}: expected {self.expected}"
 
 

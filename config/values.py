@@ -71,11 +71,21 @@ def _ae_title(text: str) -> str:
 AE_TITLE_EXPECTED = Expected(
     "an AE title: 1 to 16 ASCII characters, no backslash or control character, not only spaces (PS3.5 6.2)"
 )
-AETitle = Annotated[str, AfterValidator(_ae_title), AE_TITLE_EXPECTED]
+# For editors only, which do not take outer spaces off.
+_AE_TITLE_PATTERN = r"^ *[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])? *$"
+AETitle = Annotated[
+    str,
+    AfterValidator(_ae_title),
+    AE_TITLE_EXPECTED,
+    Field(json_schema_extra={"pattern": _AE_TITLE_PATTERN}),
+]
 
 OPTIONAL_AE_TITLE_EXPECTED = Expected(f'{AE_TITLE_EXPECTED.words}, or "" for none')
 OptionalAETitle = Annotated[
-    str, AfterValidator(lambda text: _ae_title(text) if text else ""), OPTIONAL_AE_TITLE_EXPECTED
+    str,
+    AfterValidator(lambda text: _ae_title(text) if text else ""),
+    OPTIONAL_AE_TITLE_EXPECTED,
+    Field(json_schema_extra={"pattern": f"^$|{_AE_TITLE_PATTERN}"}),
 ]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -158,6 +168,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_address(host: str) -> bool:
+    """Is it an IP address, and not a name?"""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _network(text: str) -> str:
@@ -267,7 +286,13 @@ class Secret(Frozen):
 
 
 SECRET_EXPECTED = Expected('{ env = "NAME" } or { file = "path" }, never the password itself; or "" for none')
-OptionalSecret = Annotated[Secret | None, BeforeValidator(_none_if_empty), SECRET_EXPECTED]
+NEEDED_SECRET_EXPECTED = Expected('{ env = "NAME" } or { file = "path" }, never the password itself')
+NeededSecret = Annotated[Secret, NEEDED_SECRET_EXPECTED]
+OptionalSecret = Annotated[
+    Secret | None,
+    BeforeValidator(_none_if_empty, json_schema_input_type=Secret | Literal[""]),
+    SECRET_EXPECTED,
+]
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:
@@ -308,6 +333,12 @@ NonemptyLine = Annotated[
     str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\\\x7f]*$"), NONEMPTY_LINE_EXPECTED
 ]
 """The same, never empty."""
+
+PeerName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$"),
+    Expected('1 to 32 letters, digits and "_.-", a letter or digit first'),
+]
 
 OutputKind = Literal[
     "report_sr",

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -16,6 +17,8 @@ SHOWN_CHARACTERS_MAX = 80
 
 _SECRET_KEY = re.compile(r"passw|pwd|passphrase|secret|token|credential", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(//[^/@\s:]*:)[^/@\s]*(?=@)")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_LAST_PART = re.compile(r"""(?:\[\d+\]|(?:^|\.)(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"))$""")
 _QUERY_PASSWORD = re.compile(r"(passw\w*\s*=\s*)[^&\s]+", re.IGNORECASE)
 
 
@@ -111,6 +114,21 @@ def one_of(words: list[str]) -> str:
     return " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
+def place_of(location: tuple[int | str, ...]) -> str:
+    """Writes a place in a file as "destination[2].tls.ca_file": tables of a list are counted from 1."""
+    parts = [f"[{part + 1}]" if isinstance(part, int) else f".{_key_text(part)}" for part in location]
+    return "".join(parts).removeprefix(".")
+
+
+def _key_text(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else quoted(key)
+
+
+def around(place: str) -> str:
+    """Names the table or list that a place is in; "" for one at the top of its file."""
+    return _LAST_PART.sub("", place)
+
+
 def leaf_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Walks every key below a model in order, as ("listener.tls.key_file", its field)."""
     for key, field in fields_by_key(model).items():
@@ -119,6 +137,32 @@ def leaf_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, F
             yield prefix + key, field
         else:
             yield from leaf_keys(table, f"{prefix}{key}.")
+
+
+def plain_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Walks the keys that are in no [[table]], and so there once at most, as `leaf_keys` does."""
+    for key, field in fields_by_key(model).items():
+        table = table_in(field.annotation)
+        if table is None or not holds_tables(field):
+            yield prefix + key, field
+        elif not is_list(field):
+            yield from plain_keys(table, f"{prefix}{key}.")
+
+
+def is_text(field: FieldInfo) -> bool:
+    """Is its value written as a text: a name, an address, a path, one of some words?"""
+    return _is_text(field.annotation) and table_in(field.annotation) is None
+
+
+def _is_text(annotation: Any) -> bool:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return all(isinstance(value, str) for value in inner)
+    if origin is Annotated:
+        return _is_text(inner[0])
+    if origin in (Union, UnionType):
+        return all(_is_text(one) for one in inner if one is not NoneType)
+    return annotation in (str, Path)
 
 
 def is_secret(key: str) -> bool:

@@ -133,7 +133,7 @@ def open_engine(name: str, **settings: Any) -> Engine:
             digests_kept_in: a folder for digests of weight files, so that each is hashed once; None keeps none.
 
     Raises:
-        ValueError: if the name is neither; the message lists what there is.
+        ValueError: if the name is neither, or cannot be imported; the message lists what there is.
     """
     target = ENGINES.get(name, name)
     module_name, _, function_name = target.partition(":")
@@ -141,5 +141,9 @@ def open_engine(name: str, **settings: Any) -> Engine:
         raise ValueError(
             f'engine "{name}" is not known; expected one of {", ".join(ENGINES)} or "package.module:function"'
         )
-    engine: Engine = getattr(import_module(module_name), function_name)(**settings)
+    try:
+        open_it = getattr(import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f'engine "{name}" cannot be imported: {error}') from error
+    engine: Engine = open_it(**settings)
     return engine

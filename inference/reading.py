@@ -143,6 +143,7 @@ class Reading:
         compared_with_prior: True only if a prior exam was in the model's prompt.
         scores: of every finding that was asked for, named or not; empty if the engine gives none.
         seconds: from its beginning to its end, with what was read beside it.
+        configuration: digest of the settings that it was read with; "" until the agent has put it there.
     """
 
     findings: tuple[Finding, ...]
@@ -155,3 +156,4 @@ class Reading:
     seconds: float = 0.0
     impression: str | None = None
     differential: str | None = None
+    configuration: str = ""

@@ -52,18 +52,19 @@ def check(
     *,
     device: str = "auto",
     dtype: str = "auto",
+    weights: str = "full",
 ) -> Verification:
     """Checks a folder as the engine would before it opens it, and tells every problem; imports torch.
 
     Args:
         adapter_folder: a LoRA adapter that is to be laid over the weights, or None.
-        device, dtype: where and in which numbers they are to run, as in reading.toml.
+        device, dtype, weights: where and in which numbers they are to run and to be kept, as in reading.toml.
     """
     look = look_into(folder)
     lines = [*_outside(look)]
     if not look.has_vocabulary and folder.is_dir():
         lines.append(SelfCheck(False, f"{_NO_VOCABULARY}; fetch it again"))
-    return Verification(look.engine, (*lines, *_inside(look, adapter_folder, device, dtype)))
+    return Verification(look.engine, (*lines, *_inside(look, adapter_folder, device, dtype, weights)))
 
 
 def verify(folder: Path) -> Verification:
@@ -106,7 +107,9 @@ def _outside(look: ModelFolder) -> Iterator[SelfCheck]:
         yield SelfCheck(False, f"architecture: {_what_it_says(look.path)}; {_what_we_run()}")
 
 
-def _inside(look: ModelFolder, adapter_folder: Path | None, device: str, dtype: str) -> tuple[SelfCheck, ...]:
+def _inside(
+    look: ModelFolder, adapter_folder: Path | None, device: str, dtype: str, weights: str = "full"
+) -> tuple[SelfCheck, ...]:
     """What only the engine can say, each sentence once; nothing of files that cannot be read."""
     if look.engine is None or look.problems:
         return ()
@@ -115,7 +118,7 @@ def _inside(look: ModelFolder, adapter_folder: Path | None, device: str, dtype: 
     checks: Callable[..., tuple[SelfCheck, ...]]
     checks = import_module(f"inference.engines.{look.engine}.selfcheck").checks
     try:
-        place = place_of(device, dtype, 1, None)
+        place = place_of(device, dtype, 1, None, weights)
     except ValueError as error:
         return (SelfCheck(False, f"{error}; correct the [engine] of reading.toml"),)
     lines = checks(look.path, adapter_folder, place, has_vocabulary=look.has_vocabulary)

@@ -14,8 +14,11 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-HEAD = "0006"
+HEAD = "0008"
 """The revision that this program writes and reads; the newest of `storage/migrations/versions`."""
+
+DatabaseError = DBAPIError
+"""What any statement may raise: the database is gone, full, or does not take it."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
@@ -42,6 +45,15 @@ class Database:
         """One transaction that only reads; waits for no writer and keeps none waiting on SQLite."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
+
+    def problem(self) -> str | None:
+        """Says in a sentence why the database does not answer, or None if it does."""
+        try:
+            with self.reading() as connection:
+                connection.execute(text("SELECT 1"))
+        except DBAPIError as error:
+            return f"the database {self.engine.url.render_as_string(hide_password=True)} does not answer: {error.orig}"
+        return None
 
     def close(self) -> None:
         """Closes all connections; nothing is lost by not calling it."""

@@ -8,6 +8,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -104,7 +105,10 @@ class PartFile:
     def _close(self) -> None:
         os.close(self._descriptor)
         self._descriptor = -1
-        self._part.unlink(missing_ok=True)
+        # What is to be kept has its name by now. A disk that lets nothing be removed (it has become read-only)
+        # must not make a failure of that; the part file is litter, and `sweep` comes with the next start.
+        with suppress(OSError):
+            self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> "PartFile":
         return self

@@ -188,6 +188,7 @@ class Job:
         problem: a sentence for a person, or None.
         manifest_json, reading_json: opaque to storage, None until made.
         claim_number: rises with each claim; tells this lease from a later one, of the same owner too.
+        claimed_at: when it was claimed last, or None.
     """
 
     number: int
@@ -207,11 +208,19 @@ class Job:
     opened_at: datetime
     changed_at: datetime
     claim_number: int = 0
+    claimed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ResultObject:
-    """One DICOM object that we made. `path` is relative to the files folder; `kind` is a key of OUTPUTS."""
+    """One thing that we made to be sent: a DICOM object, or a message for one receiver.
+
+    Attributes:
+        sop_instance_uid: of a message a UID derived from its receiver and its bytes.
+        sop_class_uid: "" for a message.
+        kind: a key of OUTPUTS (agent.outputs) or a kind of message (agent.outgoing).
+        path: relative to the files folder.
+    """
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -229,8 +238,9 @@ class Delivery:
     Attributes:
         last_status: DIMSE status of the last try, or None if none came back.
         done_at: when nothing more was to be done: the destination has it, and has committed to it where it must.
-        failed_at: when we gave up, or None.
-        claim_number: as for a Job.
+        failed_at: when we gave up, or it was stopped, or None.
+        is_stopped: nobody wants it sent any more; `problem` says why.
+        claim_number, claimed_at: as for a Job; claim_number above 0 the destination may have it, whatever was noted.
         replaced_by: the kind of output that goes instead, since the destination refuses this one's SOP Class; or None.
         taken_at: when the destination last took it, or None.
         transaction_uid: of the storage commitment asked for it last (PS3.4 J.3.2), or None.
@@ -250,6 +260,8 @@ class Delivery:
     done_at: datetime | None
     failed_at: datetime | None
     claim_number: int = 0
+    claimed_at: datetime | None = None
+    is_stopped: bool = False
     replaced_by: str | None = None
     taken_at: datetime | None = None
     transaction_uid: str | None = None
@@ -271,6 +283,34 @@ class TroubledDestination:
     since: datetime
     rests_until: datetime | None
     problem: str
+
+
+class ClosingKind(StrEnum):
+    """Why nothing more goes out for a study."""
+
+    WITHDRAWN = "withdrawn"
+    """A person took the draft back."""
+    REPORTED = "reported"
+    """A radiologist's report is there; a draft has nothing to add."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The end of the drafts of one study; rows are reopened and never deleted, so they are the history too.
+
+    Attributes:
+        because: a sentence.
+        report_number: of the report that closed it, or None.
+        reopened_at: when an operator asked for another reading, or None while it holds.
+    """
+
+    study_instance_uid: str
+    kind: ClosingKind
+    because: str
+    report_number: int | None
+    closed_at: datetime
+    reopened_at: datetime | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +338,52 @@ class Refusal:
     sop_instance_uid: str
     status: int | None
     reason: str
+
+
+class StepOutcome(StrEnum):
+    """How one try of a step, or of a delivery, ended."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    ERROR = "error"
+    """By an error of ours; it may be tried again."""
+    LATER = "later"
+    """A destination did not take it for now. A step that waits leaves no row."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """How long one try of a step, or of one delivery, took from its claim to its commit.
+
+    Attributes:
+        done_by: the engine of a reading, the destination of a delivery, "" for the rest.
+    """
+
+    at: datetime
+    stage: Stage
+    outcome: StepOutcome
+    done_by: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunningProcess:
+    """A process of preread, as it last said that it runs.
+
+    Attributes:
+        role: "serve" or "read".
+        config_digest: of the settings it runs with.
+        engine: what it reads with and the digest of the weights, as words; "" for `serve`.
+    """
+
+    role: str
+    host: str
+    pid: int
+    started_at: datetime
+    seen_at: datetime
+    config_digest: str
+    engine: str = ""
 
 
 class ReportStatus(StrEnum):

@@ -7,7 +7,9 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -21,7 +23,15 @@ from sqlalchemy import (
 )
 
 from storage.columns import Identifiers, SentText, UtcDateTime, Word, Words
-from storage.records import InstanceRole, PatientIdentifier, ReportSource, ReportStatus, Stage
+from storage.records import (
+    ClosingKind,
+    InstanceRole,
+    PatientIdentifier,
+    ReportSource,
+    ReportStatus,
+    Stage,
+    StepOutcome,
+)
 
 # 64 bits on PostgreSQL; on SQLite only a key called exactly INTEGER is the row's own number (also 64 bits).
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
@@ -125,6 +135,7 @@ class LeaseColumns(TypedColumns):
     lease_until: Named[datetime | None] = Column(UtcDateTime)
     # Rises with each claim. An owner's name alone does not tell a lease from the one it lost before.
     claim_number: Named[int] = Column(Integer)
+    claimed_at: Named[datetime | None] = Column(UtcDateTime)
     problem: Named[str | None] = Column(SentText)
 
 
@@ -165,6 +176,7 @@ class DeliveryColumns(LeaseColumns):
     last_status: Named[int | None] = Column(Integer)
     done_at: Named[datetime | None] = Column(UtcDateTime)
     failed_at: Named[datetime | None] = Column(UtcDateTime)
+    is_stopped: Named[bool] = Column(Boolean)
     replaced_by: Named[str | None] = Column(Text)
     taken_at: Named[datetime | None] = Column(UtcDateTime)
     transaction_uid: Named[str | None] = Column(Text)
@@ -178,6 +190,18 @@ class TroubledDestinationColumns(TypedColumns):
     since: Named[datetime] = Column(UtcDateTime)
     rests_until: Named[datetime | None] = Column(UtcDateTime)
     problem: Named[str] = Column(SentText)
+
+
+class ClosingColumns(TypedColumns):
+    """Mirrors `Closing`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"))
+    kind: Named[ClosingKind] = Column(Word(ClosingKind))
+    because: Named[str] = Column(SentText)
+    report_number: Named[int | None] = Column(_NUMBER, ForeignKey("reports.number"))
+    closed_at: Named[datetime] = Column(UtcDateTime)
+    reopened_at: Named[datetime | None] = Column(UtcDateTime)
 
 
 class OrderColumns(TypedColumns):
@@ -255,6 +279,29 @@ class RefusalColumns(TypedColumns):
     reason: Named[str] = Column(SentText)
 
 
+class StepTimeColumns(TypedColumns):
+    """Mirrors `StepTime`, with the order of writing."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    at: Named[datetime] = Column(UtcDateTime)
+    stage: Named[Stage] = Column(Word(Stage))
+    outcome: Named[StepOutcome] = Column(Word(StepOutcome))
+    done_by: Named[str] = Column(SentText)
+    seconds: Named[float] = Column(Float)
+
+
+class ProcessColumns(TypedColumns):
+    """Mirrors `RunningProcess`."""
+
+    role: Named[str] = Column(Text, primary_key=True)
+    host: Named[str] = Column(Text, primary_key=True)
+    pid: Named[int] = Column(Integer, primary_key=True)
+    started_at: Named[datetime] = Column(UtcDateTime)
+    seen_at: Named[datetime] = Column(UtcDateTime)
+    config_digest: Named[str] = Column(Text)
+    engine: Named[str] = Column(Text)
+
+
 class ReportColumns(TypedColumns):
     """Mirrors `Report` but for its patients, with a digest of what makes it a version of its own."""
 
@@ -328,11 +375,14 @@ deliveries = Table(
     sqlite_autoincrement=True,
 )
 troubled_destinations = Table("troubled_destinations", metadata, TroubledDestinationColumns)
+closings = Table("closings", metadata, ClosingColumns, sqlite_autoincrement=True)
 orders = Table("orders", metadata, OrderColumns, sqlite_autoincrement=True)
 prior_requests = Table("prior_requests", metadata, PriorRequestColumns, sqlite_autoincrement=True)
 requested_studies = Table("requested_studies", metadata, RequestedStudyColumns)
 events = Table("events", metadata, EventColumns, sqlite_autoincrement=True)
 refusals = Table("refusals", metadata, RefusalColumns, sqlite_autoincrement=True)
+step_times = Table("step_times", metadata, StepTimeColumns, sqlite_autoincrement=True)
+processes = Table("processes", metadata, ProcessColumns)
 reports = Table("reports", metadata, ReportColumns, sqlite_autoincrement=True)
 report_patients = Table("report_patients", metadata, ReportPatientColumns)
 report_feeds = Table("report_feeds", metadata, ReportFeedColumns)
@@ -416,4 +466,6 @@ Index(
     sqlite_where=is_open_request,
     postgresql_where=is_open_request,
 )
+Index("ix_closings_study_instance_uid", closings.c.study_instance_uid)
+Index("ix_studies_accession_number", studies.c.accession_number)
 Index("ix_events_study_instance_uid_number", events.c.study_instance_uid, events.c.number)

@@ -3,7 +3,7 @@ so that `preread --help` answers at once."""
 
 import typer
 
-from agent.cli import deliveries, models, patients, reports, running, scores, studies
+from agent.cli import configuration, deliveries, models, patients, reports, running, scores, studies
 
 app = typer.Typer(
     help="Draft chest X-ray reports in the PACS before the radiologist opens the study. AI drafts, not verified.",
@@ -16,6 +16,7 @@ app = typer.Typer(
 for module in (running, studies, scores):
     app.add_typer(module.app)
 for name, module in (
+    ("config", configuration),
     ("patients", patients),
     ("reports", reports),
     ("deliveries", deliveries),

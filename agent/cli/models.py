@@ -80,7 +80,11 @@ def models_check(
     engine = settings_of(config).reading.engine
     adapter = adapter or (engine.adapter_folder if folder is None else None)
     found = check_folder(
-        folder or engine.model_folder or DEMO_FOLDER, adapter, device=engine.device, dtype=engine.dtype
+        folder or engine.model_folder or DEMO_FOLDER,
+        adapter,
+        device=engine.device,
+        dtype=engine.dtype,
+        weights=engine.weights,
     )
     typer.echo(json.dumps(found.as_json(), indent=2) if as_json else wording.check_text(found))
     if not found.passed:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from config.settings import Settings
 
@@ -21,12 +21,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 EXIT_WRONG_CONFIG = 2
 
 
-def settings_of(config: Path | None) -> "Settings":
-    """Loads the configuration, or prints every mistake in it and exits with EXIT_WRONG_CONFIG."""
+def settings_of(config: Path | None, environment: "Mapping[str, str] | None" = None) -> "Settings":
+    """Loads the configuration, or prints every mistake in it and exits with EXIT_WRONG_CONFIG.
+
+    Args:
+        environment: the variables that stand above the files; None for those of this process.
+    """
     from config.loading import ConfigError, load
 
     try:
-        return load(config)
+        return load(config, environment)
     except ConfigError as error:
         for problem in error.problems:
             typer.echo(str(problem), err=True)

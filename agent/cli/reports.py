@@ -20,10 +20,11 @@ def import_reports(
     limit: Annotated[int, typer.Option(help="How many refusals to print.")] = 20,
 ) -> None:
     """Take reports in from files; what is no report is named with its reason. Exit 1 if something was refused."""
-    from agent import report_desk, service
+    from agent import report_desk
+    from agent.logs import configure_log
 
     settings = settings_of(config)
-    service.configure_log(settings)
+    configure_log(settings.agent.log)
     count = report_desk.import_files(settings, path, is_dry_run=dry_run)
     typer.echo(report_desk.count_text(count, limit, is_dry_run=dry_run))
     if count.refused:
@@ -54,10 +55,11 @@ def replay(
     config: Config = None,
 ) -> None:
     """Take messages in quarantine in once more, after an update or a change of settings. Exit 1 if one stays."""
-    from agent import report_desk, service
+    from agent import report_desk
+    from agent.logs import configure_log
 
     settings = settings_of(config)
-    service.configure_log(settings)
+    configure_log(settings.agent.log)
     lines, are_all_taken = report_desk.replay(settings, number)
     for line in lines:
         typer.echo(line)

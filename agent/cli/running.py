@@ -1,5 +1,6 @@
 """Commands that run something: the service, the reader, the demo; and what is tried before."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,17 +16,16 @@ app = typer.Typer()
 def serve(config: Config = None) -> None:
     """Listen for studies, gather priors, deliver drafts; starts the reader too, unless reading.toml says not to."""
     settings = settings_of(config)
-    # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing. Only
-    # dicomweb-client cannot be imported without pillow.
-    peers = settings.peers
-    needs_pillow = any(archive.retrieve == "dicomweb" for archive in peers.archives) or any(
-        destination.protocol == "dicomweb" for destination in peers.destinations
-    )
-    for decoder in ("gdcm",) if needs_pillow else ("gdcm", "PIL"):
-        sys.modules.setdefault(decoder, None)  # type: ignore[arg-type]
+    # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing. It looks for them
+    # once: afterwards dicomweb-client, for an archive that is reached that way, may have pillow.
+    decoders = [name for name in ("gdcm", "PIL") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(decoders))  # type: ignore[arg-type]
     from agent import service
+    from agent.logs import configure_log
 
-    service.configure_log(settings)
+    for name in decoders:
+        del sys.modules[name]
+    configure_log(settings.agent.log)
     if not service.serve(settings):
         raise typer.Exit(1)
 
@@ -36,11 +36,37 @@ def read(
     parent: Annotated[int | None, typer.Option(hidden=True, help="Stop when this process is gone.")] = None,
 ) -> None:
     """Load the model and read waiting cases: the process that needs the GPU."""
-    from agent import service
+    from agent import reader
+    from agent.logs import configure_log
 
     settings = settings_of(config)
-    service.configure_log(settings)
-    if not service.read(settings, parent):
+    configure_log(settings.agent.log)
+    if not reader.read(settings, parent):
+        raise typer.Exit(1)
+
+
+@app.command()
+def reload(
+    config: Config = None,
+    seconds: Annotated[float, typer.Option(help="How long to wait for the service's answer.")] = 30.0,
+) -> None:
+    """Have the running service load its configuration anew, whole or not at all; exit 1, with reasons, if not."""
+    from agent import loaded
+
+    settings = settings_of(config)
+    try:
+        service = loaded.ask_to_reload(settings.agent.storage.folder, seconds)
+    except (LookupError, OSError) as error:
+        typer.echo(error.args[0], err=True)
+        raise typer.Exit(1) from None
+    for problem in service.problems:
+        typer.echo(f"refused  {problem}", err=True)
+    for change in service.changes:
+        typer.echo(f"changed  {change}")
+    for waiting in service.waiting:
+        typer.echo(f"restart  {waiting}")
+    typer.echo(f"in force: {service.digest}")
+    if service.problems:
         raise typer.Exit(1)
 
 
@@ -81,7 +107,24 @@ def probe(
         raise typer.Exit(1)
     for line in probing.probe_text(result, settings):
         typer.echo(line)
-    if not any(result.takes(kind) for kind in result.classes):
+    if not result.takes_anything:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    config: Config = None,
+    model: Annotated[bool, typer.Option(help="Look at the model's files too (seconds).")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Look at disk, database, clock, ports, permissions, GPU, model, certificates, peers. Exit 1 on a problem."""
+    from agent.doctor import lines
+    from agent.doctor.examination import examine
+    from agent.service import system_clock
+
+    found = examine(settings_of(config), system_clock, look_at_model=model)
+    typer.echo(json.dumps(lines.as_json(found), indent=2) if as_json else lines.as_text(found))
+    if lines.count(found, lines.Verdict.PROBLEM):
         raise typer.Exit(1)
 
 
@@ -117,3 +160,16 @@ def demo(
 
     if not run.demo(out, patients=patients, as_json=as_json):
         sys.exit(1)
+
+
+@app.command()
+def films(
+    folder: Path,
+    patients: Annotated[int, typer.Option(min=1, max=1000, help="How many synthetic patients.")] = 1,
+) -> None:
+    """Write synthetic radiographs with earlier exams and reports as DICOM files, for trying an installation out."""
+    from agent.demo.films import write_films
+    from agent.service import system_clock
+
+    written = write_films(folder, patients, system_clock().astimezone())
+    typer.echo(f"{written} files of {patients} synthetic patients in {folder}; next: preread send {folder}")

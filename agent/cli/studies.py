@@ -21,6 +21,38 @@ def status(config: Config = None, as_json: AsJson = False, limit: int = 20) -> N
     typer.echo(json.dumps(report, indent=2, ensure_ascii=False) if as_json else overview.status_text(report))
 
 
+@app.command("list")
+def list_studies(
+    config: Config = None,
+    stage: Annotated[
+        str | None, typer.Option(help="gather, read, compose, deliver, done, skipped or failed.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="90m, 12h, 3d, 2w, 2026-11-25 or 2026-11-25T08:00.")
+    ] = None,
+    patient_less: Annotated[
+        bool, typer.Option("--patient-less", help="Only studies whose patient has no identifier.")
+    ] = False,
+    limit: int = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The studies that came last and how far each has come, without the patients."""
+    from agent import listing
+    from agent.errors import GiveUp
+    from agent.service import system_clock
+
+    try:
+        from_when = None if since is None else listing.since_of(since, system_clock())
+        found = listing.listed(
+            settings_of(config), limit, stage, from_when, only_without_patient=patient_less
+        )
+    except GiveUp as error:
+        typer.echo(error.reason, err=True)
+        raise typer.Exit(1) from None
+    as_table = json.dumps(listing.as_json(found), indent=2) if as_json else listing.as_text(found)
+    typer.echo(as_table)
+
+
 @app.command()
 def why(study: str, config: Config = None) -> None:
     """The whole life of one study: who sent it, why complete, which priors and why not others, what the model said."""

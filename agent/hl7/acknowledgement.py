@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Literal
 
 from agent.hl7.message import Message, MessageError, parse_message
+from agent.hl7.writing import escaped
 
 AcknowledgmentCode = Literal["AA", "AE", "AR"]
 """HL7 Table 0008: taken; taken not, since something is wrong with it; not what we take."""
@@ -27,6 +28,7 @@ def acknowledgement(
         message = parse_message(b"MSH|^~\\&|||||||ACK")
     header = message.first("MSH")
     mark = header.delimiters.field
+    reason = escaped(re.sub(r"[\r\n]+", " ", reason), header.delimiters)
     answer_id = sha256(content + code.encode()).hexdigest()[:20]
     lines = [
         mark.join(
@@ -42,10 +44,10 @@ def acknowledgement(
                 header.raw(12) or "2.5",
             )
         ),
-        mark.join(("MSA", code, header.raw(10), _escaped(reason, message))).rstrip(mark),
+        mark.join(("MSA", code, header.raw(10), reason)).rstrip(mark),
     ]
     if reason:
-        lines.append(mark.join(("ERR", "", "", condition, "E", "", "", "", _escaped(reason, message))))
+        lines.append(mark.join(("ERR", "", "", condition, "E", "", "", "", reason)))
     return "".join(f"{line}\r" for line in lines).encode(header.delimiters.codec, "replace")
 
 
@@ -53,17 +55,3 @@ def _answer_kind(message: Message) -> str:
     header = message.first("MSH")
     trigger = header.text(9, 2)
     return header.delimiters.component.join(("ACK", trigger, "ACK") if trigger else ("ACK",))
-
-
-def _escaped(text: str, message: Message) -> str:
-    marks = message.first("MSH").delimiters
-    letters = {
-        marks.field: "F",
-        marks.component: "S",
-        marks.subcomponent: "T",
-        marks.repetition: "R",
-        marks.escape: "E",
-    }
-    pattern = "[" + re.escape("".join(letters)) + "]"
-    escaped = re.sub(pattern, lambda match: f"{marks.escape}{letters[match[0]]}{marks.escape}", text)
-    return re.sub(r"[\r\n]+", " ", escaped)

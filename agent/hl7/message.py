@@ -189,6 +189,11 @@ CHARSETS = tuple(term for term, codec in _CODECS.items() if codec != "euc_tw")
 """Terms of HL7 Table 0211 that can be read, and "" for none."""
 
 
+def codec_of(term: str) -> str:
+    """The codec of a term of `CHARSETS`, as Python calls it; ASCII for "" (HL7 v2.5.1 2.15.9.18)."""
+    return _CODECS[term] or "ascii"
+
+
 def _decoded(content: bytes, named: str, assumed: str) -> tuple[str, str]:
     """The text and its codec: as named, else UTF-8 if it is that, else as assumed, else Latin-1 (which takes all)."""
     for term in (named.strip().upper(), "UNICODE UTF-8", assumed.upper()):

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -75,33 +76,51 @@ class Listener:
         on_commitment: TakeReport | None = None,
     ) -> None:
         _quieten_pynetdicom()
-        accepts_any = not senders if accept_any_sender is None else accept_any_sender
-        known = {sender.ae_title for sender in senders}
-        more = [archive for archive in archives if archive.ae_title not in known]
-        rules = SenderRules(
-            ae_title=ae_title,
-            senders=tuple(Sender(one.ae_title, tuple(map(str, one.addresses))) for one in (*senders, *more)),
-            check_called_ae_title=listener.check_called_ae_title,
-            accept_any_sender=accepts_any,
-        )
         self._intake = Intake(
             limits=listener,
-            rules=rules,
-            senders={one.ae_title: one for one in (*senders, *more)},
+            rules=SenderRules(ae_title=ae_title, check_called_ae_title=listener.check_called_ae_title),
+            senders={},
             files=files,
             index=index,
             commits=Commits(index),
             syncing=ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="syncing"),
             headers=headers,
-            identifiers=identifiers or IdentifierRules(),
+            identifiers=IdentifierRules(),
             clock=clock,
             on_stored=on_stored,
+        )
+        self._server: ListenerServer | None = None
+        self.admit(senders, accept_any_sender, archives, identifiers or IdentifierRules(), on_commitment)
+        self._gate = Gate(listener.associations_max)
+        self._thread: threading.Thread | None = None
+
+    def admit(
+        self,
+        senders: Sequence[SenderValues],
+        accept_any_sender: bool | None,
+        archives: Sequence[SenderValues],
+        identifiers: IdentifierRules,
+        on_commitment: TakeReport | None = None,
+    ) -> None:
+        """Lets in these from the next association on; those that are open end as they began. Arguments as above."""
+        accepts_any = not senders if accept_any_sender is None else accept_any_sender
+        known = {sender.ae_title for sender in senders}
+        more = [archive for archive in archives if archive.ae_title not in known]
+        rules = replace(
+            self._intake.rules,
+            senders=tuple(Sender(one.ae_title, tuple(map(str, one.addresses))) for one in (*senders, *more)),
+            accept_any_sender=accepts_any,
+        )
+        self._intake = replace(
+            self._intake,
+            rules=rules,
+            senders={one.ae_title: one for one in (*senders, *more)},
+            identifiers=identifiers,
             on_commitment=on_commitment,
             asked_only=frozenset() if accepts_any else frozenset(archive.ae_title for archive in more),
         )
-        self._gate = Gate(listener.associations_max)
-        self._server: ListenerServer | None = None
-        self._thread: threading.Thread | None = None
+        if self._server is not None:
+            self._server.intake = self._intake
 
     @property
     def port(self) -> int:
@@ -109,6 +128,11 @@ class Listener:
         if self._server is None:
             raise RuntimeError("the listener has not been started")
         return int(self._server.server_address[1])
+
+    @property
+    def is_open(self) -> bool:
+        """True while connections are accepted."""
+        return self._server is not None and self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
         """Opens the port. Raises OSError if it is taken, ssl.SSLError or OSError if a TLS file is no good."""

@@ -6,10 +6,9 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from agent.admission import SOP_CLASSES, TRANSFER_SYNTAXES
 from agent.listener.dataset import EXPLICIT_VR_BIG_ENDIAN
+from agent.peers import STORAGE_COMMITMENT
 
 VERIFICATION = "1.2.840.10008.1.1"
-
-STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 
 UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", EXPLICIT_VR_BIG_ENDIAN)
 

@@ -12,6 +12,7 @@ from agent.admission import SenderRules
 from agent.identity import IdentifierRules
 from agent.listener.commits import Commits
 from agent.peers import TakeReport
+from storage.database import DatabaseError
 from storage.files import Files
 from storage.index import Index
 from storage.records import Instance, Refusal
@@ -131,13 +132,16 @@ class Intake:
             address=peer.address,
             sop_instance_uid=sop_instance_uid,
         )
-        self.index.refuse(
-            Refusal(
-                at=self.clock(),
-                calling_ae_title=peer.calling_ae_title,
-                address=peer.address,
-                sop_instance_uid=sop_instance_uid,
-                status=status,
-                reason=reason,
-            )
+        refusal = Refusal(
+            at=self.clock(),
+            calling_ae_title=peer.calling_ae_title,
+            address=peer.address,
+            sop_instance_uid=sop_instance_uid,
+            status=status,
+            reason=reason,
         )
+        try:
+            self.index.refuse(refusal)
+        except DatabaseError:
+            # What fills the disk may keep the row from being written, too; the sender must get its answer.
+            log.exception("the refusal is on no list, the database does not take it")

@@ -15,10 +15,11 @@ from agent.listener.commands import (
     encode_store_response,
     parse_command,
 )
-from agent.listener.contexts import STORAGE_COMMITMENT, VERIFICATION
+from agent.listener.contexts import VERIFICATION
 from agent.listener.intake import Intake, Peer
 from agent.listener.reception import Reception
 from agent.listener.statuses import ProtocolBreach
+from agent.peers import STORAGE_COMMITMENT
 
 _PDV_HEADER = struct.Struct(
     ">LBB"

@@ -59,7 +59,13 @@ def build_report_sr(
             *observation_context(stamp),
             procedure_item(sources.current[0]),
             *clinical_sections(sources, reading, narrative, marks),
-            _section(code("heading", "reasons"), _reasons(sources, reading, narrative, marks)),
+            _section(
+                code("heading", "reasons"),
+                [
+                    _text(code("reason", key), words)
+                    for key, words in reasons_of(sources, reading, narrative, marks)
+                ],
+            ),
         ]
     )
     arguments = document_arguments(KIND, root, sources, reading.engine, stamp)
@@ -125,7 +131,10 @@ def named(findings: Sequence[Finding]) -> str:
     return " ".join([*(parts or ["The model named no finding."]), NOT_NAMED_IS_NOT_ABSENT])
 
 
-def _reasons(sources: Sources, reading: Reading, narrative: Narrative, marks: Marks) -> list[ContentItem]:
+def reasons_of(
+    sources: Sources, reading: Reading, narrative: Narrative, marks: Marks
+) -> list[tuple[str, str]]:
+    """Says how a draft came about: (key of the code group "reason", words), in the order of reading."""
     limits = [*reading.problems, *marks.dropped, NOTHING_WAS_MEASURED, *narrative.notes]
     if not reading.compared_with_prior:
         limits.append("No prior exam was shown to the model; nothing here is a comparison.")
@@ -138,7 +147,7 @@ def _reasons(sources: Sources, reading: Reading, narrative: Narrative, marks: Ma
     reasons.append(("program", program(reading.engine)))
     if reading.scores:
         reasons.append(("score", scores_line(reading.scores)))
-    return [_text(code("reason", key), words) for key, words in reasons]
+    return reasons
 
 
 def _seen(sources: Sources, narrative: Narrative) -> list[str]:

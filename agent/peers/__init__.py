@@ -4,7 +4,7 @@ Nothing here raises for what a peer does or does not do: each answer is an outco
 person on duty, which names the peer and says what to do.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -18,6 +18,7 @@ from pynetdicom.sop_class import Verification
 from agent.fetching import StudyQuery
 from agent.peers.association import Called, NoAssociation, associate, is_web, lost, peer_name
 from agent.peers.commitment import (
+    STORAGE_COMMITMENT,
     CommitmentKind,
     CommitmentOutcome,
     CommitmentReport,
@@ -25,16 +26,18 @@ from agent.peers.commitment import (
     request_commitment,
 )
 from agent.peers.commitment import answer as commitment_answer
-from agent.peers.offering import Offer, offer_of
+from agent.peers.offering import SOP_CLASS_OF, Offered, classes_needed, offer
 from agent.peers.querying import Answers, FoundStudies, find_entries, find_studies
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take, get, move
-from agent.peers.storing import StoreKind, StoreOutcome, judge_status, store
+from agent.peers.storing import StoreKind, StoreOutcome, Verdict, judge_status, store
 from config.settings import ArchiveSettings, DestinationSettings, ReportServerSettings, WorklistSettings
 
 if TYPE_CHECKING:
     from agent.peers.fhir import ReportPage
 
 __all__ = [
+    "SOP_CLASS_OF",
+    "STORAGE_COMMITMENT",
     "Answers",
     "Arrived",
     "Called",
@@ -43,13 +46,15 @@ __all__ = [
     "CommitmentReport",
     "EchoOutcome",
     "FoundStudies",
-    "Offer",
+    "Offered",
     "Peers",
     "RetrieveOutcome",
     "StoreKind",
     "StoreOutcome",
     "Take",
     "TakeReport",
+    "Verdict",
+    "classes_needed",
     "commitment_answer",
     "judge_status",
 ]
@@ -94,6 +99,10 @@ class Peers:
             association.release()
         return EchoOutcome(problem is None, monotonic() - started, problem)
 
+    def offer(self, called: Called, sop_classes: Sequence[str]) -> Offered:
+        """Asks a peer which SOP Classes it would accept from us, and moves nothing."""
+        return offer(self._ae_title, called, sop_classes)
+
     def store(self, destination: DestinationSettings, files: Sequence[Path]) -> tuple[StoreOutcome, ...]:
         """Sends files to a destination, all in one association (C-STORE) or request (STOW-RS).
 
@@ -108,14 +117,6 @@ class Peers:
 
             return store_instances(destination, files)
         return store(self._ae_title, destination, files)
-
-    def offer_of(self, destination: DestinationSettings, sop_class_uids: Collection[str]) -> Offer:
-        """Asks a destination which SOP Classes it would take, and in which encoding; sends nothing.
-
-        Args:
-            sop_class_uids: 63 at most, two presentation contexts each.
-        """
-        return offer_of(self._ae_title, destination, sop_class_uids)
 
     def request_commitment(
         self,

@@ -17,6 +17,8 @@ from agent.dicom.opening import CONTENT_ERRORS
 from agent.peers.association import NoAssociation, associate, lost, peer_name
 from config.settings import DestinationSettings
 
+STORAGE_COMMITMENT = str(StorageCommitmentPushModel)
+
 LINGER_SECONDS = 1.0
 """How long the association stays open for an answer on it; later ones come on an association of the destination."""
 

@@ -29,6 +29,10 @@ class RowError(ValueError):
     """A row or resource that is no report, and why, in a sentence that names no patient."""
 
 
+class OwnDraft(RowError):
+    """A draft of ours that came back."""
+
+
 def _as_text(value: object) -> object:
     """Numbers are what spreadsheets make of identifiers; an empty cell is no value."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -104,7 +108,7 @@ def checked(report: Report) -> Report:
     if not report.text and report.status is not ReportStatus.CANCELLED:
         raise RowError("it has no text")
     if is_draft_text(report.text):
-        raise RowError("it is a draft of our own")
+        raise OwnDraft("it is a draft of our own")
     if not report.report_key:
         raise RowError("it has no report ID, accession number or study UID to go by")
     if not (report.patients or report.study_instance_uid):

@@ -1,16 +1,18 @@
 """What every engine says of a folder without reading a case: does it fit, how large is it, what would it need."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from safetensors import safe_open
 
 from inference.engines.memory import TextShape, check_memory, need_of
 from inference.engines.opening import Place
-from inference.engines.sources import Sources
+from inference.engines.sources import Sources, find_sources
+from inference.engines.stored import weight_files
 from inference.published import in_bytes
 from inference.verdict import SelfCheck
 
@@ -39,6 +41,73 @@ class Dimensions(Protocol):
     def text_width(self) -> int: ...
     @property
     def vocabulary_size(self) -> int: ...
+
+
+Config = TypeVar("Config", bound=Dimensions)
+
+
+@dataclass(frozen=True, slots=True)
+class Network(Generic[Config]):
+    """One of our own networks, as far as its folder can be looked at.
+
+    Attributes:
+        published: the dimensions of the published model.
+        places: what one image takes in the text.
+        accounted, load_sources, text_shape: see the network's `loading`.
+        open_vocabulary: see the network's `tokens`.
+    """
+
+    name: str
+    published: Config
+    config_of: Callable[[Sources], Config]
+    places: Callable[[Config], int]
+    published_names: Callable[[Iterable[str]], dict[str, str]]
+    accounted: Callable[[Sources], object]
+    load_sources: Callable[[Sources, Place], object]
+    text_shape: Callable[[Config, int], TextShape]
+    open_vocabulary: Callable[[Path, Config], object]
+
+    def checks(
+        self, folder: Path, adapter_folder: Path | None, place: Place, *, has_vocabulary: bool
+    ) -> tuple[SelfCheck, ...]:
+        """Looks at dimensions, tensors, adapter, vocabulary and memory; one does not wait for another.
+
+        Only an adapter needs the weights in memory; else they stay on disk.
+        """
+        lines = [
+            told("dimensions", lambda: self._dimensions(self._found(folder))),
+            told("tensors", lambda: self._tensors(self._found(folder))),
+        ]
+        if adapter_folder is not None:
+            lines.append(told("adapter", lambda: self._adapter(folder, adapter_folder)))
+        if has_vocabulary:
+            lines.append(told("tokenizer", lambda: self._vocabulary(folder)))
+        lines.append(told("memory", lambda: self._memory(self._found(folder, adapter_folder), place)))
+        return tuple(lines)
+
+    def _found(self, folder: Path, adapter_folder: Path | None = None) -> Sources:
+        return find_sources(folder, self.published_names, adapter_folder=adapter_folder)
+
+    def _dimensions(self, sources: Sources) -> str:
+        config = self.config_of(sources)
+        return dimensions(config, self.places(config), is_published=config == self.published)
+
+    def _tensors(self, sources: Sources) -> str:
+        self.accounted(sources)
+        return f"{OPENED}; {sources.digests()[None]}"
+
+    def _adapter(self, folder: Path, adapter_folder: Path) -> str:
+        """Lays it over the weights, in the numbers in which they are stored."""
+        sources = self._found(folder, adapter_folder)
+        self.load_sources(sources, Place("cpu", stored_dtype(weight_files(folder)[0])))
+        return f"{OPENED}; {sources.digests()[None]}"
+
+    def _memory(self, sources: Sources, place: Place) -> str:
+        return memory(self.name, sources, self.text_shape(self.config_of(sources), ANSWER_TOKENS_MAX), place)
+
+    def _vocabulary(self, folder: Path) -> str:
+        self.open_vocabulary(folder, self.config_of(self._found(folder)))
+        return "gives the ids that the model was trained with, as far as can be told"
 
 
 def told(what: str, look: Callable[[], str]) -> SelfCheck:

@@ -1,6 +1,6 @@
 """Jobs and deliveries: rows that are their own queue entries, and the sentences on what became of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -9,10 +9,11 @@ from sqlalchemy import and_, func, insert, select
 
 from storage.database import Database
 from storage.jobs import rows
+from storage.jobs.closing import Closings, is_closed, reopen, stop_earlier
 from storage.jobs.deliveries import Deliveries
 from storage.jobs.rows import JOB, NO_LEASE, LeaseLost
 from storage.jobs.stages import CLAIMABLE, ENDS, NEXT, STAGES, check_move
-from storage.records import Event, Job, ResultObject, Stage
+from storage.records import Event, Job, ResultObject, Stage, StepOutcome
 from storage.tables import columns_of, events, jobs, result_objects, row_of
 
 __all__ = ["ENDS", "NEXT", "STAGES", "Deliveries", "Jobs", "LeaseLost"]
@@ -27,13 +28,14 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.closings = Closings(database)
 
     # Opening
 
     def open(
         self, study_instance_uid: str, watermark: int, complete_because: str, now: datetime
     ) -> Job | None:
-        """Opens the next job of a study, at stage `gather`; None if one saw as much already.
+        """Opens the next job of a study, at stage `gather`; None if one saw as much already, or it is closed.
 
         Args:
             watermark: the highest instance number that this job is to see.
@@ -45,12 +47,12 @@ class Jobs:
         with self._database.writing() as connection:
             rows.lock_study(connection, study_instance_uid)
             seen = select(func.max(jobs.c.watermark)).where(jobs.c.study_instance_uid == study_instance_uid)
-            if (connection.scalar(seen) or 0) >= watermark:
+            if (connection.scalar(seen) or 0) >= watermark or is_closed(connection, study_instance_uid):
                 return None
             return rows.open_job(connection, study_instance_uid, watermark, complete_because, now)
 
     def again(self, study_instance_uid: str, now: datetime) -> Job:
-        """Opens one more job over all that is here of a study, because the operator asks for it.
+        """Opens one more job over all that is here of a study, because the operator asks for it; reopens it.
 
         Raises:
             LookupError: if the study is unknown, or one of its jobs is still on its way.
@@ -66,6 +68,7 @@ class Jobs:
                     f"job {row.number} of study {study_instance_uid} is still on its way "
                     f"(stage {row.stage}); ask again once it has ended"
                 )
+            reopen(connection, study_instance_uid, now)
             return rows.open_job(
                 connection, study_instance_uid, newest_number, "asked for by the operator", now
             )
@@ -125,8 +128,10 @@ class Jobs:
         reading_json: str | None = None,
         results: Sequence[ResultObject] = (),
         destinations: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        replacing: Collection[str] = (),
         event: str,
         problem: str | None = None,
+        done_by: str = "",
     ) -> Job:
         """Commits what a step made, together with the stage that comes next; the lease ends.
 
@@ -135,8 +140,10 @@ class Jobs:
             results: the objects made; the same one again is no error.
             destinations: for each destination the SOP Instance UIDs to be sent there. A job that
                 goes to `deliver` with nothing to send goes straight to `done`.
+            replacing: destinations to which no earlier revision may go any more.
             event: what happened, a sentence.
             problem: what is worth knowing although the step went on, a sentence, or None.
+            done_by: the engine, of a reading.
 
         Raises:
             LeaseLost: if the job is no longer the caller's.
@@ -154,7 +161,9 @@ class Jobs:
                 for sop_instance_uid in sop_instance_uids:
                     rows.add_delivery(connection, job, sop_instance_uid, destination, now)
             rows.tell(connection, moved, now, event)
+            stop_earlier(connection, job, replacing, now)
             rows.end_if_all_sent(connection, moved, now)
+            rows.time_step(connection, job, job.stage, StepOutcome.DONE, done_by, now)
             return rows.job_of(connection, job.number)
 
     def later(self, job: Job, reason: str, due_at: datetime, now: datetime) -> Job:
@@ -191,6 +200,7 @@ class Jobs:
                 changed_at=now,
             )
             rows.tell(connection, moved, now, f"{job.stage} failed, try {moved.attempts}: {problem}")
+            rows.time_step(connection, job, job.stage, StepOutcome.ERROR, "", now)
             return moved
 
     def end(self, job: Job, stage: Stage, problem: str, now: datetime) -> Job:
@@ -208,6 +218,7 @@ class Jobs:
                 connection, job, **NO_LEASE, stage=stage, waiting_since=None, problem=problem, changed_at=now
             )
             rows.tell(connection, moved, now, f"{stage} in {job.stage}: {problem}")
+            rows.time_step(connection, job, job.stage, StepOutcome(stage), "", now)
             return moved
 
     def give_back(self, job: Job, now: datetime) -> Job:

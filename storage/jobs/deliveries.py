@@ -8,8 +8,9 @@ from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, up
 
 from storage.database import Database
 from storage.jobs import rows
+from storage.jobs.closing import is_closed
 from storage.jobs.rows import NO_LEASE
-from storage.records import Delivery, Job, Stage, TroubledDestination
+from storage.records import Delivery, Job, Stage, StepOutcome, TroubledDestination
 from storage.tables import (
     columns_of,
     deliveries,
@@ -91,24 +92,27 @@ class Deliveries:
 
     # What became of one
 
-    def delivered(self, delivery: Delivery, status: int, now: datetime, note: str | None = None) -> Delivery:
+    def delivered(
+        self, delivery: Delivery, status: int | None, now: datetime, note: str | None = None
+    ) -> Delivery:
         """Notes that the destination took it; the last delivery to end also ends its job.
 
         Args:
-            status: the DIMSE status that came back; warnings count as taken.
+            status: the DIMSE status that came back, warnings count as taken; None where it was no C-STORE.
             note: a sentence if there is something to know, such as the meaning of a warning.
 
         Raises:
             LeaseLost: if the delivery is no longer the caller's.
         """
-        text = f"taken by {delivery.destination}, status 0x{status:04X}"
-        text = text if note is None else f"{text}: {note}"
-        return self._change(delivery, now, text, done_at=now, taken_at=now, last_status=status, problem=note)
+        text = _taken(delivery, status, note)
+        taken = {"done_at": now, "taken_at": now, "last_status": status, "problem": note}
+        return self._change(delivery, now, text, StepOutcome.DONE, **taken)
 
     def failed(self, delivery: Delivery, reason: str, now: datetime, status: int | None = None) -> Delivery:
         """Gives a delivery up; the last delivery to end also ends its job, as failed. Raises LeaseLost."""
         text = f"given up for {delivery.destination}: {reason}"
-        return self._change(delivery, now, text, failed_at=now, last_status=status, problem=reason)
+        ends = {"failed_at": now, "last_status": status, "problem": reason}
+        return self._change(delivery, now, text, StepOutcome.FAILED, **ends)
 
     def replaced(
         self, delivery: Delivery, kind: str, reason: str, now: datetime, status: int | None = None
@@ -119,7 +123,8 @@ class Deliveries:
         has made none, the job goes back to `compose`. Raises LeaseLost.
         """
         text = f"refused by {delivery.destination}, {kind} goes instead: {reason}"
-        return self._change(delivery, now, text, replaced_by=kind, last_status=status, problem=reason)
+        ends = {"replaced_by": kind, "last_status": status, "problem": reason}
+        return self._change(delivery, now, text, StepOutcome.SKIPPED, **ends)
 
     def later(
         self, delivery: Delivery, reason: str, due_at: datetime, now: datetime, status: int | None = None
@@ -127,9 +132,8 @@ class Deliveries:
         """Puts a delivery off because the destination is not ready; costs no attempt. Raises LeaseLost."""
         text = None if reason == delivery.problem else f"waits for {delivery.destination}: {reason}"
         since = delivery.waiting_since or now
-        return self._change(
-            delivery, now, text, due_at=due_at, waiting_since=since, last_status=status, problem=reason
-        )
+        waits = {"due_at": due_at, "waiting_since": since, "last_status": status, "problem": reason}
+        return self._change(delivery, now, text, StepOutcome.LATER, **waits)
 
     def retry(
         self, delivery: Delivery, problem: str, due_at: datetime, now: datetime, status: int | None = None
@@ -137,16 +141,22 @@ class Deliveries:
         """Puts a delivery off after a try that ended badly; counts one attempt. Raises LeaseLost."""
         text = f"not sent to {delivery.destination}, try {delivery.attempts + 1}: {problem}"
         tries = deliveries.c.attempts + 1
-        return self._change(
-            delivery, now, text, attempts=tries, due_at=due_at, last_status=status, problem=problem
-        )
+        again = {"attempts": tries, "due_at": due_at, "last_status": status, "problem": problem}
+        return self._change(delivery, now, text, StepOutcome.ERROR, **again)
 
     def give_back(self, delivery: Delivery, now: datetime) -> Delivery:
         """Ends the lease because the worker is told to stop; costs no attempt. Raises LeaseLost."""
         text = f"not yet sent to {delivery.destination}: {delivery.lease_owner} was stopped"
-        return self._change(delivery, now, text, last_status=delivery.last_status)
+        return self._change(delivery, now, text, None, last_status=delivery.last_status)
 
-    def _change(self, delivery: Delivery, now: datetime, text: str | None, **values: Any) -> Delivery:
+    def _change(
+        self,
+        delivery: Delivery,
+        now: datetime,
+        text: str | None,
+        outcome: StepOutcome | None,
+        **values: Any,
+    ) -> Delivery:
         with self._database.writing() as connection:
             # The job's row first: of two last deliveries that end at once, on PostgreSQL, the second
             # waits here and then sees the first; otherwise each would take the other for open.
@@ -157,9 +167,12 @@ class Deliveries:
             if text is not None:
                 rows.tell(connection, job, now, f"{delivery.sop_instance_uid} {text}")
             if "replaced_by" in values:
-                rows.list_instead(connection, job, values["replaced_by"], delivery.destination, now)
+                rows.list_instead(connection, job, delivery, values["replaced_by"], now)
             rows.end_if_all_sent(connection, rows.job_of(connection, job.number), now)
-            return rows.deliveries_of(connection, deliveries.c.number == delivery.number)[0]
+            changed = rows.deliveries_of(connection, deliveries.c.number == delivery.number)[0]
+            if outcome is not None:
+                rows.time_step(connection, delivery, Stage.DELIVER, outcome, delivery.destination, now)
+            return changed
 
     # Storage commitment
 
@@ -171,7 +184,7 @@ class Deliveries:
         Written before the question is put, since the answer may be quicker than this process.
         """
         values = {"taken_at": now, "transaction_uid": transaction_uid, "last_status": status, "problem": note}
-        text = f"taken by {delivery.destination}, status 0x{status:04X}{'' if note is None else f': {note}'}"
+        text = _taken(delivery, status, note)
         with self._database.writing() as connection:
             rows.change(connection, deliveries, delivery, values)
             job = rows.job_of(connection, delivery.job_number)
@@ -181,7 +194,7 @@ class Deliveries:
     def await_commitment(self, delivery: Delivery, until: datetime, now: datetime) -> Delivery:
         """Gives the delivery on to the destination's report, or to the next try at `until`. Raises LeaseLost."""
         since = delivery.waiting_since or now
-        return self._change(delivery, now, None, due_at=until, waiting_since=since)
+        return self._change(delivery, now, None, StepOutcome.DONE, due_at=until, waiting_since=since)
 
     def awaiting(self, transaction_uid: str) -> tuple[Delivery, ...]:
         """The deliveries of one request for commitment, whether or not they have ended; () if it is unknown."""
@@ -277,7 +290,7 @@ class Deliveries:
 
     def given_up(self, destination: str = "", limit: int = 1000) -> tuple[Delivery, ...]:
         """The deliveries that failed for good, newest first; of one destination or, for "", of all."""
-        query = select(*rows.DELIVERY).where(deliveries.c.failed_at.is_not(None))
+        query = select(*rows.DELIVERY).where(deliveries.c.failed_at.is_not(None), ~deliveries.c.is_stopped)
         if destination:
             query = query.where(deliveries.c.destination == destination)
         query = query.order_by(deliveries.c.failed_at.desc(), deliveries.c.number)
@@ -288,15 +301,17 @@ class Deliveries:
         """Sends once more what was given up; its job goes back to `deliver`.
 
         Raises:
-            LookupError: if there is no such delivery, it was not given up, or a later revision of the study is made
-                (a draft that has been replaced must not come after the one that replaces it). Says which.
+            LookupError: if there is no such delivery, it was not given up, its study is closed, or a later revision
+                of it is made (a draft must not come after the one that replaces it). Says which.
         """
         with self._database.writing() as connection:
             found = rows.deliveries_of(connection, deliveries.c.number == number)
-            if not found or found[0].failed_at is None:
+            if not found or found[0].failed_at is None or found[0].is_stopped:
                 raise LookupError(f"delivery {number} was not given up; see: preread deliveries list")
             job = rows.job_of(connection, found[0].job_number)
             rows.lock_study(connection, job.study_instance_uid)
+            if is_closed(connection, job.study_instance_uid):
+                raise LookupError(f"the drafts of study {job.study_instance_uid} are closed; nothing is sent")
             _refuse_if_superseded(connection, number, job)
             anew = {"failed_at": None, "waiting_since": None, "due_at": now, "attempts": 0, "problem": None}
             connection.execute(update(deliveries).where(deliveries.c.number == number).values(**anew))
@@ -315,6 +330,11 @@ class Deliveries:
         """Where a job's objects go and how far each has come, in the order they were listed."""
         with self._database.reading() as connection:
             return rows.deliveries_of(connection, deliveries.c.job_number == number)
+
+
+def _taken(delivery: Delivery, status: int | None, note: str | None) -> str:
+    text = f"taken by {delivery.destination}" + ("" if status is None else f", status 0x{status:04X}")
+    return text if note is None else f"{text}: {note}"
 
 
 def _refuse_if_superseded(connection: Connection, number: int, job: Job) -> None:

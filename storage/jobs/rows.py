@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, func, insert, or_, select, update
 
-from storage.database import Database
-from storage.records import Delivery, Event, Job, PriorRequest, ResultObject, Stage
+from storage.database import Database, lock_writers
+from storage.records import Delivery, Event, Job, PriorRequest, ResultObject, Stage, StepOutcome, StepTime
 from storage.tables import (
     columns_of,
     deliveries,
@@ -16,6 +16,7 @@ from storage.tables import (
     jobs,
     result_objects,
     row_of,
+    step_times,
     studies,
     troubled_destinations,
 )
@@ -23,6 +24,10 @@ from storage.tables import (
 JOB = columns_of(jobs, Job)
 DELIVERY = columns_of(deliveries, Delivery)
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None}
+
+
+STEP_TIMES_MAX = 100_000
+"""So many tries are kept, the newest: they are counted soon after, and looked at by nobody later."""
 
 
 class LeaseLost(Exception):
@@ -52,6 +57,7 @@ def lease(
         lease_owner=owner,
         lease_until=now + timedelta(seconds=lease_seconds),
         claim_number=table.c.claim_number + 1,
+        claimed_at=now,
         attempts=table.c.attempts + case((table.c.lease_owner.is_not(None), 1), else_=0),
     )
     connection.execute(taken)
@@ -88,7 +94,12 @@ def lock_study(connection: Connection, study_instance_uid: str) -> int:
 
 
 def open_job(
-    connection: Connection, study_instance_uid: str, watermark: int, because: str, now: datetime
+    connection: Connection,
+    study_instance_uid: str,
+    watermark: int,
+    because: str,
+    now: datetime,
+    stage: Stage = Stage.GATHER,
 ) -> Job:
     """Adds the next revision of a study that this transaction has locked."""
     of_study = jobs.c.study_instance_uid == study_instance_uid
@@ -97,7 +108,7 @@ def open_job(
         "study_instance_uid": study_instance_uid,
         "revision": revision,
         "watermark": watermark,
-        "stage": Stage.GATHER,
+        "stage": stage,
         "complete_because": because,
         "attempts": 0,
         "claim_number": 0,
@@ -154,35 +165,49 @@ def add_delivery(
     row = {"job_number": job.number, "sop_instance_uid": sop_instance_uid, "destination": destination}
     same = (deliveries.c[name] == value for name, value in row.items())
     if connection.execute(select(deliveries.c.number).where(*same)).first() is None:
-        connection.execute(insert(deliveries).values(**row, attempts=0, claim_number=0, due_at=now))
+        connection.execute(
+            insert(deliveries).values(**row, attempts=0, claim_number=0, due_at=now, is_stopped=False)
+        )
 
 
-def list_instead(connection: Connection, job: Job, kind: str, destination: str, now: datetime) -> None:
-    """Sends a job's objects of one kind to a destination too; if it has none, sends the job to have them made."""
+def list_instead(connection: Connection, job: Job, delivery: Delivery, kind: str, now: datetime) -> None:
+    """Sends a job's objects of one kind to a delivery's destination, too; if it has none, sends the job to have them
+    made. A job without a reading, as a withdrawal is, can make none: then the delivery is given up."""
     made = [result.sop_instance_uid for result in results_of(connection, job.number) if result.kind == kind]
     for sop_instance_uid in made:
-        add_delivery(connection, job, sop_instance_uid, destination, now)
-    if made or job.stage not in (Stage.DELIVER, Stage.COMPOSE):
+        add_delivery(connection, job, sop_instance_uid, delivery.destination, now)
+    if made:
         return
-    # At compose already, for another form: whoever is making that one loses the lease, and both are made.
-    anew = {"stage": Stage.COMPOSE, "attempts": 0, "waiting_since": None, "due_at": now}
-    connection.execute(update(jobs).where(jobs.c.number == job.number).values(**anew, **NO_LEASE))
+    if job.reading_json is None:
+        given_up = update(deliveries).where(deliveries.c.number == delivery.number)
+        connection.execute(given_up.values(replaced_by=None, failed_at=now))
+    elif job.stage in (Stage.DELIVER, Stage.COMPOSE):
+        # At compose already, for another form: whoever is making that one loses the lease, and both are made.
+        anew = {"stage": Stage.COMPOSE, "attempts": 0, "waiting_since": None, "due_at": now}
+        connection.execute(update(jobs).where(jobs.c.number == job.number).values(**anew, **NO_LEASE))
 
 
 def end_if_all_sent(connection: Connection, job: Job, now: datetime) -> None:
-    """Ends a job with its last delivery: done, or failed if one was given up."""
+    """Ends a job with its last delivery: failed if one was given up, skipped if all were stopped, else done."""
     of_job = deliveries.c.job_number == job.number
     still_open = select(deliveries.c.number).where(of_job, is_open_delivery).limit(1)
     if job.stage != Stage.DELIVER or connection.execute(still_open).first() is not None:
         return
-    sent = select(deliveries.c.destination, deliveries.c.problem, deliveries.c.failed_at).where(of_job)
-    rows = connection.execute(sent.order_by(deliveries.c.number)).all()
-    failed = [f"{row.destination}: {row.problem}" for row in rows if row.failed_at is not None]
-    problem = "; ".join(dict.fromkeys(failed)) or None
-    stage = Stage.DONE if problem is None else Stage.FAILED
+    ended = deliveries_of(connection, of_job)
+    failed = [f"{one.destination}: {one.problem}" for one in ended if one.failed_at and not one.is_stopped]
+    stopped = [str(one.problem) for one in ended if one.is_stopped]
+    if failed:
+        stage, text = Stage.FAILED, "not everything is delivered: "
+    elif any(one.done_at for one in ended) or not stopped:
+        stage = Stage.DONE
+        text = "everything is delivered: done" if ended else "no destination wants anything of it: done"
+    else:
+        stage, text = Stage.SKIPPED, "nothing was sent: "
+    problem = "; ".join(dict.fromkeys(failed or stopped)) or None
     connection.execute(update(jobs).where(jobs.c.number == job.number).values(stage=stage, problem=problem))
-    text = "everything is delivered: done" if rows else "no destination wants anything of it: done"
-    tell(connection, job, now, text if problem is None else f"not everything is delivered: {problem}")
+    if stage is Stage.DONE and problem is not None:
+        text = "done, but for what was stopped: "
+    tell(connection, job, now, text + (problem or ""))
 
 
 def may_try(connection: Connection, destination: str, now: datetime, lease_seconds: float) -> bool:
@@ -201,6 +226,27 @@ def is_any(database: Database, table: Table, due: ColumnElement[bool]) -> bool:
     """Looks before it claims: workers ask all the time, and an idle one must not hold up a writer."""
     with database.reading() as connection:
         return connection.execute(select(table.c.number).where(due).limit(1)).first() is not None
+
+
+def time_step(
+    connection: Connection,
+    row: Job | Delivery,
+    stage: Stage,
+    outcome: StepOutcome,
+    done_by: str,
+    now: datetime,
+) -> None:
+    """Notes how long a claimed row was in hand. The last statement of its transaction: see `lock_writers`.
+
+    One writer at a time, so that no number appears after a higher one: `Census.since` would pass it over.
+    """
+    if row.claimed_at is None:  # claimed by the program before this column
+        return
+    lock_writers(connection, "step times")
+    took = StepTime(now, stage, outcome, done_by, (now - row.claimed_at).total_seconds())
+    added = insert(step_times).values(row_of(took)).returning(step_times.c.number)
+    number = connection.execute(added).scalar_one()
+    connection.execute(delete(step_times).where(step_times.c.number <= number - STEP_TIMES_MAX))
 
 
 def tell(connection: Connection, job: Job, now: datetime, text: str) -> None:

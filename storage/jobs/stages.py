@@ -13,7 +13,7 @@ NEXT: Mapping[Stage, tuple[Stage, ...]] = MappingProxyType(
         Stage.GATHER: (Stage.READ, Stage.SKIPPED, Stage.FAILED),
         Stage.READ: (Stage.COMPOSE, Stage.SKIPPED, Stage.FAILED),
         Stage.COMPOSE: (Stage.DELIVER, Stage.DONE, Stage.SKIPPED, Stage.FAILED),
-        Stage.DELIVER: (Stage.DONE, Stage.FAILED, Stage.COMPOSE),
+        Stage.DELIVER: (Stage.DONE, Stage.SKIPPED, Stage.FAILED, Stage.COMPOSE),
         Stage.DONE: (),
         Stage.SKIPPED: (),
         Stage.FAILED: (Stage.DELIVER,),

@@ -28,8 +28,9 @@ def a_config(folder: Path, **files: str) -> Path:
     return folder
 
 
-def run(*arguments: str | Path) -> tuple[int, str]:
-    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
+def run(*arguments: str | Path, answers: str = "") -> tuple[int, str]:
+    """Exit code and everything printed; `answers` are what is typed, each with its line end."""
+    result = RUNNER.invoke(app, [str(argument) for argument in arguments], input=answers)
     return result.exit_code, result.output
 
 
@@ -41,9 +42,9 @@ def test_a_wrong_configuration_is_told_at_once_and_exits_with_2(tmp_path: Path):
     code, said = run("check", "--config", config)
 
     assert code == 2
-    assert "agent.toml: listener.port = 99999: expected" in said
+    assert "agent.toml:2: listener.port = 99999: expected" in said
     assert "listener.prot" in said
-    assert "reading.toml: study.settle_seconds = 0: expected" in said
+    assert "reading.toml:2: study.settle_seconds = 0: expected" in said
 
 
 def test_check_greets_every_destination_and_says_which_does_not_answer(tmp_path: Path):

@@ -1,8 +1,13 @@
 """What the reader's process decides before it claims anything."""
 
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from agent.service import batch_max_of
+from agent.reader import batch_max_of, read
+from config.settings import AgentSettings, Settings, StorageSettings
 from tests.scripted_engine import ScriptedEngine
 
 
@@ -36,3 +41,24 @@ def test_cases_are_read_at_once_where_words_stay_the_same_or_the_administrator_s
     engine, asked, expected
 ):
     assert batch_max_of(engine, asked) == expected
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """The signal handlers, as they were before."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_reader_without_its_database_says_so_and_ends(
+    tmp_path: Path, signals: None, capsys: pytest.CaptureFixture[str]
+):
+    url = f"postgresql://preread@/preread?host={tmp_path}"
+    storage = StorageSettings(folder=tmp_path, database_url=url)
+
+    is_read = read(Settings(agent=AgentSettings(storage=storage)))
+
+    assert not is_read
+    assert "the reader cannot start" in capsys.readouterr().out

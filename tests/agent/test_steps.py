@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydicom import Dataset
@@ -76,6 +76,7 @@ class Line:
     outputs: tuple[OutputKind, ...] = ()
     archives: tuple[ArchiveSettings, ...] = ()
     destination: Mapping[str, object] = field(default_factory=dict)
+    receivers: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         database = connect(f"sqlite:///{self.folder / 'preread.sqlite'}")
@@ -111,7 +112,7 @@ class Line:
             engine=self.engine,
             settings=Settings(
                 agent=AgentSettings(),
-                peers=PeersSettings(destinations=(destination,), archives=self.archives),
+                peers=PeersSettings(destinations=(destination,), archives=self.archives, **self.receivers),
                 reading=ReadingSettings(study=study, calibrations=self.calibrations),
             ),
             take=self.listener.take,
@@ -360,6 +361,23 @@ def test_the_manifest_holds_what_the_engine_looks_at_and_a_reason_for_every_exam
         "it has no report (engine m4cxr needs one)",
         "older than the 1 that go first (engine m4cxr looks at 1)",
     ]
+
+
+def test_manifest_and_reading_name_the_configuration_that_they_were_made_with(line: Line):
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+    line.gather()
+    gathered_with = line.tools.settings.digest
+    settings = line.tools.settings.model_copy(
+        update={"reading": ReadingSettings(study=StudySettings(images_max=3))}
+    )
+    line.worker.take(replace(line.tools, settings=settings), PATIENCE)
+
+    line.run()
+
+    job = line.job(study)
+    assert manifests.load_manifest(job.manifest_json or "").configuration == gathered_with
+    assert manifests.load_reading(job.reading_json or "").configuration == settings.digest != gathered_with
 
 
 def test_an_exam_under_an_old_number_is_a_prior_once_the_numbers_are_linked(line: Line):

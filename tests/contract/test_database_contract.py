@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 import storage.database
 from storage.database import HEAD, Database, SchemaError, connect
 from storage.index import Index
+from storage.inspection import look_at_database
 from storage.records import PatientIdentifier
 from storage.tables import metadata
 from tests.storage.builders import NOW, an_instance, put
@@ -159,3 +161,18 @@ def test_a_row_that_points_nowhere_is_refused(database: Database):
 
     with pytest.raises(DBAPIError, match=r"(?i)foreign key"):
         write()
+
+
+def test_a_database_can_be_looked_at_without_opening_it_to_write(database: Database, url: str):
+    facts = look_at_database(url, lambda: datetime.now(UTC))
+
+    assert (facts.problem, facts.revision) == (None, HEAD)
+    assert facts.version.startswith(("SQLite 3", "PostgreSQL 1"))
+    assert abs(facts.ahead_seconds) < 2
+
+
+def test_a_server_that_is_not_there_is_told_in_its_driver_s_words():
+    facts = look_at_database("postgresql://nobody:secret@127.0.0.1:1/preread", lambda: datetime.now(UTC))
+
+    assert "refused" in (facts.problem or "")
+    assert "secret" not in f"{facts.place} {facts.problem}"

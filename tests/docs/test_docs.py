@@ -1,14 +1,17 @@
 """The words are true: what the docs say of the code is compared with the code."""
 
 import re
-import subprocess
-import sys
+import shlex
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
+import typer
 from pynetdicom.sop_class import SOPClass
 
 from agent.admission import SOP_CLASSES, TRANSFER_SYNTAXES
+from agent.cli import app
 from agent.outputs import OUTPUTS
 from agent.peers import querying, retrieving
 from config.peers_settings import PROFILES
@@ -60,15 +63,26 @@ def test_every_make_target_that_is_named_exists(page: Path):
     } == set()
 
 
-def test_every_command_of_the_readme_exists():
-    commands = set(re.findall(r"^preread ([a-z]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_is_shown_exists_with_its_options(page: Path):
+    text = page.read_text()
+    code = "\n".join(re.findall(r"^```.*?^```$", text, flags=re.MULTILINE | re.DOTALL))
+    shown = re.findall(r"^preread ([a-z-][^#&|>\n]*)", code, flags=re.MULTILINE)
+    shown += re.findall(r"`preread ([a-z-][^`\n]*)`", text)
 
-    shown = subprocess.run(
-        [sys.executable, "-m", "agent", "--help"], capture_output=True, text=True, check=True
-    ).stdout
+    unknown = [line for line in shown if not _is_a_command(shlex.split(line.partition("  ")[0]))]
 
-    assert commands
-    assert {command for command in commands if not re.search(rf"\b{command}\b", shown)} == set()
+    assert unknown == []
+
+
+def _is_a_command(words: list[str]) -> bool:
+    command: Any = typer.main.get_command(app)
+    while words and isinstance(command, click.Group | typer.core.TyperGroup):
+        if words[0] not in command.commands:
+            return words[0] == "--help"
+        command = command.commands[words.pop(0)]
+    options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    return {word.partition("=")[0] for word in words if word.startswith("--")} <= options
 
 
 def test_no_page_names_a_path_outside_the_project():

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +55,7 @@ class Running:
     senders: str = ""
     wait_for_priors_seconds: float = 60.0
     port: int = field(default_factory=free_port)
+    metrics_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     log: Path = Path()
     settings: Settings = field(default_factory=Settings)
@@ -82,6 +85,7 @@ class Running:
             f'[listener]\nport = {self.port}\n[storage]\nfolder = "../data"\n'
             "[worker]\ntick_seconds = 0.1\npoll_seconds = 0.05\nlease_seconds = 4\n"
             "retry_seconds_min = 0.2\nretry_seconds_max = 1.0\n"
+            f"[metrics]\nport = {self.metrics_port}\n"
             f'[log]\nfile = "{self.log}"\nformat = "json"\n'
         )
         kinds = ", ".join(f'"{kind}"' for kind in self.outputs)
@@ -117,6 +121,15 @@ class Running:
         found = wait_for(f"{number} ended jobs of {study_instance_uid}", ended)
         assert isinstance(found, tuple)
         return found
+
+    def page(self, path: str) -> str:
+        """What the metrics port answers, whatever the status."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=10) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read().decode()
 
     def kill(self) -> None:
         assert self.process is not None

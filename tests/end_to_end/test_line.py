@@ -137,9 +137,23 @@ def test_no_log_line_holds_a_name_an_id_or_report_text(preread: Running, pacs: M
 
 def test_the_process_that_listens_stays_below_120_mb(preread: Running, pacs: MiniPacs):
     send(pacs, preread, a_radiograph(patient_id="P8", rows=2500, columns=2048))
+    preread.page("/metrics")
     assert preread.process is not None
 
     status = Path(f"/proc/{preread.process.pid}/status").read_text()
 
     peak_kilobytes = int(status.split("VmHWM:")[1].split()[0])
     assert peak_kilobytes < 120_000
+
+
+def test_the_reader_s_work_is_counted_by_the_process_that_listens(preread: Running, pacs: MiniPacs):
+    study = send(pacs, preread, a_radiograph(patient_id="P9", rows=300, columns=280))
+    preread.wait_for_jobs(study)
+
+    page, ready = preread.page("/metrics"), preread.page("/readyz")
+
+    assert 'preread_readings_total{engine="m4cxr"}' in page
+    assert 'preread_deliveries_total{destination="pacs",outcome="done"}' in page
+    assert "preread_reader_alive 1.0" in page
+    assert study not in page
+    assert "ok reader: preread synthetic demo model" in ready

@@ -1,6 +1,8 @@
 """The HL7 port as an interface engine finds it, well behaved and otherwise."""
 
+import sqlite3
 import ssl
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,18 @@ def test_who_is_not_listed_may_not_send(inbox: Inbox, port: OpenPort, engine: Co
 
     assert ris.is_closed()
     assert inbox.the_refusal() == "127.0.0.1 may not send HL7. If it may, add it to hl7.addresses."
+
+
+def test_the_port_hears_on_when_a_refusal_cannot_be_written_down(
+    tmp_path: Path, port: OpenPort, engine: Connect
+):
+    receiver = port(addresses=["10.0.0.0/8"])
+    with closing(sqlite3.connect(tmp_path / "preread.sqlite")) as database:
+        database.execute("DROP TABLE refusals")
+
+    refused = [engine(receiver).is_closed() for _ in range(2)]
+
+    assert refused == [True, True], "the thread that accepts lives"
 
 
 def test_one_connection_too_many_is_closed_and_the_others_go_on(

@@ -90,3 +90,9 @@ def test_a_tokenizer_is_judged_before_the_weights_are_read(tiny_folder, tmp_path
     shutil.copyfile(tiny_folder / "model.safetensors", folder / "model.safetensors")
     with pytest.raises(ValueError, match=r"tokenizer\.json is not JSON"):
         open_engine("m4cxr", model_folder=folder, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["nowhere:open_it", "tests.scripted_engine:nowhere"])
+def test_an_engine_of_the_site_that_cannot_be_imported_is_said_in_a_sentence(name):
+    with pytest.raises(ValueError, match=f'engine "{name}" cannot be imported: .*nowhere'):
+        open_engine(name)

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import text
 
 from agent.listener.dataset import INFLATED_BYTES_MAX
 from tests.listener.conftest import Inbox, StartListener, a_cr
@@ -166,6 +167,17 @@ def test_a_disk_that_fills_up_in_mid_object_is_answered(inbox: Inbox, small_file
     status, reason = refused(inbox, data, uid)
 
     assert (status, reason) == (0xA700, "the file could not be written: File too large")
+
+
+def test_a_sender_has_its_answer_when_the_refusal_cannot_be_written_down(inbox: Inbox) -> None:
+    with inbox.database.writing() as connection:
+        connection.execute(text("DROP TABLE refusals"))
+    uid, data = a_cr()
+
+    with RawSender(inbox.port).associate() as sender:
+        answers = [sender.store(data[:-100], uid).status, sender.store(data, uid).status]
+
+    assert answers == [0xC000, 0x0000]
 
 
 def test_a_deflated_bomb_is_refused_without_being_inflated(inbox: Inbox) -> None:

@@ -1,5 +1,6 @@
 """Write-once files, and what is left of them after a crash at any point."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -302,6 +303,19 @@ def test_cut_anywhere_the_name_has_all_or_is_not_there_and_a_second_try_works(
         if not was_cut:
             break
     assert lives > 5
+
+
+def test_a_part_file_that_cannot_be_removed_is_no_failure(files: Files, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    files.put(NAME, b"content")
+    files.begin("b").drop()
+    monkeypatch.undo()
+
+    assert files.read(NAME) == b"content"
+    assert files.sweep() == 2, "the next start removes them"
 
 
 def live_until(count: int, after: bool, files: Files, patch: pytest.MonkeyPatch) -> bool:

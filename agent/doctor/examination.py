@@ -1,0 +1,113 @@
+"""The whole examination, in the order in which a person would look: the machine first, the other systems last."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from agent.doctor import certificates, databases, disks, machine, ownership
+from agent.doctor.lines import Line, Verdict
+from agent.doctor.network import look_at_peers
+from agent.doctor.places import certificate_files, secret_files
+from config.settings import Settings
+from inference.published import DEMO_FOLDER
+from storage.census import Census
+from storage.database import connect
+from storage.inspection import DatabaseFacts, known_revisions, look_at_database
+from storage.processes import Processes
+from storage.records import RunningProcess
+
+_VOLUME_DAYS = 7
+
+
+def examine(settings: Settings, clock: Callable[[], datetime], *, look_at_model: bool) -> tuple[Line, ...]:
+    """Looks at everything that preread stands on.
+
+    Leaves nothing behind: the file that tries the disk is removed, no database is made or migrated, nothing is sent.
+
+    Args:
+        look_at_model: reads the model's files too; imports torch (seconds).
+    """
+    found = f"{settings.folder or 'built-in defaults'}, {settings.digest}"
+    lines = [Line(Verdict.OK, "configuration", found)]
+    database = look_at_database(settings.agent.storage.connection_url(), clock)
+    bytes_by_day, processes = _asked_of_rows(settings, database, clock())
+    lines += _disk(settings, bytes_by_day)
+    lines += databases.judge_database(database, known_revisions())
+    lines.append(machine.judge_clock(machine.look_at_clock()))
+    lines += machine.judge_processes(processes, settings.digest, clock())
+    lines += _ports(settings, processes)
+    lines += _permissions(settings)
+    lines += machine.judge_cards(machine.look_at_cards(), settings.reading.engine.device)
+    if look_at_model:
+        lines += _model(settings, is_read_now=any(process.role == "read" for process in processes))
+    for part in (settings.agent, settings.peers):
+        lines += certificates.judge_files(certificate_files(part), clock())
+    return (*lines, *look_at_peers(settings, clock()))
+
+
+def _asked_of_rows(
+    settings: Settings, facts: DatabaseFacts, now: datetime
+) -> tuple[float | None, tuple[RunningProcess, ...]]:
+    """Bytes received a day, and who runs; (None, ()) of a database that is not this program's."""
+    if facts.problem is not None or facts.revision != known_revisions()[-1]:
+        return None, ()
+    database = connect(settings.agent.storage.connection_url())
+    try:
+        received = Census(database).bytes_since(now - timedelta(days=_VOLUME_DAYS))
+        return received / _VOLUME_DAYS, Processes(database).seen_since(now - machine.SEEN_WITHIN)
+    finally:
+        database.close()
+
+
+def _disk(settings: Settings, bytes_by_day: float | None) -> Iterator[Line]:
+    storage = settings.agent.storage
+    is_sqlite = storage.connection_url().startswith("sqlite")
+    yield from disks.judge_disk(
+        disks.look_at_disk(storage.folder),
+        settings.agent.listener.free_bytes_min,
+        bytes_by_day,
+        holds_database=is_sqlite,
+    )
+
+
+def _ports(settings: Settings, processes: tuple[RunningProcess, ...]) -> Iterator[Line]:
+    agent = settings.agent
+    serving = [process for process in processes if process.role == "serve"]
+    ours = {"listener": agent.listener, "hl7": agent.hl7, "metrics": agent.metrics}
+    for table, port in ours.items():
+        if port is not None:
+            facts = machine.look_at_port(f"{table}.port", port.host, port.port)
+            yield machine.judge_port(facts, serving)
+
+
+def _permissions(settings: Settings) -> Iterator[Line]:
+    if settings.folder is not None:
+        yield from ownership.look_at_config(settings.folder)
+    for part in (settings.agent, settings.peers):
+        yield from ownership.look_at_secrets(secret_files(part))
+    if settings.agent.storage.folder.is_dir():
+        yield ownership.look_at_state(settings.agent.storage.folder)
+
+
+def _model(settings: Settings, *, is_read_now: bool) -> Iterator[Line]:
+    from inference.verification import check  # torch
+
+    engine = settings.reading.engine
+    found = check(
+        engine.model_folder or DEMO_FOLDER,
+        engine.adapter_folder,
+        device=engine.device,
+        dtype=engine.dtype,
+        weights=engine.weights,
+    )
+    for line in found.checks:
+        if line.ok:
+            yield Line(Verdict.OK, "model", line.text)
+        elif is_read_now and line.text.startswith("memory:"):
+            text = f"{line.text} (the reader that runs has its memory already)"
+            yield Line(Verdict.OK, "model", text)
+        else:
+            yield Line(Verdict.PROBLEM, "model", line.text)
+    pinned, told = engine.weights_digest, " ".join(line.text for line in found.checks)
+    if pinned and engine.adapter_folder is None and pinned not in told:
+        text = f"the weights are not {pinned} of engine.weights_digest; put the accepted files back, or accept these"
+        yield Line(Verdict.PROBLEM, "model", text)

@@ -1,0 +1,175 @@
+"""The machine: graphics cards, its clock, the ports that preread listens on, and whether preread runs."""
+
+import errno
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import psutil
+
+from agent.doctor.lines import Line, Verdict
+from storage.records import RunningProcess
+
+_PROGRAM_SECONDS = 15
+SEEN_WITHIN = timedelta(seconds=60)
+"""A process that runs says so every 5 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One NVIDIA card as its driver tells of it; memory in MiB."""
+
+    index: int
+    name: str
+    total_mib: int
+    free_mib: int
+    driver: str
+
+
+def look_at_cards() -> tuple[Card, ...] | str:
+    """Asks the driver (nvidia-smi) for the cards; a sentence if there is none to ask."""
+    if shutil.which("nvidia-smi") is None:
+        return "nvidia-smi is not installed, so no NVIDIA driver is"
+    fields = "index,name,memory.total,memory.free,driver_version"
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_SECONDS, check=True)
+        return cards_of(asked.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return f"nvidia-smi does not answer ({type(error).__name__})"
+
+
+def cards_of(said: str) -> tuple[Card, ...]:
+    """Reads what nvidia-smi said. Raises ValueError for anything else."""
+    cards = []
+    for line in filter(str.strip, said.splitlines()):
+        index, name, total, free, driver = (part.strip() for part in line.split(","))
+        cards.append(Card(int(index), name, int(total), int(free), driver))
+    return tuple(cards)
+
+
+def judge_cards(cards: tuple[Card, ...] | str, device: str) -> Iterator[Line]:
+    """Says whether the device of reading.toml is there.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:1".
+    """
+    found = () if isinstance(cards, str) else cards
+    wanted = int(device.partition(":")[2] or 0) if device.startswith("cuda") else None
+    for card in found:
+        memory = f"{card.free_mib / 1024:.1f} of {card.total_mib / 1024:.1f} GiB free"
+        yield Line(Verdict.OK, "GPU", f"cuda:{card.index} is {card.name}, {memory}, driver {card.driver}")
+    if wanted is not None and wanted not in {card.index for card in found}:
+        why = cards if isinstance(cards, str) else f"{len(found)} cards are there"
+        text = f'engine.device is "{device}" and {why}; install the driver, or set device = "cpu"'
+        yield Line(Verdict.PROBLEM, "GPU", text)
+    elif not found:
+        yield Line(Verdict.OK, "GPU", f"{cards or 'no card is there'}; the model runs on the CPU")
+
+
+def look_at_clock() -> bool | None:
+    """Asks whether this machine's clock is synchronised; None if nobody here knows."""
+    command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_SECONDS)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"yes": True, "no": False}.get(asked.stdout.strip())
+
+
+def judge_clock(is_synchronised: bool | None) -> Line:
+    """Says what to do about the clock: settling, leases and certificates hang on it."""
+    if is_synchronised is None:
+        text = "timedatectl does not say whether the clock is synchronised (a container?); make sure that the host's is"
+        return Line(Verdict.WARNING, "clock", text)
+    if not is_synchronised:
+        return Line(Verdict.WARNING, "clock", "not synchronised; switch NTP on: timedatectl set-ntp true")
+    return Line(Verdict.OK, "clock", "synchronised by NTP")
+
+
+@dataclass(frozen=True, slots=True)
+class PortFacts:
+    """One port that we are to listen on.
+
+    Attributes:
+        key: of its setting, such as "listener.port".
+        error: errno of an attempt to listen there; 0 if it is free.
+        holder_pid: who listens there; None if the system does not tell us, or nobody does.
+    """
+
+    key: str
+    host: str
+    port: int
+    error: int
+    holder_pid: int | None = None
+
+
+def look_at_port(key: str, host: str, port: int) -> PortFacts:
+    """Tries to listen on a port, for a moment."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            return PortFacts(key, host, port, error.errno or errno.EADDRNOTAVAIL, _holder_pid(port))
+    return PortFacts(key, host, port, 0)
+
+
+def _holder_pid(port: int) -> int | None:
+    with suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                return connection.pid
+    return None
+
+
+def judge_port(facts: PortFacts, serving: Sequence[RunningProcess]) -> Line:
+    """Says whether a port is free, ours or somebody else's.
+
+    Args:
+        serving: the processes of this machine that serve.
+    """
+    place = f"{facts.key} {facts.host}:{facts.port}"
+    if facts.error == 0:
+        return Line(Verdict.OK, "port", f"{place} is free")
+    if facts.error == errno.EACCES:
+        text = f"{place} needs privileges; take a port above 1023, or give the service CAP_NET_BIND_SERVICE"
+        return Line(Verdict.PROBLEM, "port", text)
+    if facts.error != errno.EADDRINUSE:
+        text = f"{place} cannot be listened on (errno {facts.error}); is that an address of this machine?"
+        return Line(Verdict.PROBLEM, "port", text)
+    pids = {process.pid for process in serving}
+    if facts.holder_pid in pids or (facts.holder_pid is None and pids):
+        return Line(Verdict.OK, "port", f"{place} is preread's own, which runs")
+    who = "another program" if facts.holder_pid is None else f"process {facts.holder_pid}"
+    return Line(Verdict.PROBLEM, "port", f"{place} is taken by {who}; end that, or set another port")
+
+
+def judge_processes(processes: Sequence[RunningProcess], config_digest: str, now: datetime) -> Iterator[Line]:
+    """Says whether preread runs, and with which configuration.
+
+    Args:
+        processes: seen within SEEN_WITHIN.
+        config_digest: of the configuration that the doctor was given.
+    """
+    roles = {process.role for process in processes}
+    for process in processes:
+        ago = (now - process.seen_at).total_seconds()
+        what = f"preread {process.role}, process {process.pid} on {process.host}, seen {ago:.0f} s ago"
+        if process.config_digest != config_digest:
+            text = f"{what}, runs with another configuration than this one; start it anew"
+            yield Line(Verdict.WARNING, "service", text)
+        else:
+            engine = f", reads with {process.engine}" if process.engine else ""
+            yield Line(Verdict.OK, "service", f"{what}{engine}")
+    if "serve" not in roles:
+        yield Line(Verdict.WARNING, "service", "preread serve does not run with this database; start it")
+    elif "read" not in roles:
+        text = "nobody reads: no reader was seen; its log says why (a model that cannot be opened?)"
+        yield Line(Verdict.PROBLEM, "service", text)

@@ -1,0 +1,124 @@
+"""A draft as messages tell it: what is in it, whose it is, and what it replaces. Pure."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.dicom.uids import derived_uid
+from agent.outputs.report_sr import impression_of, named, split_report
+from agent.outputs.stamp import Device
+from agent.outputs.wording import CONSIDERED, as_text, banner
+from inference.reading import Finding, Reading, Status
+from storage.records import Order, ResultObject, Study
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One revision of a study's draft, or its withdrawal.
+
+    Attributes:
+        order: what the study was ordered by, or None if nobody told us.
+        revision: 1, 2, ... of the study; not each of them came as far as a draft.
+        replaces: the revision whose draft this one takes the place of, or None.
+        made_at: aware, in the zone of the site.
+        observed_at: time of the study, aware; None if it has none.
+        indication: why the exam was asked for, or None.
+        reasons: how the draft came about, sentences, without the conversation with the model.
+        objects: our DICOM objects of this revision.
+        earlier: what each earlier draft found, to be taken back where it is found no more.
+        withdrawn_because: why the draft was withdrawn, a sentence; None for a draft.
+    """
+
+    study: Study
+    order: Order | None
+    revision: int
+    made_at: datetime
+    observed_at: datetime | None
+    device: Device
+    reading: Reading
+    indication: str | None = None
+    reasons: tuple[str, ...] = ()
+    objects: tuple[ResultObject, ...] = ()
+    replaces: int | None = None
+    earlier: tuple[tuple[Finding, ...], ...] = ()
+    withdrawn_because: str | None = None
+
+    @property
+    def report_uid(self) -> str:
+        """Identifies the report of the study, the same in every revision."""
+        return derived_uid("draft report", self.study.study_instance_uid)
+
+    @property
+    def procedure(self) -> str:
+        """What was done, in the words of the order, else of the images; "" if nobody says."""
+        ordered = self.order.requested_procedure if self.order is not None else ""
+        return (ordered or self.study.study_description).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the report. `key` is findings, impression, considered or reasons; lines hold no control character."""
+
+    key: str
+    title: str
+    lines: tuple[str, ...]
+
+
+def banner_of(draft: Draft) -> str:
+    """The first words of everything that is sent."""
+    return banner(draft.reading.engine) + (" - WITHDRAWN" if draft.withdrawn_because is not None else "")
+
+
+def chain_of(draft: Draft) -> str:
+    """What this revision replaces, a sentence; "" if it is the first draft."""
+    if draft.withdrawn_because is not None:
+        return f"The draft of this study was withdrawn and must not be used: {draft.withdrawn_because}"
+    if draft.replaces is None:
+        return ""
+    return f"Revision {draft.revision} of this draft; it takes the place of revision {draft.replaces}."
+
+
+def sections_of(draft: Draft, *, with_reasons: bool = True) -> tuple[Section, ...]:
+    """The report in words; each section begins with the banner, since systems show them apart."""
+    reading = draft.reading
+    first = [banner_of(draft), chain_of(draft)]
+    if draft.withdrawn_because is not None:
+        return (_section("findings", "Findings", first),)
+    findings, _ = split_report(reading.report)
+    sections = [_section("findings", "Findings", [*first, findings or "(no text)", named(reading.findings)])]
+    if impression := impression_of(reading):
+        sections.append(_section("impression", "Impression", [banner_of(draft), impression]))
+    if reading.differential:
+        told = [banner_of(draft), CONSIDERED, reading.differential]
+        sections.append(_section("considered", "Considered by the model", told))
+    if with_reasons and draft.reasons:
+        sections.append(_section("reasons", "How this AI draft came about", draft.reasons))
+    return tuple(sections)
+
+
+def _section(key: str, title: str, texts: list[str] | tuple[str, ...]) -> Section:
+    lines = [line.strip() for text in texts if text for line in as_text(text).expandtabs(1).split("\r\n")]
+    return Section(key, title, tuple(line for line in lines if line))
+
+
+def text_of(draft: Draft) -> str:
+    """The report as one plain text."""
+    parts = [f"{one.title.upper()}:\n" + "\n".join(one.lines) for one in sections_of(draft)]
+    return "\n\n".join(parts) + "\n"
+
+
+def finding_uids(draft: Draft, findings: tuple[Finding, ...]) -> tuple[str, ...]:
+    """Identifies findings of a study over its revisions: by name, side, and which one of the same."""
+    seen: Counter[tuple[str, str]] = Counter()
+    uids = []
+    for finding in findings:
+        kind = finding.name, finding.side or ""
+        number = str(seen[kind])
+        uids.append(derived_uid("draft finding", draft.study.study_instance_uid, *kind, number))
+        seen[kind] += 1
+    return tuple(uids)
+
+
+def is_named_present(finding: Finding) -> bool:
+    """Only such a finding is sent as a value: of "pneumothorax, absent" a careless reader keeps the first word."""
+    return finding.status is Status.PRESENT

@@ -1,0 +1,171 @@
+"""The end of the drafts of a study: withdrawn, or reported by a radiologist."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+
+from storage.database import Database
+from storage.jobs import rows
+from storage.jobs.stages import CLAIMABLE
+from storage.records import Closing, Event, Job, ResultObject, Stage
+from storage.tables import closings, columns_of, deliveries, events, is_open_delivery, jobs, row_of, studies
+
+CLOSING = columns_of(closings, Closing)
+
+
+class Closings:
+    """What ends the drafts of studies. Safe for several threads and processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def close(self, closing: Closing) -> bool:
+        """Ends the drafts of a study: nothing on its way goes on, and no job opens by itself any more.
+
+        Returns:
+            False if it is closed already, or was once by this report or a later one.
+
+        Raises:
+            LookupError: if the study is unknown.
+        """
+        with self._database.writing() as connection:
+            rows.lock_study(connection, closing.study_instance_uid)
+            before = closings_of(connection, closing.study_instance_uid)
+            if any(one.reopened_at is None or _is_told(one, closing) for one in before):
+                return False
+            add_closing(connection, closing)
+            return True
+
+    def withdraw(
+        self,
+        closing: Closing,
+        revision: int,
+        results: Sequence[ResultObject],
+        destinations: Mapping[str, Sequence[str]],
+    ) -> Job | None:
+        """Closes a study, and opens a last revision that tells those who may hold a draft, all in one commit.
+
+        Args:
+            revision: what `results` were made for.
+            results: the withdrawal in every form; their `job_number` is set here.
+            destinations: as in `advance`; with nothing to send there is no job.
+
+        Returns:
+            The job, at stage `deliver`; None if there is nothing to send.
+
+        Raises:
+            LookupError: if the study is unknown, withdrawn already, or has got another revision meanwhile.
+        """
+        uid, now = closing.study_instance_uid, closing.closed_at
+        with self._database.writing() as connection:
+            newest_number = rows.lock_study(connection, uid)
+            before = closings_of(connection, uid)
+            if any(one.kind == closing.kind and one.reopened_at is None for one in before):
+                raise LookupError(f"study {uid} is withdrawn already")
+            add_closing(connection, closing)
+            if not any(destinations.values()):
+                return None
+            because = f"withdrawn: {closing.because}"
+            job = rows.open_job(connection, uid, newest_number, because, now, Stage.DELIVER)
+            if job.revision != revision:
+                raise LookupError(f"study {uid} was just read again; look at it, then withdraw once more")
+            for result in results:
+                rows.add_result(connection, replace(result, job_number=job.number))
+            for destination, sop_instance_uids in destinations.items():
+                for sop_instance_uid in sop_instance_uids:
+                    rows.add_delivery(connection, job, sop_instance_uid, destination, now)
+            return job
+
+    def of_study(self, study_instance_uid: str) -> tuple[Closing, ...]:
+        """Every closing of a study, oldest first; those that hold have no `reopened_at`."""
+        with self._database.reading() as connection:
+            return closings_of(connection, study_instance_uid)
+
+    def pass_over(self, study_instance_uid: str, up_to_number: int, reason: str, now: datetime) -> None:
+        """Lets images be, without a job: they count as seen."""
+        of_study = and_(
+            studies.c.study_instance_uid == study_instance_uid, studies.c.watermark < up_to_number
+        )
+        with self._database.writing() as connection:
+            connection.execute(update(studies).where(of_study).values(watermark=up_to_number))
+            text = f"images up to instance {up_to_number} are not read: {reason}"
+            tell_study(connection, study_instance_uid, now, text)
+
+
+def _is_told(before: Closing, now: Closing) -> bool:
+    return now.report_number is not None and (before.report_number or 0) >= now.report_number
+
+
+def closings_of(connection: Connection, study_instance_uid: str) -> tuple[Closing, ...]:
+    """Every closing of a study, oldest first."""
+    query = select(*CLOSING).where(closings.c.study_instance_uid == study_instance_uid)
+    found = connection.execute(query.order_by(closings.c.number)).mappings()
+    return tuple(Closing(**row) for row in found)
+
+
+def is_closed(connection: Connection, study_instance_uid: str) -> bool:
+    """Is there one that nobody has reopened?"""
+    return any(one.reopened_at is None for one in closings_of(connection, study_instance_uid))
+
+
+def add_closing(connection: Connection, closing: Closing) -> None:
+    """Writes it down and ends what is on its way: jobs are skipped, open deliveries stopped."""
+    values = {name: value for name, value in row_of(closing).items() if name != "number"}
+    connection.execute(insert(closings).values(values))
+    tell_study(
+        connection, closing.study_instance_uid, closing.closed_at, f"{closing.kind}: {closing.because}"
+    )
+    of_study = jobs.c.study_instance_uid == closing.study_instance_uid
+    going = select(jobs.c.number).where(of_study, jobs.c.stage.in_(CLAIMABLE))
+    for number in connection.scalars(going).all():
+        skipped = {"stage": Stage.SKIPPED, "problem": closing.because, "changed_at": closing.closed_at}
+        connection.execute(update(jobs).where(jobs.c.number == number).values(skipped | rows.NO_LEASE))
+        job = rows.job_of(connection, number)
+        rows.tell(connection, job, closing.closed_at, f"skipped: {closing.because}")
+    ours = deliveries.c.job_number.in_(select(jobs.c.number).where(of_study))
+    stop_deliveries(connection, ours, closing.because, closing.closed_at)
+
+
+def reopen(connection: Connection, study_instance_uid: str, now: datetime) -> None:
+    """Ends the closings of a study; nothing that was stopped goes on."""
+    open_ones = and_(closings.c.study_instance_uid == study_instance_uid, closings.c.reopened_at.is_(None))
+    if connection.execute(update(closings).where(open_ones).values(reopened_at=now)).rowcount:
+        tell_study(connection, study_instance_uid, now, "reopened: asked for by the operator")
+
+
+def stop_earlier(connection: Connection, job: Job, destinations: Collection[str], now: datetime) -> None:
+    """Stops what earlier revisions of a job's study have on their way to these destinations.
+
+    A message that came after the one that replaces it would replace it in turn.
+    """
+    earlier = select(jobs.c.number).where(
+        jobs.c.study_instance_uid == job.study_instance_uid, jobs.c.revision < job.revision
+    )
+    theirs = and_(deliveries.c.job_number.in_(earlier), deliveries.c.destination.in_(destinations))
+    stop_deliveries(connection, theirs, f"revision {job.revision} takes its place", now)
+
+
+def stop_deliveries(
+    connection: Connection, condition: ColumnElement[bool], reason: str, now: datetime
+) -> None:
+    """Stops open deliveries; whoever has one in hand will find the lease lost. Ends jobs whose last one it was."""
+    found = connection.execute(
+        select(deliveries.c.number, deliveries.c.job_number).where(condition, is_open_delivery)
+    ).all()
+    numbers = [row.number for row in found]
+    stopped = {"failed_at": now, "is_stopped": True, "problem": reason} | rows.NO_LEASE
+    connection.execute(update(deliveries).where(deliveries.c.number.in_(numbers)).values(stopped))
+    for job_number in dict.fromkeys(row.job_number for row in found):
+        # As with every change of a delivery, the job's row first.
+        connection.execute(update(jobs).where(jobs.c.number == job_number).values(changed_at=now))
+        job = rows.job_of(connection, job_number)
+        count = sum(row.job_number == job_number for row in found)
+        rows.tell(connection, job, now, f"{count} deliveries stopped: {reason}")
+        rows.end_if_all_sent(connection, job, now)
+
+
+def tell_study(connection: Connection, study_instance_uid: str, now: datetime, text: str) -> None:
+    """Adds a sentence to the life of a study that belongs to none of its jobs."""
+    connection.execute(insert(events), row_of(Event(now, study_instance_uid, None, text)))

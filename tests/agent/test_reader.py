@@ -1,0 +1,113 @@
+"""The reader follows the configuration: other settings at its next step, another model after the case in hand."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+import structlog
+
+from agent import loaded
+from agent.logs import set_log_level
+from agent.reader import _Reader
+from agent.service import open_store
+from config.loading import load
+from config.settings import (
+    AgentSettings,
+    EngineSettings,
+    LogSettings,
+    ReadingSettings,
+    Settings,
+    StorageSettings,
+    WorkerSettings,
+)
+from tests.end_to_end.conftest import wait_for
+
+SCRIPTED = EngineSettings(name="tests.scripted_engine:open_scripted")
+
+
+def settings_in(folder: Path, engine: EngineSettings = SCRIPTED, level: str = "info") -> Settings:
+    agent = AgentSettings(
+        storage=StorageSettings(folder=folder),
+        worker=WorkerSettings(stop_seconds=5.0),
+        log=LogSettings(level=level),
+    )
+    return Settings(agent=agent, reading=ReadingSettings(engine=engine))
+
+
+@dataclass
+class Running:
+    """A reader in a thread of this process, and what it wrote to its log."""
+
+    folder: Path
+    log: list[dict]
+    signals: SimpleQueue
+
+    def said(self, event: str) -> list[dict]:
+        return [line for line in self.log if line["event"] == event]
+
+    def wait_for(self, event: str, times: int = 1) -> dict:
+        wait_for(event, lambda: len(self.said(event)) >= times, 20)
+        return self.said(event)[-1]
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    signals: SimpleQueue = SimpleQueue()
+    link = loaded.keep(settings_in(tmp_path))
+    settings = load(link, {})
+    store = open_store(settings)
+    with structlog.testing.capture_logs() as log:
+        reader = _Reader(settings, store, signals, parent=os.getppid())
+        thread = threading.Thread(target=reader.run)
+        thread.start()
+        running = Running(tmp_path, log, signals)
+        running.wait_for("model ready")
+        yield running
+        signals.put(signal.SIGTERM)
+        thread.join(20)
+    set_log_level(settings.agent.log)
+    store.database.close()
+    assert not thread.is_alive()
+
+
+def test_other_settings_are_taken_without_opening_the_model_again(running: Running):
+    loaded.keep(settings_in(running.folder, level="debug"))
+
+    taken = running.wait_for("configuration loaded")
+
+    assert taken["changes"] == ('agent.toml log level: "info" → "debug"',)
+    assert len(running.said("model ready")) == 1
+
+
+def test_another_model_is_opened_in_place_of_the_one_before(running: Running):
+    new = settings_in(running.folder, EngineSettings(name=SCRIPTED.name, threads=2))
+    loaded.keep(new)
+
+    running.wait_for("model ready", times=2)
+
+    assert running.said("model ready")[1]["configuration"] == new.digest
+
+
+def test_a_model_that_cannot_be_opened_leaves_the_one_before(running: Running):
+    loaded.keep(settings_in(running.folder, EngineSettings(name="tests.scripted_engine:nowhere")))
+
+    running.wait_for("the reader goes on with the model that it had")
+    running.wait_for("model ready", times=2)
+
+    assert "nowhere" in running.said("the model cannot be opened")[0]["reason"]
+
+
+def test_a_configuration_that_cannot_be_loaded_leaves_the_one_before(running: Running):
+    broken = loaded.keep(settings_in(running.folder, level="debug")).resolve() / "agent.toml"
+    loaded.keep(settings_in(running.folder))
+    broken.write_text("[listener]\nport = 0\n")
+    loaded.keep(settings_in(running.folder, level="debug"))
+
+    told = running.wait_for("configuration refused; the one before stays in force")
+
+    assert told["problem"].startswith("agent.toml:2: listener.port = 0: expected")

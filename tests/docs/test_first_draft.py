@@ -1,0 +1,102 @@
+"""docs/first-draft.md is followed to the letter, with an Orthanc as it describes; only the waits are shorter."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import wait_for
+from tests.end_to_end.real_archives import ORTHANC, QUICK, Orthanc
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/first-draft.md").read_text()
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.peers,
+    pytest.mark.skipif(not Path(ORTHANC).exists(), reason="orthanc is not installed"),
+]
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of a language, in the page's order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """Orthanc with its own ports and what the page has it told."""
+    folder = tmp_path / "orthanc"
+    folder.mkdir()
+    (script,), (told,) = blocks("lua"), blocks("json")
+    (folder / "preread.lua").write_text(script)
+    storage = {"StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db")}
+    settings = {"DicomAet": "ORTHANC", "RemoteAccessAllowed": False, **json.loads(told), "StableAge": 1}
+    (folder / "orthanc.json").write_text(json.dumps(settings | storage))
+    running = Orthanc(http_port=8042, dicom_port=4242)
+    with (folder / "orthanc.log").open("wb") as log:
+        process = subprocess.Popen([ORTHANC, str(folder / "orthanc.json")], stdout=log, stderr=log, env=QUICK)
+    try:
+        wait_for("Orthanc's REST interface", running.is_up)
+        yield running
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A shell in an empty folder, where `preread` is installed."""
+    quicker = {"PREREAD_READING__STUDY__SETTLE_SECONDS": "2"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with (
+        (tmp_path / "said").open("w") as said,
+        subprocess.Popen(
+            ["bash", "-e"],
+            cwd=tmp_path,
+            env=os.environ | quicker | {"PATH": path},
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        yield process
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+def test_a_newcomer_who_follows_the_page_gets_a_draft_back(
+    tmp_path: Path, orthanc: Orthanc, shell: subprocess.Popen[str]
+):
+    *before, look = blocks("bash")
+    assert shell.stdin is not None
+    shell.stdin.write("".join(before))
+    shell.stdin.flush()
+
+    def drafts() -> list[str]:
+        found = orthanc.ask(
+            "/tools/find", {"Level": "Series", "Query": {"SeriesDescription": "AI*"}, "Expand": True}
+        )
+        return sorted(series["MainDicomTags"]["SeriesDescription"] for series in found)
+
+    def are_there() -> bool:
+        assert shell.poll() is None, (tmp_path / "said").read_text()
+        return len(drafts()) == 6
+
+    wait_for("two drafts in Orthanc", are_there)
+    shell.stdin.write(look)
+    shell.stdin.flush()
+    said = tmp_path / "said"
+    wait_for("the status", lambda: "jobs: 2 done" in said.read_text())
+    assert re.findall("^ok ", said.read_text(), flags=re.MULTILINE) == ["ok "] * 4
+    assert {one.partition(" (")[0] for one in drafts()} >= {
+        "AI DRAFT report",
+        "AI CXR findings",
+        "AI findings overlay",
+    }

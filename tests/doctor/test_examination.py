@@ -1,0 +1,27 @@
+"""`preread doctor` as it is typed."""
+
+import json
+from pathlib import Path
+
+from tests.agent.test_cli import a_config, run
+
+
+def test_a_machine_before_its_first_start_is_examined_and_stays_as_it_was(tmp_path: Path):
+    config = a_config(tmp_path, agent='[storage]\nfolder = "data"\n[listener]\nfree_bytes_min = 0\n')
+
+    code, said = run("doctor", "--no-model", "--config", config)
+
+    assert code == 0, said
+    assert "WARNING service: preread serve does not run with this database; start it" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"agent.toml", "peers.toml", "reading.toml"}
+
+
+def test_a_problem_exits_with_1_and_is_there_for_programs(tmp_path: Path):
+    lost = '[[destination]]\nname = "lost"\nae_title = "LOST"\nhost = "127.0.0.1"\nport = 1\nconnect_seconds = 1.0\n'
+
+    code, said = run("doctor", "--no-model", "--json", "--config", a_config(tmp_path, peers=lost))
+
+    problems = [line for line in json.loads(said) if line["verdict"] == "problem"]
+    assert code == 1
+    assert {line["area"] for line in problems} == {"peer"}
+    assert all("lost" in line["text"] for line in problems)
