@@ -76,8 +76,8 @@ def give_up_unknown(deliveries: Sequence[Delivery], tools: "Tools") -> None:
             f'destination "{delivery.destination}" is no longer in peers.toml; put it back, then: '
             f"preread deliveries replay {delivery.number}"
         )
-        tools.deliveries.failed(delivery, reason, tools.clock())
-    tools.deliveries.recovered(deliveries[0].destination, tools.clock())
+        tools.jobs.deliveries.failed(delivery, reason, tools.clock())
+    tools.jobs.deliveries.recovered(deliveries[0].destination, tools.clock())
 
 
 def send(deliveries: Sequence[Delivery], addressee: Addressee, tools: "Tools") -> tuple[StoreOutcome, ...]:
@@ -114,13 +114,13 @@ def note_outcomes(
             case StoreKind.TAKEN if destination is not None and destination.commitment:
                 taken.append((delivery, outcome))
             case StoreKind.TAKEN:
-                tools.deliveries.delivered(delivery, outcome.status, now, outcome.problem)
+                tools.jobs.deliveries.delivered(delivery, outcome.status, now, outcome.problem)
             case StoreKind.CLASS_REFUSED if instead is not None:
                 _log_not_delivered(delivery, reason)
-                tools.deliveries.replaced(delivery, instead, reason, now, outcome.status)
+                tools.jobs.deliveries.replaced(delivery, instead, reason, now, outcome.status)
             case StoreKind.CLASS_REFUSED | StoreKind.REFUSED_FOR_GOOD:
                 _log_not_delivered(delivery, reason)
-                tools.deliveries.failed(delivery, reason, now, outcome.status)
+                tools.jobs.deliveries.failed(delivery, reason, now, outcome.status)
             case _:
                 _wait(delivery, outcome, now + pause, tools, patience)
     if destination is not None and taken:
@@ -132,17 +132,17 @@ def _note_trouble(
 ) -> timedelta:
     """Notes that a destination took nothing, or that it answers again; says how long what waits is to wait."""
     failures_max = addressee.failures_max if isinstance(addressee, DestinationSettings) else _FAILURES_MAX
-    now, before = tools.clock(), tools.deliveries.trouble(addressee.name)
+    now, before = tools.clock(), tools.jobs.deliveries.trouble(addressee.name)
     troubled_seconds = 0.0 if before is None else (now - before.since).total_seconds()
     pause = timedelta(seconds=pause_seconds(troubled_seconds, patience, random.random()))
     if any(outcome.kind not in _NOTHING_TAKEN for outcome in outcomes):
-        if tools.deliveries.recovered(addressee.name, now):
+        if tools.jobs.deliveries.recovered(addressee.name, now):
             log.info("destination answers again", destination=addressee.name)
         return pause
     failures = 1 if before is None else before.failures + 1
     rests_until = now + pause if failures >= failures_max else None
     problem = outcomes[-1].problem or f"status 0x{outcomes[-1].status or 0:04X}"
-    noted = tools.deliveries.stumbled(addressee.name, problem, rests_until, now)
+    noted = tools.jobs.deliveries.stumbled(addressee.name, problem, rests_until, now)
     if noted.failures == failures_max:
         log.warning("destination rests", destination=addressee.name, failures=failures, reason=problem)
     return pause
@@ -156,10 +156,10 @@ def _wait(
     if waited_seconds > patience.wait_seconds[Stage.DELIVER]:
         _log_not_delivered(delivery, reason)
         text = f"tried for {waited_seconds:.0f} s: {reason}"
-        tools.deliveries.failed(delivery, text, now, outcome.status)
+        tools.jobs.deliveries.failed(delivery, text, now, outcome.status)
         return
     log.info("delivery waits", job=delivery.job_number, destination=delivery.destination, reason=reason)
-    tools.deliveries.later(delivery, reason, due_at, now, outcome.status)
+    tools.jobs.deliveries.later(delivery, reason, due_at, now, outcome.status)
 
 
 def _log_not_delivered(delivery: Delivery, reason: str) -> None:
@@ -178,11 +178,11 @@ def _ask_to_commit(
     transaction_uid = derived_uid("commitment", destination.name, *claims)
     for delivery, outcome in taken:
         status = outcome.status or 0
-        tools.deliveries.taken(delivery, transaction_uid, status, tools.clock(), outcome.problem)
+        tools.jobs.deliveries.taken(delivery, transaction_uid, status, tools.clock(), outcome.problem)
     objects = [(classes[one.sop_instance_uid], one.sop_instance_uid) for one, _ in taken]
 
     def take(report: CommitmentReport) -> int:
-        return note_commitment(report, tools.deliveries, tools.clock(), patience)
+        return note_commitment(report, tools.jobs.deliveries, tools.clock(), patience)
 
     asked = tools.peers.request_commitment(destination, transaction_uid, objects, take)
     for delivery, outcome in taken:
@@ -203,20 +203,22 @@ def _note_asked(
         log.warning(
             "not committed to", job=delivery.job_number, destination=destination.name, reason=asked.problem
         )
-        tools.deliveries.delivered(delivery, status, now, asked.problem)
+        tools.jobs.deliveries.delivered(delivery, status, now, asked.problem)
     elif _waited_seconds(delivery, now) > patience.wait_seconds[Stage.DELIVER]:
         reason = (
             asked.problem
             or f'destination "{destination.name}" took it again and again and never committed to it'
         )
         _log_not_delivered(delivery, reason)
-        tools.deliveries.failed(delivery, reason, now, status)
+        tools.jobs.deliveries.failed(delivery, reason, now, status)
     elif asked.kind is CommitmentKind.ASKED:
         until = now + timedelta(seconds=destination.commitment_seconds)
-        tools.deliveries.await_commitment(delivery, until, now)
+        tools.jobs.deliveries.await_commitment(delivery, until, now)
     else:
         pause = pause_seconds(_waited_seconds(delivery, now), patience, random.random())
-        tools.deliveries.later(delivery, asked.problem or "", now + timedelta(seconds=pause), now, status)
+        tools.jobs.deliveries.later(
+            delivery, asked.problem or "", now + timedelta(seconds=pause), now, status
+        )
 
 
 def note_commitment(

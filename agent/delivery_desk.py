@@ -9,7 +9,7 @@ def list_text(settings: Settings, destination: str, limit: int) -> str:
     store = open_store(settings)
     try:
         lines = []
-        for one in store.deliveries.given_up(destination, limit):
+        for one in store.jobs.deliveries.given_up(destination, limit):
             job = store.jobs.job(one.job_number)
             assert one.failed_at is not None
             lines.append(
@@ -36,11 +36,11 @@ def replay(settings: Settings, number: int | None, destination: str) -> tuple[li
         if number is not None:
             numbers = [number]
         else:
-            numbers = sorted(one.number for one in store.deliveries.given_up(destination))
+            numbers = sorted(one.number for one in store.jobs.deliveries.given_up(destination))
         lines, all_go = [], True
         for one in numbers:
             try:
-                delivery = store.deliveries.replay(one, system_clock())
+                delivery = store.jobs.deliveries.replay(one, system_clock())
             except LookupError as error:
                 lines.append(str(error.args[0]))
                 all_go = False

@@ -12,8 +12,10 @@ from typing import Any
 import structlog
 
 from agent import loaded
+from agent.configuration import load
 from agent.delivering import note_commitment
 from agent.identity import rules_of_peers
+from agent.keeping.chores import audit_trail, chores
 from agent.lanes import Lane, asking_lanes, called_back_by, delivery_lanes
 from agent.listener import Listener, tls_context
 from agent.logs import set_log_level
@@ -30,16 +32,20 @@ from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
 from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
-from agent.steps import Tools, settle
+from agent.steps import Tools, close_reported, settle
 from agent.worker import Worker
 from config.changes import differences, in_force
-from config.loading import ConfigError, load
+from config.loading import ConfigError
 from config.settings import ReportServerSettings, Settings, WorklistSettings
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import Audits
 from storage.census import Census
 from storage.database import Database, SchemaError, connect
+from storage.deletions import Deletions
 from storage.files import Files
+from storage.holds import Holds
 from storage.index import Index
-from storage.jobs import Deliveries, Jobs
+from storage.jobs import Jobs
 from storage.orders import Orders
 from storage.patients import Patients
 from storage.processes import Processes
@@ -65,11 +71,13 @@ class Store:
     files: Files
     index: Index
     jobs: Jobs
-    deliveries: Deliveries
     reports: Reports
     requests: PriorRequests
     orders: Orders
     patients: Patients
+    holds: Holds
+    deletions: Deletions
+    audits: Audits
     processes: Processes
     census: Census
 
@@ -88,11 +96,13 @@ def open_store(settings: Settings) -> Store:
         Files(folder / "files"),
         Index(database),
         Jobs(database),
-        Deliveries(database),
         Reports(database),
         PriorRequests(database),
         Orders(database),
         Patients(database),
+        Holds(database),
+        Deletions(database),
+        Audits(database),
         Processes(database),
         Census(database),
     )
@@ -144,6 +154,7 @@ class Serving:
         self.listener = Listener(
             listener=settings.agent.listener,
             ae_title=settings.agent.device.ae_title,
+            also_called=settings.agent.device.also_called,
             senders=settings.peers.senders,
             accept_any_sender=settings.peers.accept_any_sender,
             archives=called_back_by(settings),
@@ -158,7 +169,6 @@ class Serving:
             files=self._store.files,
             index=self._store.index,
             jobs=self._store.jobs,
-            deliveries=self._store.deliveries,
             reports=self._store.reports,
             requests=self._store.requests,
             orders=self._store.orders,
@@ -176,10 +186,12 @@ class Serving:
         if hl7 is not None:
             tls = None if hl7.tls is None else tls_context(hl7.tls)
             self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
+        self._trail = audit_trail(lambda: self._settings, self._store.audits, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
         self._loads = 1
         self._ticked = time.monotonic()
+        self._reports_looked_at = 0
         self._pulse = Pulse(self._store.processes, clock, "serve", settings.digest, self.alive)
         self.metrics = None if settings.agent.metrics is None else self._metrics_port(settings, clock)
 
@@ -210,7 +222,7 @@ class Serving:
         """Takes the reports of destinations on what they took; None where no destination is asked for any."""
         if not any(destination.commitment for destination in self._settings.peers.destinations):
             return None
-        deliveries, patience = self._store.deliveries, patience_of(self._settings)
+        deliveries, patience = self._store.jobs.deliveries, patience_of(self._settings)
         return lambda report: note_commitment(report, deliveries, self._clock(), patience)
 
     def start(self) -> None:
@@ -242,6 +254,12 @@ class Serving:
             self._pulse.beat, "interval", seconds=BEAT_SECONDS, max_instances=1, coalesce=True
         )
         self._scheduler.add_job(lambda: forget_orders(self._tools), "interval", hours=1)
+        store, clock = self._store, self._tools.clock
+        kept = chores(lambda: self._settings, store.deletions, store.files, store.index, self._trail, clock)
+        for chore, seconds in kept:
+            self._scheduler.add_job(chore, "interval", seconds=seconds, max_instances=1, coalesce=True)
+        self._audit(AuditEvent.STARTED)
+        self._audit(AuditEvent.CONFIGURED, f"configuration {self._settings.digest}")
         self._scheduler.start()
         self._pulse.beat()
         if self.mllp is not None:
@@ -346,6 +364,7 @@ class Serving:
             self.mllp.take(self._intake)
         self._schedule_asking()
         self._pulse.take(settings.digest)
+        self._audit(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
 
     def described(
         self,
@@ -361,8 +380,12 @@ class Serving:
         self._ticked = time.monotonic()
         if self._child is not None:
             self._child.keep_alive()
+        self._reports_looked_at = close_reported(self._tools, self._reports_looked_at)
         if settle(self._tools):
             self._workers["gather"].wake()
+
+    def _audit(self, event: AuditEvent, detail: str = "") -> None:
+        self._store.audits.add(AuditRecord(self._tools.clock(), event, detail=detail))
 
     def stop(self) -> None:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
@@ -383,6 +406,8 @@ class Serving:
         if self.metrics is not None:
             self.metrics.stop()
         self._pulse.end()
+        self._audit(AuditEvent.STOPPED)
+        self._trail.write_out()
         self._store.database.close()
         log.info("stopped")
 

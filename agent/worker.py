@@ -93,7 +93,7 @@ class Worker(threading.Thread):
                 self._tools.jobs.give_back(job, self._tools.clock())
         for delivery in self._sending:
             with suppress(LeaseLost):
-                self._tools.deliveries.give_back(delivery, self._tools.clock())
+                self._tools.jobs.deliveries.give_back(delivery, self._tools.clock())
 
     def run(self) -> None:
         while not self._stopping.is_set():
@@ -119,7 +119,7 @@ class Worker(threading.Thread):
                 self._do_jobs((job, *self._beside(job, now)))
                 return True
         if self._leaves_alone is not None:
-            deliveries = self._tools.deliveries.claim(
+            deliveries = self._tools.jobs.deliveries.claim(
                 self.name, now, self._patience.lease_seconds, self._leaves_alone
             )
             if deliveries:
@@ -262,7 +262,7 @@ class Worker(threading.Thread):
         self._sending = deliveries
 
         def extend() -> None:
-            self._tools.deliveries.extend(deliveries, self._tools.clock(), self._patience.lease_seconds)
+            self._tools.jobs.deliveries.extend(deliveries, self._tools.clock(), self._patience.lease_seconds)
 
         try:
             with self._holding(extend):
@@ -283,9 +283,9 @@ class Worker(threading.Thread):
         problem = f"internal error while sending to {delivery.destination}, see the log of job {delivery.job_number}"
         with suppress(LeaseLost):  # those sent before the error are done
             if delivery.attempts + 1 >= self._patience.attempts_max:
-                self._tools.deliveries.failed(delivery, problem, now)
+                self._tools.jobs.deliveries.failed(delivery, problem, now)
             else:
-                self._tools.deliveries.retry(delivery, problem, self._due(delivery.attempts, now), now)
+                self._tools.jobs.deliveries.retry(delivery, problem, self._due(delivery.attempts, now), now)
 
     def _due(self, tries: int, now: datetime) -> datetime:
         so_far = tries * self._patience.retry_seconds_min

@@ -144,6 +144,11 @@ class DestinationSettings(Frozen):
     """What goes instead of an output whose SOP Class it refuses, and instead of that, and so on. It gets nothing
     twice: where the next form goes there already, nothing is added. Empty: what is refused is given up."""
 
+    rejection_notes: bool = False
+    """It hides what a rejection note names (IHE Imaging Object Change Management). A draft that is withdrawn is then
+    told to it as a Key Object Selection "Rejected for Quality Reasons" of our objects; without, as a text report that
+    says so. Either way nothing is deleted there."""
+
     calling_ae_title: OptionalAETitle = ""
     """AE title we use towards it. Empty: our own."""
 

@@ -1,4 +1,4 @@
-"""The kinds of column: how a text from outside, a time or a word is written down, the same on both databases."""
+"""The kinds of column: how a value of ours lies in a database, the same on both kinds."""
 
 import json
 import re

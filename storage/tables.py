@@ -20,13 +20,16 @@ from sqlalchemy import (
     TypedColumns,
     UniqueConstraint,
     and_,
+    select,
 )
 
+from storage.audit_records import AuditEvent
 from storage.columns import Identifiers, SentText, UtcDateTime, Word, Words
 from storage.records import (
     ClosingKind,
     InstanceRole,
     PatientIdentifier,
+    Priority,
     ReportSource,
     ReportStatus,
     Stage,
@@ -64,6 +67,7 @@ class StudyColumns(TypedColumns):
     conflict: Named[str | None] = Column(SentText)
     fetched_from: Named[str | None] = Column(SentText)
     identifiers: Named[tuple[PatientIdentifier, ...]] = Column(Identifiers, nullable=False)
+    images_deleted_at: Named[datetime | None] = Column(UtcDateTime)
     newest_number: Named[int] = Column(BigInteger)  # of its instances, any role
     newest_image_number: Named[int] = Column(BigInteger)  # of its instances of role IMAGE, or 0
     watermark: Named[int] = Column(BigInteger)  # the highest of its jobs, or 0
@@ -74,7 +78,45 @@ class StudyIdentifierColumns(TypedColumns):
 
     patient_id: Named[str] = Column(SentText, primary_key=True)
     issuer: Named[str] = Column(SentText, primary_key=True)
+    study_instance_uid: Named[str] = Column(
+        Text, ForeignKey("studies.study_instance_uid"), primary_key=True, index=True
+    )
+
+
+class HoldColumns(TypedColumns):
+    """Mirrors `Hold`."""
+
     study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"), primary_key=True)
+    held_at: Named[datetime] = Column(UtcDateTime)
+    held_by: Named[str] = Column(SentText)
+    reason: Named[str] = Column(SentText)
+
+
+class DeletedInstanceColumns(TypedColumns):
+    """The instances that were here and were deleted, so that one that comes back is known. No foreign key: the
+    rows outlive their study's."""
+
+    sop_instance_uid: Named[str] = Column(Text, primary_key=True)
+    study_instance_uid: Named[str] = Column(Text, index=True)
+    role: Named[InstanceRole] = Column(Word(InstanceRole))
+    deleted_at: Named[datetime] = Column(UtcDateTime, index=True)
+
+
+class AuditRecordColumns(TypedColumns):
+    """Mirrors `AuditRecord`, and where it has been written to since."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    at: Named[datetime] = Column(UtcDateTime)
+    event: Named[AuditEvent] = Column(Word(AuditEvent))
+    actor: Named[str] = Column(SentText)
+    address: Named[str] = Column(SentText)
+    study_instance_uid: Named[str] = Column(SentText)
+    patient_id: Named[str] = Column(SentText)
+    instances: Named[int] = Column(Integer)
+    detail: Named[str] = Column(SentText)
+    is_success: Named[bool] = Column(Boolean)
+    filed_at: Named[datetime | None] = Column(UtcDateTime)
+    sent_at: Named[datetime | None] = Column(UtcDateTime)
 
 
 class PatientLinkColumns(TypedColumns):
@@ -118,7 +160,7 @@ class InstanceColumns(TypedColumns):
     view_group: Named[str] = Column(SentText)
     calling_ae_title: Named[str] = Column(SentText)
     called_ae_title: Named[str] = Column(SentText)
-    path: Named[str] = Column(Text)
+    path: Named[str] = Column(Text, index=True)
     sha256: Named[str] = Column(Text)
     size_bytes: Named[int] = Column(BigInteger)
     received_at: Named[datetime] = Column(UtcDateTime)
@@ -140,7 +182,7 @@ class LeaseColumns(TypedColumns):
 
 
 class JobColumns(LeaseColumns):
-    """Mirrors `Job`."""
+    """Mirrors `Job`, and the time that it is taken in the order of."""
 
     number: Named[int] = Column(_NUMBER, primary_key=True)
     study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"))
@@ -152,6 +194,10 @@ class JobColumns(LeaseColumns):
     reading_json: Named[str | None] = Column(SentText)
     opened_at: Named[datetime] = Column(UtcDateTime)
     changed_at: Named[datetime] = Column(UtcDateTime)
+    rule: Named[str | None] = Column(Text)
+    priority: Named[Priority] = Column(Word(Priority))
+    yields_seconds: Named[float] = Column(Float)
+    turn_at: Named[datetime] = Column(UtcDateTime)  # due_at and yields_seconds together
 
 
 class ResultObjectColumns(TypedColumns):
@@ -161,7 +207,7 @@ class ResultObjectColumns(TypedColumns):
     sop_class_uid: Named[str] = Column(Text)
     job_number: Named[int] = Column(_NUMBER, ForeignKey("jobs.number"), index=True)
     kind: Named[str] = Column(Text)
-    path: Named[str] = Column(Text)
+    path: Named[str] = Column(Text, index=True)
     sha256: Named[str] = Column(Text)
     size_bytes: Named[int] = Column(BigInteger)
 
@@ -171,7 +217,7 @@ class DeliveryColumns(LeaseColumns):
 
     number: Named[int] = Column(_NUMBER, primary_key=True)
     job_number: Named[int] = Column(_NUMBER, ForeignKey("jobs.number"))
-    sop_instance_uid: Named[str] = Column(Text, ForeignKey("result_objects.sop_instance_uid"))
+    sop_instance_uid: Named[str] = Column(Text, ForeignKey("result_objects.sop_instance_uid"), index=True)
     destination: Named[str] = Column(SentText)
     last_status: Named[int | None] = Column(Integer)
     done_at: Named[datetime | None] = Column(UtcDateTime)
@@ -223,6 +269,7 @@ class OrderColumns(TypedColumns):
     scheduled_date: Named[str] = Column(SentText)
     scheduled_time: Named[str] = Column(SentText)
     heard_at: Named[datetime] = Column(UtcDateTime, index=True)
+    priority: Named[str] = Column(SentText)
 
 
 class PriorRequestColumns(LeaseColumns):
@@ -338,7 +385,7 @@ class QuarantinedMessageColumns(TypedColumns):
     times: Named[int] = Column(Integer)
     origin: Named[str] = Column(SentText)
     reason: Named[str] = Column(SentText)
-    path: Named[str] = Column(Text)
+    path: Named[str] = Column(Text, index=True)
     sha256: Named[str] = Column(Text, unique=True)
     size_bytes: Named[int] = Column(BigInteger)
     resolved_at: Named[datetime | None] = Column(UtcDateTime)
@@ -354,6 +401,9 @@ class ReportFeedColumns(TypedColumns):
 # sqlite_autoincrement: a number is never given twice, even after the newest row was deleted.
 studies = Table("studies", metadata, StudyColumns)
 study_identifiers = Table("study_identifiers", metadata, StudyIdentifierColumns)
+holds = Table("holds", metadata, HoldColumns)
+deleted_instances = Table("deleted_instances", metadata, DeletedInstanceColumns)
+audit_records = Table("audit_records", metadata, AuditRecordColumns, sqlite_autoincrement=True)
 patient_links = Table("patient_links", metadata, PatientLinkColumns, sqlite_autoincrement=True)
 patient_demographics = Table(
     "patient_demographics", metadata, PatientDemographicsColumns, sqlite_autoincrement=True
@@ -417,6 +467,12 @@ is_open_delivery = and_(
 is_open_request = and_(prior_requests.c.done_at.is_(None), prior_requests.c.failed_at.is_(None))
 """An archive is still to be asked, or to send; the condition of the claim's index."""
 
+is_held_job = jobs.c.study_instance_uid.in_(select(holds.c.study_instance_uid))
+"""A job whose study somebody holds: no step of it is claimed."""
+
+is_held_delivery = deliveries.c.job_number.in_(select(jobs.c.number).where(is_held_job))
+"""A delivery of such a job: it does not go."""
+
 Index("ix_studies_unread", studies.c.study_instance_uid, sqlite_where=is_unread, postgresql_where=is_unread)
 Index("ix_studies_newest_number", studies.c.newest_number)
 Index(
@@ -441,7 +497,7 @@ Index(
     unique=True,
 )
 Index("ix_instances_study_instance_uid_number", instances.c.study_instance_uid, instances.c.number)
-Index("ix_jobs_stage_due_at", jobs.c.stage, jobs.c.due_at)
+Index("ix_jobs_stage_turn_at", jobs.c.stage, jobs.c.turn_at)
 Index(
     "ix_deliveries_open",
     deliveries.c.due_at,

@@ -5,16 +5,17 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import and_, func, insert, select
+from sqlalchemy import and_, func, insert, not_, select
 
+from storage.audit_records import AuditEvent
 from storage.database import Database
 from storage.jobs import rows
 from storage.jobs.closing import Closings, is_closed, reopen, stop_earlier
 from storage.jobs.deliveries import Deliveries
 from storage.jobs.rows import JOB, NO_LEASE, LeaseLost
 from storage.jobs.stages import CLAIMABLE, ENDS, NEXT, STAGES, check_move
-from storage.records import Event, Job, ResultObject, Stage, StepOutcome
-from storage.tables import columns_of, events, jobs, result_objects, row_of
+from storage.records import Event, Job, Priority, ResultObject, Stage, StepOutcome
+from storage.tables import columns_of, events, instances, is_held_job, jobs, result_objects, row_of
 
 __all__ = ["ENDS", "NEXT", "STAGES", "Deliveries", "Jobs", "LeaseLost"]
 
@@ -29,6 +30,7 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.closings = Closings(database)
+        self.deliveries = Deliveries(database)
 
     # Opening
 
@@ -51,11 +53,11 @@ class Jobs:
                 return None
             return rows.open_job(connection, study_instance_uid, watermark, complete_because, now)
 
-    def again(self, study_instance_uid: str, now: datetime) -> Job:
+    def again(self, study_instance_uid: str, now: datetime, asked_by: str = "the operator") -> Job:
         """Opens one more job over all that is here of a study, because the operator asks for it; reopens it.
 
         Raises:
-            LookupError: if the study is unknown, or one of its jobs is still on its way.
+            LookupError: if the study is unknown, its images were deleted, or one of its jobs is still on its way.
         """
         with self._database.writing() as connection:
             newest_number = rows.lock_study(connection, study_instance_uid)
@@ -68,9 +70,15 @@ class Jobs:
                     f"job {row.number} of study {study_instance_uid} is still on its way "
                     f"(stage {row.stage}); ask again once it has ended"
                 )
+            here = select(instances.c.number).where(instances.c.study_instance_uid == study_instance_uid)
+            if connection.execute(here.limit(1)).first() is None:
+                raise LookupError(
+                    f"the images of study {study_instance_uid} were deleted; have them sent again, then ask again"
+                )
+            rows.audit_study(connection, AuditEvent.AGAIN, study_instance_uid, asked_by, now)
             reopen(connection, study_instance_uid, now)
             return rows.open_job(
-                connection, study_instance_uid, newest_number, "asked for by the operator", now
+                connection, study_instance_uid, newest_number, f"asked for by {asked_by}", now
             )
 
     # A job and its lease
@@ -84,9 +92,11 @@ class Jobs:
         *,
         only_untried: bool = False,
     ) -> Job | None:
-        """Takes the oldest due job of these stages, or None if nothing is due.
+        """Takes the due job of these stages whose turn it is, or None if nothing is due.
 
-        A job whose lease ran out is due, too: its worker died, and that counts one attempt.
+        The turn of a job comes `yields_seconds` after it became due: it lets those go first that become due within
+        that time and yield nothing, and none that comes later. A job whose lease ran out is due, too: its worker
+        died, and that counts one attempt.
 
         Args:
             only_untried: takes no job that this stage has failed before, or whose worker died.
@@ -96,14 +106,14 @@ class Jobs:
         """
         if not set(stages) <= set(CLAIMABLE):
             raise ValueError(f"jobs are claimed at {', '.join(CLAIMABLE)}, not at {', '.join(stages)}")
-        due = and_(jobs.c.stage.in_(stages), rows.is_claimable(jobs, now))
+        due = and_(jobs.c.stage.in_(stages), rows.is_claimable(jobs, now), not_(is_held_job))
         if only_untried:
             due = and_(due, jobs.c.attempts == 0, jobs.c.lease_owner.is_(None))
         if not rows.is_any(self._database, jobs, due):
             return None
-        oldest = select(jobs).where(due).order_by(jobs.c.due_at, jobs.c.number).limit(1)
+        next_one = select(jobs).where(due).order_by(jobs.c.turn_at, jobs.c.number).limit(1)
         with self._database.writing() as connection:
-            before = connection.execute(oldest.with_for_update(skip_locked=True)).first()
+            before = connection.execute(next_one.with_for_update(skip_locked=True)).first()
             if before is None:
                 return None
             rows.lease(connection, jobs, [before.number], owner, now, lease_seconds)
@@ -117,6 +127,33 @@ class Jobs:
         """Puts off the end of the lease to `lease_seconds` from now. Raises LeaseLost."""
         with self._database.writing() as connection:
             return rows.change_job(connection, job, lease_until=now + timedelta(seconds=lease_seconds))
+
+    def decide(
+        self,
+        job: Job,
+        rule: str,
+        priority: Priority,
+        yields_seconds: float,
+        now: datetime,
+        *,
+        event: str,
+    ) -> Job:
+        """Notes which rule a job falls under, and whom it lets go first from the next stage on; the lease stays.
+
+        Raises:
+            LeaseLost: if the job is no longer the caller's.
+        """
+        with self._database.writing() as connection:
+            decided = rows.change_job(
+                connection,
+                job,
+                rule=rule,
+                priority=priority,
+                yields_seconds=yields_seconds,
+                changed_at=now,
+            )
+            rows.tell(connection, decided, now, event)
+            return decided
 
     def advance(
         self,
@@ -152,7 +189,8 @@ class Jobs:
         check_move(job.stage, to)
         made = {"manifest_json": manifest_json, "reading_json": reading_json}
         values: dict[str, Any] = {name: value for name, value in made.items() if value is not None}
-        values |= {"stage": to, "attempts": 0, "waiting_since": None, "due_at": now, "changed_at": now}
+        values |= {"stage": to, "attempts": 0, "waiting_since": None, "changed_at": now}
+        values |= rows.due(job, to, now)
         with self._database.writing() as connection:
             moved = rows.change_job(connection, job, **values, **NO_LEASE, problem=problem)
             for result in results:
@@ -161,6 +199,8 @@ class Jobs:
                 for sop_instance_uid in sop_instance_uids:
                     rows.add_delivery(connection, job, sop_instance_uid, destination, now)
             rows.tell(connection, moved, now, event)
+            if reading_json is not None:
+                rows.audit_study(connection, AuditEvent.READ, job.study_instance_uid, "", now)
             stop_earlier(connection, job, replacing, now)
             rows.end_if_all_sent(connection, moved, now)
             rows.time_step(connection, job, job.stage, StepOutcome.DONE, done_by, now)
@@ -177,8 +217,8 @@ class Jobs:
                 connection,
                 job,
                 **NO_LEASE,
+                **rows.due(job, job.stage, due_at),
                 waiting_since=since,
-                due_at=due_at,
                 problem=reason,
                 changed_at=now,
             )
@@ -194,8 +234,8 @@ class Jobs:
                 connection,
                 job,
                 **NO_LEASE,
+                **rows.due(job, job.stage, due_at),
                 attempts=jobs.c.attempts + 1,
-                due_at=due_at,
                 problem=problem,
                 changed_at=now,
             )
@@ -240,6 +280,19 @@ class Jobs:
         query = select(*JOB).where(jobs.c.study_instance_uid == study_instance_uid)
         with self._database.reading() as connection:
             return tuple(Job(**row) for row in connection.execute(query.order_by(jobs.c.revision)).mappings())
+
+    def opened_since(self, since: datetime, limit: int) -> tuple[Job, ...]:
+        """The newest job of each study that got one since then, in the order in which these were opened.
+
+        Args:
+            limit: jobs looked at, the newest ones.
+        """
+        query = select(*JOB).where(jobs.c.opened_at >= since).order_by(jobs.c.number.desc()).limit(limit)
+        with self._database.reading() as connection:
+            newest: dict[str, Job] = {}
+            for row in connection.execute(query).mappings():
+                newest.setdefault(row["study_instance_uid"], Job(**row))
+        return tuple(reversed(newest.values()))
 
     def latest(self, limit: int) -> tuple[Job, ...]:
         """The jobs opened last, newest first."""

@@ -4,8 +4,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, insert, not_, or_, select, update
 
+from storage.audit_records import AuditEvent
 from storage.database import Database
 from storage.jobs import rows
 from storage.jobs.closing import is_closed
@@ -14,6 +15,7 @@ from storage.records import Delivery, Job, Stage, StepOutcome, TroubledDestinati
 from storage.tables import (
     columns_of,
     deliveries,
+    is_held_delivery,
     is_open_delivery,
     jobs,
     result_objects,
@@ -53,6 +55,7 @@ class Deliveries:
             rows.is_claimable(deliveries, now),
             deliveries.c.destination.not_in(busy_destinations),
             deliveries.c.destination.not_in(resting),
+            not_(is_held_delivery),
         )
         if not rows.is_any(self._database, deliveries, due):
             return ()
@@ -75,6 +78,8 @@ class Deliveries:
             if dead is not None:
                 text = f"{dead} did not finish sending to {first.destination}; {owner} has it now"
                 rows.tell(connection, rows.job_of(connection, first.job_number), now, text)
+            study, to = rows.job_of(connection, first.job_number).study_instance_uid, first.destination
+            rows.audit_study(connection, AuditEvent.SENDING, study, to, now, instances=len(numbers))
             return rows.deliveries_of(connection, deliveries.c.number.in_(numbers))
 
     def extend(self, claimed: Sequence[Delivery], now: datetime, lease_seconds: float) -> None:
@@ -166,6 +171,8 @@ class Deliveries:
             job = rows.job_of(connection, delivery.job_number)
             if text is not None:
                 rows.tell(connection, job, now, f"{delivery.sop_instance_uid} {text}")
+            if "done_at" in values:
+                _audit_sent(connection, job, delivery, now)
             if "replaced_by" in values:
                 rows.list_instead(connection, job, delivery, values["replaced_by"], now)
             rows.end_if_all_sent(connection, rows.job_of(connection, job.number), now)
@@ -237,6 +244,8 @@ class Deliveries:
                 return
             job = rows.job_of(connection, delivery.job_number)
             rows.tell(connection, job, now, f"{delivery.sop_instance_uid} {text}")
+            if "done_at" in values:
+                _audit_sent(connection, job, delivery, now)
             rows.end_if_all_sent(connection, job, now)
 
     # Destinations in trouble
@@ -330,6 +339,11 @@ class Deliveries:
         """Where a job's objects go and how far each has come, in the order they were listed."""
         with self._database.reading() as connection:
             return rows.deliveries_of(connection, deliveries.c.job_number == number)
+
+
+def _audit_sent(connection: Connection, job: Job, delivery: Delivery, now: datetime) -> None:
+    to = delivery.destination
+    rows.audit_study(connection, AuditEvent.SENT, job.study_instance_uid, to, now, instances=1)
 
 
 def _taken(delivery: Delivery, status: int | None, note: str | None) -> str:

@@ -6,8 +6,20 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, func, insert, or_, select, update
 
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import audit, patient_of
 from storage.database import Database, lock_writers
-from storage.records import Delivery, Event, Job, PriorRequest, ResultObject, Stage, StepOutcome, StepTime
+from storage.records import (
+    Delivery,
+    Event,
+    Job,
+    Priority,
+    PriorRequest,
+    ResultObject,
+    Stage,
+    StepOutcome,
+    StepTime,
+)
 from storage.tables import (
     columns_of,
     deliveries,
@@ -35,6 +47,15 @@ class LeaseLost(Exception):
 
     Nothing was changed. What was being done is to be dropped.
     """
+
+
+def due(job: Job, stage: Stage, due_at: datetime) -> dict[str, datetime]:
+    """The columns that say when a job is due at a stage, and when its turn is among those that are.
+
+    At gather nobody yields: how urgent a study is is only found out there.
+    """
+    yields_seconds = 0.0 if stage is Stage.GATHER else job.yields_seconds
+    return {"due_at": due_at, "turn_at": due_at + timedelta(seconds=yields_seconds)}
 
 
 def is_claimable(table: Table, now: datetime) -> ColumnElement[bool]:
@@ -113,6 +134,9 @@ def open_job(
         "attempts": 0,
         "claim_number": 0,
         "due_at": now,
+        "turn_at": now,
+        "priority": Priority.ROUTINE,
+        "yields_seconds": 0.0,
         "opened_at": now,
         "changed_at": now,
     }
@@ -183,7 +207,7 @@ def list_instead(connection: Connection, job: Job, delivery: Delivery, kind: str
         connection.execute(given_up.values(replaced_by=None, failed_at=now))
     elif job.stage in (Stage.DELIVER, Stage.COMPOSE):
         # At compose already, for another form: whoever is making that one loses the lease, and both are made.
-        anew = {"stage": Stage.COMPOSE, "attempts": 0, "waiting_since": None, "due_at": now}
+        anew = {"stage": Stage.COMPOSE, "attempts": 0, "waiting_since": None} | due(job, Stage.COMPOSE, now)
         connection.execute(update(jobs).where(jobs.c.number == job.number).values(**anew, **NO_LEASE))
 
 
@@ -253,3 +277,17 @@ def tell(connection: Connection, job: Job, now: datetime, text: str) -> None:
     """Adds a sentence to the life of the job's study."""
     event = Event(at=now, study_instance_uid=job.study_instance_uid, job_number=job.number, text=text)
     connection.execute(insert(events), row_of(event))
+
+
+def audit_study(
+    connection: Connection,
+    event: AuditEvent,
+    study_instance_uid: str,
+    actor: str,
+    now: datetime,
+    *,
+    instances: int = 0,
+) -> None:
+    """Writes down who did what with a study."""
+    patient_id = patient_of(connection, study_instance_uid)
+    audit(connection, [AuditRecord(now, event, actor, "", study_instance_uid, patient_id, instances)])

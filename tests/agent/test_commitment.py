@@ -107,7 +107,7 @@ def deliver(line: Line) -> str:
 
 
 def delivery(line: Line, study: str) -> Delivery:
-    return line.tools.deliveries.of_job(line.job(study).number)[0]
+    return line.tools.jobs.deliveries.of_job(line.job(study).number)[0]
 
 
 @pytest.fixture(autouse=True)

@@ -113,10 +113,10 @@ def test_a_form_that_a_draft_does_not_have_is_stepped_over(taking: MakeLine):
 def test_without_a_fallback_what_is_refused_is_given_up_and_can_be_replayed(taking: MakeLine):
     line = taking(BasicTextSRStorage, outputs=("report_sr", "findings_sr"), fallback={})
     study = delivered(line)
-    (given_up,) = line.tools.deliveries.given_up("pacs")
+    (given_up,) = line.tools.jobs.deliveries.given_up("pacs")
     assert line.job(study).stage is Stage.FAILED
 
-    line.tools.deliveries.replay(given_up.number, line.now)
+    line.tools.jobs.deliveries.replay(given_up.number, line.now)
     line.run()
 
     assert line.job(study).stage is Stage.FAILED
@@ -166,7 +166,7 @@ def test_a_destination_that_is_down_rests_and_one_draft_tries_it_for_all(taking:
     line.run()
     assert len(set(line.pacs.instances)) == 5
     assert len(line.pacs.instances) == 3 + 5
-    assert line.tools.deliveries.troubles() == ()
+    assert line.tools.jobs.deliveries.troubles() == ()
 
 
 def test_a_peer_that_dies_before_its_answer_has_the_object_once_to_the_eye(tmp_path: Path):
@@ -181,7 +181,7 @@ def test_a_peer_that_dies_before_its_answer_has_the_object_once_to_the_eye(tmp_p
     with an_archive(classes=[BasicTextSRStorage], ae_title="TESTPACS", on_store=store) as archive:
         line = Line(tmp_path, archive, outputs=("report_sr",))
         study = delivered(line)
-        (trouble,) = line.tools.deliveries.troubles()
+        (trouble,) = line.tools.jobs.deliveries.troubles()
         line.wait(60)
         line.run()
 
@@ -218,10 +218,10 @@ def troubled(tmp_path: Path) -> Path:
         (tmp_path / f"{name}.toml").write_text(text)
     store = open_store(load(tmp_path))
     composed(store.index, store.jobs, "PACS")
-    lost, taken = claimed_deliveries(store.deliveries)
-    store.deliveries.failed(lost, "it is full", NOW)
-    store.deliveries.delivered(taken, 0x0000, NOW)
-    store.deliveries.stumbled("PACS", "it is down", later(60), NOW)
+    lost, taken = claimed_deliveries(store.jobs.deliveries)
+    store.jobs.deliveries.failed(lost, "it is full", NOW)
+    store.jobs.deliveries.delivered(taken, 0x0000, NOW)
+    store.jobs.deliveries.stumbled("PACS", "it is down", later(60), NOW)
     store.database.close()
     return tmp_path
 

@@ -229,7 +229,7 @@ def test_a_draft_walks_the_line_to_a_web_destination_and_a_refused_class_falls_b
         tries.append(1)
         if len(tries) > 1:
             return 200, b""
-        (wanted,) = line.tools.deliveries.of_job(1)
+        (wanted,) = line.tools.jobs.deliveries.of_job(1)
         return 409, failed([wanted.sop_instance_uid], 0x0122)
 
     with a_service(answer) as service:

@@ -27,6 +27,7 @@ from agent.peers import Peers
 from agent.steps import Tools, settle
 from agent.worker import Worker
 from config.settings import (
+    AdapterSettings,
     AgentSettings,
     ArchiveSettings,
     CalibrationSettings,
@@ -34,6 +35,7 @@ from config.settings import (
     OutputKind,
     PeersSettings,
     ReadingSettings,
+    RuleSettings,
     Settings,
     StudySettings,
 )
@@ -43,7 +45,7 @@ from inference.reading import Reading, Score
 from storage.database import connect
 from storage.files import Files
 from storage.index import Index
-from storage.jobs import Deliveries, Jobs
+from storage.jobs import Jobs
 from storage.orders import Orders
 from storage.patients import Patients
 from storage.records import Instance, Job, PatientIdentifier, Report, ReportStatus, Stage
@@ -76,6 +78,8 @@ class Line:
     outputs: tuple[OutputKind, ...] = ()
     archives: tuple[ArchiveSettings, ...] = ()
     destination: Mapping[str, object] = field(default_factory=dict)
+    rules: tuple[RuleSettings, ...] = ()
+    adapters: tuple[AdapterSettings, ...] = ()
     receivers: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,14 +101,15 @@ class Line:
             files=Files(self.folder / "files"),
             index=Index(database),
             clock=lambda: self.now,
-            on_commitment=lambda report: note_commitment(report, self.tools.deliveries, self.now, PATIENCE),
+            on_commitment=lambda report: note_commitment(
+                report, self.tools.jobs.deliveries, self.now, PATIENCE
+            ),
         )
         self.tools = Tools(
             clock=lambda: self.now,
             files=Files(self.folder / "files"),
             index=Index(database),
             jobs=Jobs(database),
-            deliveries=Deliveries(database),
             reports=Reports(database),
             requests=PriorRequests(database),
             orders=Orders(database),
@@ -113,7 +118,12 @@ class Line:
             settings=Settings(
                 agent=AgentSettings(),
                 peers=PeersSettings(destinations=(destination,), archives=self.archives, **self.receivers),
-                reading=ReadingSettings(study=study, calibrations=self.calibrations),
+                reading=ReadingSettings(
+                    study=study,
+                    calibrations=self.calibrations,
+                    rules=self.rules,
+                    adapters=self.adapters,
+                ),
             ),
             take=self.listener.take,
         )
@@ -610,7 +620,7 @@ def test_a_pacs_that_is_down_gets_the_objects_when_it_is_back(line: Line):
     line.wait(60)
     line.run()
     assert line.job(study).stage is Stage.DELIVER
-    waiting = line.tools.deliveries.of_job(line.job(study).number)
+    waiting = line.tools.jobs.deliveries.of_job(line.job(study).number)
     assert all("TESTPACS" in (delivery.problem or "") for delivery in waiting)
 
     line.pacs = MiniPacs("TESTPACS", line.folder / "pacs", port=line.pacs.port)

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from storage.audits import Audits
 from storage.database import Database, connect
+from storage.deletions import Deletions
+from storage.holds import Holds
 from storage.index import Index
 from storage.jobs import Deliveries, Jobs
 from storage.orders import Orders
@@ -91,8 +94,8 @@ def jobs(database: Database) -> Jobs:
 
 
 @pytest.fixture
-def deliveries(database: Database) -> Deliveries:
-    return Deliveries(database)
+def deliveries(jobs: Jobs) -> Deliveries:
+    return jobs.deliveries
 
 
 @pytest.fixture
@@ -108,6 +111,21 @@ def requests(database: Database) -> PriorRequests:
 @pytest.fixture
 def orders(database: Database) -> Orders:
     return Orders(database)
+
+
+@pytest.fixture
+def holds(database: Database) -> Holds:
+    return Holds(database)
+
+
+@pytest.fixture
+def deletions(database: Database) -> Deletions:
+    return Deletions(database)
+
+
+@pytest.fixture
+def audits(database: Database) -> Audits:
+    return Audits(database)
 
 
 def _empty(database: Database) -> None:

@@ -115,7 +115,7 @@ def test_a_storescp_that_misbehaves_gets_everything_once_when_it_is_well_again(
     with storescp(tmp_path / "in", port, *misbehaving):
         study = delivered(line)
         assert line.job(study).stage is Stage.DELIVER
-        waiting = [one for one in line.tools.deliveries.of_job(1) if one.done_at is None]
+        waiting = [one for one in line.tools.jobs.deliveries.of_job(1) if one.done_at is None]
         assert all("AE title TESTPACS at 127.0.0.1" in (one.problem or "") for one in waiting)
 
     with storescp(tmp_path / "in", port):
@@ -124,7 +124,7 @@ def test_a_storescp_that_misbehaves_gets_everything_once_when_it_is_well_again(
 
     assert line.job(study).stage is Stage.DONE
     assert arrived(tmp_path / "in") == made(line, study)
-    assert line.tools.deliveries.troubles() == ()
+    assert line.tools.jobs.deliveries.troubles() == ()
 
 
 def test_a_storescp_that_knows_no_reports_gets_one_picture(tmp_path: Path):

@@ -9,7 +9,7 @@ from agent.metrics.counting import Metrics, State, reason_class
 from storage.census import Census
 from storage.database import connect
 from storage.index import Index
-from storage.jobs import Deliveries, Jobs
+from storage.jobs import Jobs
 from storage.records import Refusal, RunningProcess
 from tests.storage.builders import NOW, an_open_job, claimed_deliveries, composed, later, put
 
@@ -21,7 +21,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         database = connect(f"sqlite:///{folder}/preread.sqlite")
-        self.index, self.jobs, self.deliveries = Index(database), Jobs(database), Deliveries(database)
+        self.index, self.jobs = Index(database), Jobs(database)
         put(self.index, "2.25.1", study="2.25.900")
         self.state = State(5_000, READER, "sha256:cd")
         self.metrics = Metrics(Census(database), lambda: later(30), lambda: self.state)
@@ -62,9 +62,9 @@ def test_what_comes_is_counted_once_however_often_the_monitor_asks(site: Site):
 
 def test_a_draft_on_its_way_is_seen_in_steps_readings_and_deliveries(site: Site):
     composed(site.index, site.jobs, "PACS")
-    first, second = claimed_deliveries(site.deliveries)
-    site.deliveries.delivered(first, 0x0000, later(1))
-    site.deliveries.later(second, "PACS is down", later(60), later(10))
+    first, second = claimed_deliveries(site.jobs.deliveries)
+    site.jobs.deliveries.delivered(first, 0x0000, later(1))
+    site.jobs.deliveries.later(second, "PACS is down", later(60), later(10))
 
     page = site.scrape()
 
@@ -84,7 +84,7 @@ def test_the_oldest_job_of_a_stage_has_the_age_of_its_opening(site: Site):
 
 def test_seconds_fall_into_the_bucket_of_their_length_and_all_above(site: Site):
     composed(site.index, site.jobs, "PACS")
-    site.deliveries.delivered(claimed_deliveries(site.deliveries)[0], 0x0000, later(4))
+    site.jobs.deliveries.delivered(claimed_deliveries(site.jobs.deliveries)[0], 0x0000, later(4))
 
     page = site.scrape()
 

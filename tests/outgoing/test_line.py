@@ -30,7 +30,7 @@ def a_study_read(line: Line, **about: Any) -> str:
 
 def to(name: str, line: Line, study: str) -> Delivery:
     """The delivery of the newest job to this receiver."""
-    deliveries = line.tools.deliveries.of_job(line.job(study).number)
+    deliveries = line.tools.jobs.deliveries.of_job(line.job(study).number)
     return next(one for one in deliveries if one.destination == name)
 
 
@@ -158,7 +158,7 @@ def test_a_message_that_waits_is_not_sent_once_the_next_revision_takes_its_place
         line.run()
 
     first, _ = line.tools.jobs.jobs_of_study(study)
-    stopped = line.tools.deliveries.of_job(first.number)[-1]
+    stopped = line.tools.jobs.deliveries.of_job(first.number)[-1]
     assert len(ris.received) == 2
     assert "Revision 2" in ris.received[-1].decode()
     assert (stopped.is_stopped, stopped.problem) == (True, "revision 2 takes its place")

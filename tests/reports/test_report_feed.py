@@ -14,7 +14,7 @@ from agent.report_feed import ask_report_server
 from agent.reports.importing import replay
 from agent.steps import Tools
 from config.settings import ReportServerSettings, Secret, Settings
-from storage.jobs import Deliveries, Jobs
+from storage.jobs import Jobs
 from storage.orders import Orders
 from storage.requests import PriorRequests
 from tests.agent.test_peers_web import a_web_archive
@@ -85,7 +85,6 @@ class Feed:
             files=self.inbox.files,
             index=self.inbox.index,
             jobs=Jobs(database),
-            deliveries=Deliveries(database),
             reports=self.inbox.reports,
             requests=PriorRequests(database),
             orders=Orders(database),
