@@ -137,10 +137,15 @@ def calibrations_of(settings: Settings) -> tuple[Calibration, ...]:
 
 
 def results_of(
-    job: Job, manifest: Manifest, reading: Reading, files: Files, jobs: Jobs, settings: Settings
+    job: Job,
+    manifest: Manifest,
+    reading: Reading,
+    files: Files,
+    jobs: Jobs,
+    settings: Settings,
+    kinds: Collection[str],
 ) -> tuple[ResultObject, ...]:
-    """Makes and writes every kind of object that a destination wants; the same job makes the same bytes again."""
-    kinds = settings.outputs_wanted()
+    """Makes and writes the objects of these kinds; the same job makes the same bytes again."""
     sources = Sources(
         current=_headers(manifest.current, files, with_pixels_where_needed=True),
         priors=tuple(header for prior in manifest.priors for header in _headers(prior, files)),

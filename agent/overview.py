@@ -10,7 +10,17 @@ from agent.service import Store, open_store
 from config.settings import Settings
 from inference.reading import Reading
 from storage.index import PatientHistory
-from storage.records import Instance, InstanceRole, Job, QuarantinedMessage, Refusal, Stage, Study
+from storage.records import (
+    Delivery,
+    Instance,
+    InstanceRole,
+    Job,
+    QuarantinedMessage,
+    Refusal,
+    Stage,
+    Study,
+    TroubledDestination,
+)
 
 
 def status(settings: Settings, limit: int) -> dict[str, Any]:
@@ -32,6 +42,7 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
                 {"study": study.study_instance_uid, "problem": study.conflict}
                 for study in store.index.in_doubt(limit)
             ],
+            "troubled": [_trouble_row(trouble) for trouble in store.jobs.deliveries.troubles()],
             "held": [
                 {**asdict(hold), "held_at": hold.held_at.isoformat()} for hold in store.holds.held(limit)
             ],
@@ -46,6 +57,7 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
 def _undelivered(store: Store, jobs: tuple[Job, ...]) -> list[dict[str, Any]]:
     return [
         {
+            "delivery": delivery.number,
             "job": job.number,
             "destination": delivery.destination,
             "problem": delivery.problem,
@@ -53,9 +65,19 @@ def _undelivered(store: Store, jobs: tuple[Job, ...]) -> list[dict[str, Any]]:
         }
         for job in jobs
         if job.stage in (Stage.DELIVER, Stage.FAILED)
-        for delivery in store.jobs.deliveries_of_job(job.number)
-        if delivery.done_at is None and delivery.problem and not delivery.is_stopped
+        for delivery in store.jobs.deliveries.of_job(job.number)
+        if delivery.done_at is None and delivery.problem
+        if delivery.replaced_by is None and not delivery.is_stopped
     ]
+
+
+def _trouble_row(trouble: TroubledDestination) -> dict[str, Any]:
+    rests_until = None if trouble.rests_until is None else trouble.rests_until.isoformat(timespec="seconds")
+    return {
+        **asdict(trouble),
+        "since": trouble.since.isoformat(timespec="seconds"),
+        "rests_until": rests_until,
+    }
 
 
 def _job_row(job: Job) -> dict[str, Any]:
@@ -98,6 +120,14 @@ def status_text(report: dict[str, Any]) -> str:
     )
     lines += _block(
         "two patients in one study", [f"{r['study']}: {r['problem']}" for r in report["in_doubt"]]
+    )
+    lines += _block(
+        "destinations that take nothing now",
+        [
+            f"{r['name']}: {r['failures']} tries in a row since {r['since']}"
+            f"{', rests until ' + r['rests_until'] if r['rests_until'] else ''}: {r['problem']}"
+            for r in report["troubled"]
+        ],
     )
     lines += _block(
         "held (preread release STUDY)",
@@ -205,13 +235,24 @@ def _job_lines(store: Store, job: Job) -> list[str]:
         lines += _reading_lines(manifests.load_reading(job.reading_json))
     for result in store.jobs.results_of_job(job.number):
         lines.append(f"  object {result.kind} {result.sop_instance_uid}")
-    for delivery in store.jobs.deliveries_of_job(job.number):
-        ended = "stopped" if delivery.is_stopped else "failed"
-        state = "taken" if delivery.done_at else ended if delivery.failed_at else "waiting"
+    for delivery in store.jobs.deliveries.of_job(job.number):
+        state = _state_of(delivery)
         tries = f", {delivery.claim_number} tries" if delivery.claim_number > 1 else ""
         problem = f" - {delivery.problem}" if delivery.problem else ""
         lines.append(f"  {delivery.sop_instance_uid} to {delivery.destination}: {state}{tries}{problem}")
     return lines
+
+
+def _state_of(delivery: Delivery) -> str:
+    if delivery.done_at is not None:
+        return "taken" if delivery.transaction_uid is None else "taken and committed to"
+    if delivery.is_stopped:
+        return "stopped"
+    if delivery.failed_at is not None:
+        return f"failed (delivery {delivery.number})"
+    if delivery.replaced_by is not None:
+        return f"refused, {delivery.replaced_by} goes instead"
+    return "waiting" if delivery.transaction_uid is None else "taken, waits for storage commitment"
 
 
 def _rule_lines(job: Job) -> list[str]:

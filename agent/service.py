@@ -14,8 +14,10 @@ import structlog
 
 from agent import loaded
 from agent.configuration import load
+from agent.delivering import note_commitment
 from agent.identity import rules_of_peers
 from agent.keeping.chores import audit_trail, chores
+from agent.lanes import Lane, asking_lanes, called_back_by, delivery_lanes
 from agent.listener import Listener
 from agent.logs import set_log_level
 from agent.messages import MessageIntake
@@ -25,7 +27,7 @@ from agent.mllp import MllpReceiver
 from agent.notifying import notify
 from agent.ordering import ask_worklist, forget_orders, order_messages
 from agent.patience import Patience
-from agent.peers import Peers
+from agent.peers import Peers, TakeReport
 from agent.pulse import BEAT_SECONDS, Pulse
 from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
@@ -36,7 +38,7 @@ from agent.tls import PortContext, warn_of_expiry
 from agent.worker import Worker
 from config.changes import differences, in_force
 from config.loading import ConfigError
-from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
+from config.settings import ReportServerSettings, Settings, WorklistSettings
 from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import Audits
 from storage.census import Census
@@ -149,6 +151,7 @@ class Serving:
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime] = system_clock) -> None:
         self._settings = settings
+        self._clock = clock
         self._store = open_store(settings)
         self.listener = Listener(
             listener=settings.agent.listener,
@@ -156,11 +159,12 @@ class Serving:
             also_called=settings.agent.device.also_called,
             senders=settings.peers.senders,
             accept_any_sender=settings.peers.accept_any_sender,
-            archives=_archives_that_send(settings),
+            archives=called_back_by(settings),
             identifiers=rules_of_peers(settings.peers),
             files=self._store.files,
             index=self._store.index,
             clock=clock,
+            on_commitment=self._commitments(),
         )
         self._tools = Tools(
             clock=clock,
@@ -216,6 +220,13 @@ class Serving:
         started = [worker for worker in tuple(self._workers.values()) if worker.ident is not None]
         dead = [worker.name for worker in started if not worker.is_alive()]
         return is_alive(dead, time.monotonic() - self._ticked)
+
+    def _commitments(self) -> TakeReport | None:
+        """Takes the reports of destinations on what they took; None where no destination is asked for any."""
+        if not any(destination.commitment for destination in self._settings.peers.destinations):
+            return None
+        deliveries, patience = self._store.jobs.deliveries, patience_of(self._settings)
+        return lambda report: note_commitment(report, deliveries, self._clock(), patience)
 
     def start(self) -> None:
         """Opens the port last, when everything behind it is ready."""
@@ -297,7 +308,7 @@ class Serving:
     def _arrange_workers(self) -> None:
         """Gives each lane of the settings a worker that runs, and sends those away that have no lane."""
         patience, poll_seconds = patience_of(self._settings), self._settings.agent.worker.poll_seconds
-        lanes = {"gather": Lane()} | _delivery_lanes(self._settings) | _asking_lanes(self._settings)
+        lanes = {"gather": Lane()} | delivery_lanes(self._settings) | asking_lanes(self._settings)
         workers = {}
         for name, lane in lanes.items():
             stages = (Stage.GATHER,) if name == "gather" else ()
@@ -348,8 +359,9 @@ class Serving:
         self.listener.admit(
             settings.peers.senders,
             settings.peers.accept_any_sender,
-            _archives_that_send(settings),
+            called_back_by(settings),
             rules_of_peers(settings.peers),
+            self._commitments(),
         )
         self._intake = open_intake(settings, self._store, self._tools.clock)
         if self.mllp is not None:
@@ -406,55 +418,6 @@ class Serving:
         self._trail.write_out()
         self._store.database.close()
         log.info("stopped")
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """What one worker leaves to others, see `Worker`."""
-
-    leaves_alone: frozenset[str] | None = None
-    leaves_unasked: frozenset[str] | None = None
-
-
-def _delivery_lanes(settings: Settings) -> dict[str, Lane]:
-    """One worker for each association a destination may have, so that a slow one holds up nobody else.
-
-    The last lane takes what is left from destinations that are no longer configured, and says so.
-    """
-    # One for each receiver of messages: the next one must not overtake the one that it replaces.
-    lanes_of = {one.name: one.associations_max for one in settings.peers.destinations}
-    lanes_of |= {one.name: 1 for one in settings.peers.receivers}
-    names = frozenset(lanes_of)
-    lanes = {
-        f"deliver to {name} {number}": Lane(leaves_alone=names - {name})
-        for name, count in lanes_of.items()
-        for number in range(1, count + 1)
-    }
-    return lanes | {"deliver to nobody": Lane(leaves_alone=names)}
-
-
-def _asking_lanes(settings: Settings) -> dict[str, Lane]:
-    """One worker for each request that an archive may have at once; the last lane is as with deliveries."""
-    names = frozenset(archive.name for archive in settings.peers.archives)
-    lanes = {
-        f"ask {archive.name} {number}": Lane(leaves_unasked=names - {archive.name})
-        for archive in settings.peers.archives
-        for number in range(1, archive.associations_max + 1)
-    }
-    return lanes | {"ask nobody": Lane(leaves_unasked=names)}
-
-
-def _archives_that_send(settings: Settings) -> list[SenderSettings]:
-    """The archives as senders: they come to our port with what we had them move."""
-    return [
-        SenderSettings(
-            ae_title=archive.ae_title,
-            assume_charset=archive.assume_charset,
-            default_issuer=archive.default_issuer,
-        )
-        for archive in settings.peers.archives
-        if archive.ae_title
-    ]
 
 
 def serve(settings: Settings) -> bool:

@@ -4,7 +4,6 @@ receive → **settle → gather → read → compose → deliver**. The listener
 others is one function here, in this order, and ends in one commit that moves the job to the right.
 """
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,13 +15,20 @@ import structlog
 from agent import manifest as manifests
 from agent.closing import close_if_reported, in_force
 from agent.deciding import for_destinations, kept_rule, select_under, study_facts, under, yields_seconds
+from agent.delivering import (
+    forms_instead,
+    give_up_unknown,
+    kinds_to_make,
+    note_outcomes,
+    send,
+    wanted_of,
+)
 from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
 from agent.gathering import await_priors, exam_of, priors_of, rules_of
 from agent.manifest import Manifest
-from agent.outgoing import Outgoing, send
-from agent.patience import Patience, pause_seconds
-from agent.peers import Arrived, Peers, StoreOutcome
+from agent.patience import Patience
+from agent.peers import Arrived, Peers
 from agent.rules import Decision, decide
 from agent.selection import Selection, complete_because
 from config.settings import Settings
@@ -244,7 +250,10 @@ def keep_reading(job: Job, tools: Tools, reading: "Reading") -> Job:
 
 
 def compose(job: Job, tools: Tools) -> Job:
-    """Makes the objects and messages of the draft, and one delivery of each for everybody who gets it."""
+    """Makes the objects and messages of the draft, and one delivery of each for everybody who gets it.
+
+    A job comes here again when a destination has refused a form and the one that goes instead is still to be made.
+    """
     from agent.casework import draft_of, messages_of, results_of  # as above, and highdicom
 
     manifest = manifests.load_manifest(_present(job.manifest_json))
@@ -253,20 +262,24 @@ def compose(job: Job, tools: Tools) -> Job:
         return tools.jobs.advance(job, Stage.DONE, tools.clock(), event=event)
     reading = manifests.load_reading(_present(job.reading_json))
     settings = for_destinations(tools.settings, manifest.rule)
-    objects = results_of(job, manifest, reading, tools.files, tools.jobs, settings)
+    before = tools.jobs.results_of_job(job.number)
+    instead = forms_instead(tools.jobs.deliveries.of_job(job.number), settings)
+    kinds = kinds_to_make(before, instead, settings)
+    made = results_of(job, manifest, reading, tools.files, tools.jobs, settings, kinds)
+    objects = (*before, *made)
     destinations = {
-        destination.name: [r.sop_instance_uid for r in objects if r.kind in settings.outputs_of(destination)]
+        destination.name: wanted_of(objects, settings.outputs_of(destination), instead[destination.name])
         for destination in settings.peers.destinations
     }
     messages: dict[str, ResultObject] = {}
-    if settings.peers.receivers:
+    if settings.peers.receivers and not before:
         study = tools.index.study(job.study_instance_uid)
         assert study is not None, "a study with a job is never deleted alone"
         order = order_of(study, tools.orders.of_study(study.study_instance_uid, study.accession_number))
         draft = draft_of(job, manifest, reading, study, order, tools.files, tools.jobs, settings)
         messages = messages_of(replace(draft, objects=objects), job.number, tools.files, settings)
     receivers = {name: [message.sop_instance_uid] for name, message in messages.items()}
-    event = f"made {len(objects)} objects for {len(destinations)} destinations"
+    event = f"made {len(made)} objects for {len(destinations)} destinations"
     if messages:
         event += f", {len(messages)} messages for as many receivers"
     return tools.jobs.advance(
@@ -281,49 +294,15 @@ def compose(job: Job, tools: Tools) -> Job:
 
 
 def deliver(deliveries: Sequence[Delivery], tools: Tools, patience: Patience) -> None:
-    """Sends what one destination or receiver gets of one job, and notes what became of each."""
+    """Sends what one destination or receiver gets of one job, and notes what became of each: taken, refused and
+    another form goes instead, to be tried again, or given up."""
     name = deliveries[0].destination
-    results = {r.sop_instance_uid: r for r in tools.jobs.results_of_job(deliveries[0].job_number)}
-    paths = [tools.files.absolute(results[d.sop_instance_uid].path) for d in deliveries]
-    destination, receiver = tools.settings.destination(name), tools.settings.receiver(name)
-    if destination is not None:
-        outcomes = tools.peers.store(destination, paths)
-    elif receiver is not None:
-        job = tools.jobs.job(deliveries[0].job_number)
-        file_name = f"{job.study_instance_uid}_r{job.revision}"
-        outcomes = tuple(
-            send(receiver, Outgoing(d.sop_instance_uid, file_name, path.read_bytes()), tools.clock())
-            for d, path in zip(deliveries, paths, strict=True)
-        )
-    else:
-        for delivery in deliveries:
-            reason = f'destination "{name}" is no longer in peers.toml; put it back and ask again'
-            tools.jobs.delivery_failed(delivery, reason, tools.clock())
+    addressee = tools.settings.destination(name) or tools.settings.receiver(name)
+    if addressee is None:
+        give_up_unknown(deliveries, tools)
         return
-    for delivery, outcome in zip(deliveries, outcomes, strict=True):
-        _note_outcome(delivery, outcome, tools, patience)
-
-
-def _note_outcome(delivery: Delivery, outcome: StoreOutcome, tools: Tools, patience: Patience) -> None:
-    now = tools.clock()
-    reason = outcome.problem or f"status 0x{outcome.status or 0:04X}"
-    # A peer's own words may name the patient.
-    logged = "refused with a reason of its own; see preread status" if outcome.is_quoting else reason
-    waited_seconds = (now - (delivery.waiting_since or now)).total_seconds()
-    if outcome.kind == "taken":
-        tools.jobs.delivered(delivery, outcome.status, now, outcome.problem)
-    elif outcome.kind == "refused_for_good":
-        log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=logged)
-        tools.jobs.delivery_failed(delivery, reason, now, outcome.status)
-    elif waited_seconds > patience.wait_seconds[Stage.DELIVER]:
-        log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=logged)
-        tools.jobs.delivery_failed(
-            delivery, f"tried for {waited_seconds:.0f} s: {reason}", now, outcome.status
-        )
-    else:
-        log.info("delivery waits", job=delivery.job_number, destination=delivery.destination, reason=logged)
-        next_try = now + timedelta(seconds=pause_seconds(waited_seconds, patience, random.random()))
-        tools.jobs.delivery_later(delivery, reason, next_try, now, outcome.status)
+    outcomes = send(deliveries, addressee, tools)
+    note_outcomes(deliveries, outcomes, addressee, tools, patience)
 
 
 def _is_being_read(study_instance_uid: str, tools: Tools) -> bool:

@@ -67,15 +67,17 @@ def _held(store: Store, jobs: tuple[Job, ...]) -> dict[str, tuple[ResultObject, 
     held: dict[str, list[ResultObject]] = {}
     for job in jobs:
         results = {result.sop_instance_uid: result for result in store.jobs.results_of_job(job.number)}
-        for delivery in filter(_may_be_there, store.jobs.deliveries_of_job(job.number)):
+        for delivery in filter(_may_be_there, store.jobs.deliveries.of_job(job.number)):
             held.setdefault(delivery.destination, []).append(results[delivery.sop_instance_uid])
     return {name: tuple(results) for name, results in held.items()}
 
 
 def _may_be_there(delivery: Delivery) -> bool:
     """It was taken, or was on its way once and nobody knows; what was refused every time is not."""
-    was_refused = delivery.failed_at is not None and not delivery.is_stopped
-    return delivery.done_at is not None or (delivery.claim_number > 0 and not was_refused)
+    was_refused = delivery.replaced_by is not None or (
+        delivery.failed_at is not None and not delivery.is_stopped
+    )
+    return delivery.taken_at is not None or (delivery.claim_number > 0 and not was_refused)
 
 
 def _made(

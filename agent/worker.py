@@ -58,6 +58,7 @@ class Worker(threading.Thread):
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._in_hand: tuple[Job, ...] = ()
+        self._sending: tuple[Delivery, ...] = ()
 
     def take(
         self,
@@ -90,6 +91,9 @@ class Worker(threading.Thread):
         for job in self._in_hand:
             with suppress(LeaseLost):
                 self._tools.jobs.give_back(job, self._tools.clock())
+        for delivery in self._sending:
+            with suppress(LeaseLost):
+                self._tools.jobs.deliveries.give_back(delivery, self._tools.clock())
 
     def run(self) -> None:
         while not self._stopping.is_set():
@@ -115,7 +119,7 @@ class Worker(threading.Thread):
                 self._do_jobs((job, *self._beside(job, now)))
                 return True
         if self._leaves_alone is not None:
-            deliveries = self._tools.jobs.claim_deliveries(
+            deliveries = self._tools.jobs.deliveries.claim(
                 self.name, now, self._patience.lease_seconds, self._leaves_alone
             )
             if deliveries:
@@ -255,8 +259,14 @@ class Worker(threading.Thread):
 
     def _do_deliveries(self, deliveries: tuple[Delivery, ...]) -> None:
         first = deliveries[0]
+        self._sending = deliveries
+
+        def extend() -> None:
+            self._tools.jobs.deliveries.extend(deliveries, self._tools.clock(), self._patience.lease_seconds)
+
         try:
-            deliver(deliveries, self._tools, self._patience)
+            with self._holding(extend):
+                deliver(deliveries, self._tools, self._patience)
         except LeaseLost:
             log.warning(
                 "lease lost; sent again by another", job=first.job_number, destination=first.destination
@@ -265,15 +275,17 @@ class Worker(threading.Thread):
             log.exception("internal error", job=first.job_number, destination=first.destination)
             for delivery in deliveries:
                 self._stumble_over(delivery)
+        finally:
+            self._sending = ()
 
     def _stumble_over(self, delivery: Delivery) -> None:
         now = self._tools.clock()
         problem = f"internal error while sending to {delivery.destination}, see the log of job {delivery.job_number}"
         with suppress(LeaseLost):  # those sent before the error are done
             if delivery.attempts + 1 >= self._patience.attempts_max:
-                self._tools.jobs.delivery_failed(delivery, problem, now)
+                self._tools.jobs.deliveries.failed(delivery, problem, now)
             else:
-                self._tools.jobs.delivery_retry(delivery, problem, self._due(delivery.attempts, now), now)
+                self._tools.jobs.deliveries.retry(delivery, problem, self._due(delivery.attempts, now), now)
 
     def _due(self, tries: int, now: datetime) -> datetime:
         so_far = tries * self._patience.retry_seconds_min

@@ -1,12 +1,13 @@
 """Settings that are right one by one and wrong together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from config.agent_settings import AgentSettings, ListenerSettings, ListenerTlsSettings, StorageSettings
 from config.conditions import OneOf, When
 from config.peers_settings import (
+    ALWAYS_MADE,
     ArchiveSettings,
     DestinationSettings,
     PeersSettings,
@@ -143,7 +144,13 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     yield from _named_once(PEERS_FILE, "report_server", "name", [one.name for one in peers.report_servers])
     for number, archive in enumerate(peers.archives, start=1):
         yield from _unreachable(f"archive[{number}]", archive)
-    asked: tuple[tuple[str, Sequence[ArchiveSettings | FhirServerSettings | ReportServerSettings]], ...] = (
+    asked: tuple[
+        tuple[
+            str, Sequence[DestinationSettings | ArchiveSettings | FhirServerSettings | ReportServerSettings]
+        ],
+        ...,
+    ] = (
+        ("destination", peers.destinations),
         ("fhir_server", peers.fhir_servers),
         ("archive", peers.archives),
         ("report_server", peers.report_servers),
@@ -169,7 +176,7 @@ def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
     for number, webhook in enumerate(peers.webhooks, start=1):
         yield from _hidden(PEERS_FILE, f"webhook[{number}].secret", webhook.secret, "a secret")
     for number, destination in enumerate(peers.destinations, start=1):
-        yield from _findings_twice(PEERS_FILE, f"destination[{number}].outputs", destination.outputs)
+        yield from _destination(f"destination[{number}]", destination)
 
 
 def _names_of_receivers(peers: PeersSettings) -> Iterator[Problem]:
@@ -190,13 +197,37 @@ def _names_of_receivers(peers: PeersSettings) -> Iterator[Problem]:
                 yield Problem(PEERS_FILE, f"{place}.name", quoted(one.name), other)
 
 
-def _unreachable(place: str, archive: ArchiveSettings) -> Iterator[Problem]:
-    needed = ("url",) if archive.retrieve == "dicomweb" else ("ae_title", "host")
-    for key in needed:
-        if not getattr(archive, key):
-            yield Problem(
-                PEERS_FILE, f"{place}.{key}", '""', f"a value, since retrieve = {quoted(archive.retrieve)}"
+def _destination(place: str, destination: DestinationSettings) -> Iterator[Problem]:
+    yield from _unreachable(place, destination)
+    yield from _findings_twice(PEERS_FILE, f"{place}.outputs", destination.outputs)
+    yield from _fallback(f"{place}.fallback", destination.fallback)
+    if destination.protocol == "dicomweb" and destination.commitment:
+        dicom = 'false, since storage commitment is not part of protocol = "dicomweb"'
+        yield Problem(PEERS_FILE, f"{place}.commitment", "true", dicom)
+
+
+def _fallback(key: str, fallback: Mapping[OutputKind, OutputKind]) -> Iterator[Problem]:
+    for refused in fallback:
+        seen, last = [refused], fallback[refused]
+        while last in fallback and last not in seen:
+            seen.append(last)
+            last = fallback[last]
+        if last in seen:
+            yield Problem(PEERS_FILE, key, f"{refused} and what follows it", f"an end: {last} comes twice")
+        elif last not in ALWAYS_MADE:
+            certain = (
+                f"one of {', '.join(sorted(ALWAYS_MADE))} at the end, since not every draft has a {last}"
             )
+            yield Problem(PEERS_FILE, key, f"{refused} and what follows it", certain)
+
+
+def _unreachable(place: str, peer: ArchiveSettings | DestinationSettings) -> Iterator[Problem]:
+    key, way = (
+        ("retrieve", peer.retrieve) if isinstance(peer, ArchiveSettings) else ("protocol", peer.protocol)
+    )
+    for needed in ("url",) if way == "dicomweb" else ("ae_title", "host"):
+        if not getattr(peer, needed):
+            yield Problem(PEERS_FILE, f"{place}.{needed}", '""', f"a value, since {key} = {quoted(way)}")
 
 
 def _findings_twice(file: str, key: str, outputs: Sequence[OutputKind]) -> Iterator[Problem]:

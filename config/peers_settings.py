@@ -1,5 +1,7 @@
 """What `peers.toml` holds: who may send to us, where the drafts go, and whom we ask for priors and orders."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -15,6 +17,7 @@ from config.tls_settings import DestinationTlsSettings
 from config.values import (
     AETitle,
     Distinct,
+    Fallback,
     Fingerprint,
     Frozen,
     Host,
@@ -30,6 +33,7 @@ from config.values import (
     OutputKind,
     PeerName,
     Port,
+    Profile,
     Search,
     WebAddress,
 )
@@ -80,28 +84,74 @@ class IssuerSettings(Frozen):
     """Take a12 and A12 for one patient. Only if this issuer never gives both."""
 
 
+PROFILES: Mapping[Profile, tuple[OutputKind, ...]] = MappingProxyType(
+    {
+        "default": (),
+        "ohif": ("report_sr", "findings_sr"),
+        "weasis": ("report_sr", "presentation_state", "findings_sr"),
+        "legacy_pacs": ("secondary_capture", "report_sr"),
+        "sc_only": ("secondary_capture",),
+        "strict_air": ("findings_sr_air",),
+    }
+)
+"""What each profile stands for; () is `outputs.defaults` of reading.toml."""
+
+STANDARD_FALLBACK: dict[OutputKind, OutputKind] = {
+    "findings_sr_air": "findings_sr",
+    "findings_sr": "report_sr",
+    "report_sr": "encapsulated_pdf",
+    "encapsulated_pdf": "secondary_capture",
+    "presentation_state": "secondary_capture",
+    "segmentation": "presentation_state",
+}
+
+ALWAYS_MADE: frozenset[OutputKind] = frozenset(
+    ("report_sr", "presentation_state", "secondary_capture", "encapsulated_pdf")
+)
+"""The kinds that every draft has; the others need a finding or a box."""
+
+
 class DestinationSettings(Frozen):
     """One system that gets drafts from us."""
 
     name: PeerName
     """Our name for it, in logs, in `preread why` and on the command line."""
 
-    ae_title: AETitle
-    """Its AE title (called AE title)."""
+    protocol: Literal["dicom", "dicomweb"] = "dicom"
+    """How it takes them. dicom: C-STORE at `ae_title`, `host` and `port`. dicomweb: STOW-RS at `url`."""
 
-    host: Host
-    """Its host name or IP address."""
+    ae_title: OptionalAETitle = ""
+    """Its AE title (called AE title). Needed for dicom."""
 
-    port: Port
+    host: OptionalHost = ""
+    """Its host name or IP address. Needed for dicom."""
+
+    port: Port = 104
     """Its TCP port."""
 
+    url: OptionalWebAddress = ""
+    """Where its DICOMweb service is, such as "https://pacs.example/dicom-web". Needed for dicomweb only."""
+
+    authorization: OptionalSecret = None
+    """Where the value of the HTTP header Authorization is, such as "Basic ..." or "Bearer ...", if dicomweb asks
+    for one."""
+
+    profile: Profile = "default"
+    """What it gets, by the kind of system. default: `outputs.defaults` of reading.toml. ohif: text and findings,
+    no overlay. weasis: text, overlay and findings. legacy_pacs: pictures and text. sc_only: pictures. strict_air:
+    findings as IHE AI Results wants them. `preread probe` proposes one."""
+
     outputs: Distinct[OutputKind] = ()
-    """What it gets: report_sr (text), findings_sr (coded findings with places), presentation_state
-    (overlay), secondary_capture (picture with the boxes drawn in), key_object_selection (which images have
-    boxes), segmentation (the boxes as masks; OHIF up to 3.13 goes black on them), encapsulated_pdf (the text
-    report and the pictures as a PDF), findings_sr_air (in place of findings_sr, for systems that want IHE AI
-    Results to the letter: Comprehensive 3D SR, scores beside their regions, also without a box; stops OHIF).
-    Empty: `outputs.defaults` of reading.toml. Take what its viewers can show; a picture is shown by all."""
+    """What it gets, spelled out instead of `profile`: report_sr (text), findings_sr (coded findings with places),
+    presentation_state (overlay), secondary_capture (picture with the boxes drawn in), key_object_selection
+    (which images have boxes), segmentation (the boxes as masks; OHIF up to 3.13 goes black on them),
+    encapsulated_pdf (the text report and the pictures as a PDF), findings_sr_air (in place of findings_sr, for
+    systems that want IHE AI Results to the letter: Comprehensive 3D SR, scores beside their regions, also without
+    a box; stops OHIF). Empty: as `profile` says. Take what its viewers can show; a picture is shown by all."""
+
+    fallback: Fallback = STANDARD_FALLBACK
+    """What goes instead of an output whose SOP Class it refuses, and instead of that, and so on. It gets nothing
+    twice: where the next form goes there already, nothing is added. Empty: what is refused is given up."""
 
     rejection_notes: bool = False
     """It hides what a rejection note names (IHE Imaging Object Change Management). A draft that is withdrawn is then
@@ -118,10 +168,29 @@ class DestinationSettings(Frozen):
     """How long to wait for its answer to each object. Archives that file synchronously need seconds."""
 
     associations_max: Annotated[int, Field(ge=1, le=10)] = 1
-    """Associations to it at the same time. One is enough for text and keeps the order."""
+    """Associations (or requests) to it at the same time. One is enough for text and keeps the order."""
+
+    failures_max: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Tries in a row in which it takes nothing, after which it rests: one draft then tries it after growing pauses,
+    up to `worker.retry_seconds_max`, and the others wait."""
+
+    commitment: bool = False
+    """Ask it to commit to what it took (Storage Commitment, PS3.4 Annex J). A draft is then done when it has; what it
+    does not commit to is sent again. It must know our AE title, host and port if it answers on an association
+    of its own."""
+
+    commitment_seconds: Annotated[float, Field(ge=1, le=604_800)] = 3600.0
+    """How long to wait for its commitment before the objects are sent again."""
 
     tls: DestinationTlsSettings | None = None
-    """Encryption to it; without the table there is none."""
+    """Encryption to it; without the table there is none, or for an https `url` that of the operating system."""
+
+    def forms_from(self, kind: OutputKind) -> tuple[OutputKind, ...]:
+        """Names an output, and those that go instead while a draft may have no object of the one before."""
+        forms = [kind]
+        while forms[-1] not in ALWAYS_MADE and forms[-1] in self.fallback:
+            forms.append(self.fallback[forms[-1]])
+        return tuple(forms)
 
 
 class ArchiveSettings(Frozen):

@@ -18,6 +18,7 @@ from config.agent_settings import (
 )
 from config.keeping_settings import AuditSettings, AuditSyslogSettings, RetentionSettings
 from config.peers_settings import (
+    PROFILES,
     ArchiveSettings,
     DestinationSettings,
     IssuerSettings,
@@ -117,7 +118,7 @@ class Settings(Frozen):
 
     def outputs_of(self, destination: DestinationSettings) -> tuple[OutputKind, ...]:
         """Names the kinds of object that a destination gets."""
-        return destination.outputs or self.reading.outputs.defaults
+        return destination.outputs or PROFILES[destination.profile] or self.reading.outputs.defaults
 
     def outputs_wanted(self) -> tuple[OutputKind, ...]:
         """Names every kind that has to be made: what any destination gets; without one, the defaults."""

@@ -365,6 +365,10 @@ OutputKind = Literal[
     "encapsulated_pdf",
     "findings_sr_air",
 ]
+FALLBACK_EXPECTED = Expected('{ output = "output that goes instead", ... }, or {} for none')
+Fallback = Annotated[dict[OutputKind, OutputKind], FALLBACK_EXPECTED]
+
+Profile = Literal["default", "ohif", "weasis", "legacy_pacs", "sc_only", "strict_air"]
 View = Literal["frontal", "lateral"]
 TlsProfile = Literal["bcp195", "bcp195_extended"]
 

@@ -262,10 +262,13 @@ class Delivery:
 
     Attributes:
         last_status: DIMSE status of the last try, or None if none came back.
-        done_at: when the destination took it, or None.
+        done_at: when nothing more was to be done: the destination has it, and has committed to it where it must.
         failed_at: when we gave up, or it was stopped, or None.
         is_stopped: nobody wants it sent any more; `problem` says why.
         claim_number, claimed_at: as for a Job; claim_number above 0 the destination may have it, whatever was noted.
+        replaced_by: the kind of output that goes instead, since the destination refuses this one's SOP Class; or None.
+        taken_at: when the destination last took it, or None.
+        transaction_uid: of the storage commitment asked for it last (PS3.4 J.3.2), or None.
     """
 
     number: int
@@ -284,6 +287,27 @@ class Delivery:
     claim_number: int = 0
     claimed_at: datetime | None = None
     is_stopped: bool = False
+    replaced_by: str | None = None
+    taken_at: datetime | None = None
+    transaction_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TroubledDestination:
+    """A destination that took nothing when it was tried last; it has no row while all is well.
+
+    Attributes:
+        failures: tries in a row that ended so.
+        since: when the first of them did.
+        rests_until: it is left alone until then, or None if there were too few of them for that.
+        problem: of the last one, a sentence.
+    """
+
+    name: str
+    failures: int
+    since: datetime
+    rests_until: datetime | None
+    problem: str
 
 
 class ClosingKind(StrEnum):

@@ -223,6 +223,19 @@ class DeliveryColumns(LeaseColumns):
     done_at: Named[datetime | None] = Column(UtcDateTime)
     failed_at: Named[datetime | None] = Column(UtcDateTime)
     is_stopped: Named[bool] = Column(Boolean)
+    replaced_by: Named[str | None] = Column(Text)
+    taken_at: Named[datetime | None] = Column(UtcDateTime)
+    transaction_uid: Named[str | None] = Column(Text)
+
+
+class TroubledDestinationColumns(TypedColumns):
+    """Mirrors `TroubledDestination`."""
+
+    name: Named[str] = Column(Text, primary_key=True)
+    failures: Named[int] = Column(Integer)
+    since: Named[datetime] = Column(UtcDateTime)
+    rests_until: Named[datetime | None] = Column(UtcDateTime)
+    problem: Named[str] = Column(SentText)
 
 
 class ClosingColumns(TypedColumns):
@@ -411,6 +424,7 @@ deliveries = Table(
     UniqueConstraint("job_number", "sop_instance_uid", "destination"),
     sqlite_autoincrement=True,
 )
+troubled_destinations = Table("troubled_destinations", metadata, TroubledDestinationColumns)
 closings = Table("closings", metadata, ClosingColumns, sqlite_autoincrement=True)
 orders = Table("orders", metadata, OrderColumns, sqlite_autoincrement=True)
 prior_requests = Table("prior_requests", metadata, PriorRequestColumns, sqlite_autoincrement=True)
@@ -445,8 +459,10 @@ second, costs what is unread and not what was ever received."""
 is_in_force = patient_links.c.unlinked_at.is_(None)
 """A link that nobody has taken back."""
 
-is_open_delivery = and_(deliveries.c.done_at.is_(None), deliveries.c.failed_at.is_(None))
-"""Neither taken by its destination nor given up; the condition of the claim's index."""
+is_open_delivery = and_(
+    deliveries.c.done_at.is_(None), deliveries.c.failed_at.is_(None), deliveries.c.replaced_by.is_(None)
+)
+"""Neither done nor given up, and nothing goes instead; the condition of the claim's index."""
 
 is_open_request = and_(prior_requests.c.done_at.is_(None), prior_requests.c.failed_at.is_(None))
 """An archive is still to be asked, or to send; the condition of the claim's index."""
@@ -487,6 +503,18 @@ Index(
     deliveries.c.due_at,
     sqlite_where=is_open_delivery,
     postgresql_where=is_open_delivery,
+)
+Index(
+    "ix_deliveries_given_up",
+    deliveries.c.failed_at,
+    sqlite_where=deliveries.c.failed_at.is_not(None),
+    postgresql_where=deliveries.c.failed_at.is_not(None),
+)
+Index(
+    "ix_deliveries_transaction_uid",
+    deliveries.c.transaction_uid,
+    sqlite_where=deliveries.c.transaction_uid.is_not(None),
+    postgresql_where=deliveries.c.transaction_uid.is_not(None),
 )
 Index(
     "ix_prior_requests_open",

@@ -8,6 +8,7 @@ import typer
 from agent.cli import (
     backup,
     configuration,
+    deliveries,
     keeping,
     models,
     patients,
@@ -34,6 +35,7 @@ for name, module in (
     ("backup", backup),
     ("patients", patients),
     ("reports", reports),
+    ("deliveries", deliveries),
     ("rules", rules),
     ("models", models),
 ):

@@ -99,6 +99,31 @@ def check(
 
 
 @app.command()
+def probe(
+    destination: Annotated[str, typer.Argument(help="Name of a [[destination]] of peers.toml.")],
+    config: Config = None,
+    objects: Annotated[bool, typer.Option(help="Send a test object of each kind, marked as a test.")] = True,
+) -> None:
+    """Ask a destination what it takes, and print the profile for it as TOML. Exit 1 if it takes nothing of ours."""
+    from agent import probing, service
+
+    settings = settings_of(config)
+    now = service.system_clock().astimezone()
+    try:
+        result = probing.probe(settings, destination, now, send_objects=objects)
+    except (LookupError, ValueError) as error:
+        typer.echo(error.args[0], err=True)
+        raise typer.Exit(1) from None
+    if result.problem is not None:
+        typer.echo(result.problem, err=True)
+        raise typer.Exit(1)
+    for line in probing.probe_text(result, settings):
+        typer.echo(line)
+    if not result.takes_anything:
+        raise typer.Exit(1)
+
+
+@app.command()
 def doctor(
     config: Config = None,
     model: Annotated[bool, typer.Option(help="Look at the model's files too (seconds).")] = True,

@@ -23,7 +23,7 @@ from agent.listener.intake import RECEIVED, Intake, Limits, Peer, SenderValues
 from agent.listener.reception import Reception
 from agent.listener.server import ListenerRequestHandler, ListenerServer
 from agent.listener.statuses import SOP_CLASS_NOT_SUPPORTED, ProtocolBreach
-from agent.peers import Arrived
+from agent.peers import Arrived, TakeReport
 from agent.tls import PortContext
 from storage.files import Files
 from storage.index import Index
@@ -56,6 +56,8 @@ class Listener:
         accept_any_sender: let in AE titles that are not in `senders`; None = only while there are none
             (the configuration allows that on loopback only).
         archives: may send what they were asked for and no more, unless they are among the senders.
+        on_commitment: takes the reports of destinations that were asked to commit to what they took; None = no
+            such report is accepted.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Listener:
         on_stored: Callable[[Instance], None] | None = None,
         accept_any_sender: bool | None = None,
         archives: Sequence[SenderValues] = (),
+        on_commitment: TakeReport | None = None,
     ) -> None:
         _quieten_pynetdicom()
         self._intake = Intake(
@@ -93,7 +96,7 @@ class Listener:
             on_stored=on_stored,
         )
         self._server: ListenerServer | None = None
-        self.admit(senders, accept_any_sender, archives, identifiers or IdentifierRules())
+        self.admit(senders, accept_any_sender, archives, identifiers or IdentifierRules(), on_commitment)
         self._gate = Gate(listener.associations_max)
         self._thread: threading.Thread | None = None
 
@@ -103,6 +106,7 @@ class Listener:
         accept_any_sender: bool | None,
         archives: Sequence[SenderValues],
         identifiers: IdentifierRules,
+        on_commitment: TakeReport | None = None,
     ) -> None:
         """Lets in these from the next association on; those that are open end as they began. Arguments as above."""
         accepts_any = not senders if accept_any_sender is None else accept_any_sender
@@ -126,6 +130,7 @@ class Listener:
             rules=rules,
             senders={one.ae_title: one for one in (*senders, *more)},
             identifiers=identifiers,
+            on_commitment=on_commitment,
             asked_only=frozenset() if accepts_any else frozenset(archive.ae_title for archive in more),
         )
         if self._server is not None:

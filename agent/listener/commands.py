@@ -9,6 +9,7 @@ C_STORE_RQ = 0x0001
 C_STORE_RSP = 0x8001
 C_ECHO_RQ = 0x0030
 C_CANCEL_RQ = 0x0FFF
+N_EVENT_REPORT_RQ = 0x0100
 
 COMMAND_BYTES_MAX = 16_384
 """A C-STORE request with every field at its longest has under 400 bytes."""

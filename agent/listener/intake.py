@@ -11,6 +11,7 @@ import structlog
 from agent.admission import SenderRules
 from agent.identity import IdentifierRules
 from agent.listener.commits import Commits
+from agent.peers import TakeReport
 from agent.tls import PortTls
 from storage.database import DatabaseError
 from storage.files import Files
@@ -89,6 +90,7 @@ class Intake:
         headers: `agent.dicom.headers.headers_from_elements`.
         identifiers: how senders and issuers write patient IDs.
         on_stored: told of each new instance after its sender was; None = nobody listens.
+        on_commitment: takes a destination's report on storage commitment; None = we ask nobody for it.
     """
 
     limits: Limits
@@ -103,6 +105,7 @@ class Intake:
     clock: Callable[[], datetime]
     on_stored: Callable[[Instance], None] | None = None
     asked_only: frozenset[str] = frozenset()
+    on_commitment: TakeReport | None = None
 
     def refuse(
         self, peer: Peer, reason: str, *, sop_instance_uid: str = "", status: int | None = None

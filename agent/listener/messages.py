@@ -10,6 +10,7 @@ from agent.listener.commands import (
     C_ECHO_RQ,
     C_STORE_RQ,
     COMMAND_BYTES_MAX,
+    N_EVENT_REPORT_RQ,
     Command,
     encode_store_response,
     parse_command,
@@ -18,6 +19,7 @@ from agent.listener.contexts import VERIFICATION
 from agent.listener.intake import Intake, Peer
 from agent.listener.reception import Reception
 from agent.listener.statuses import ProtocolBreach
+from agent.peers import STORAGE_COMMITMENT
 
 _PDV_HEADER = struct.Struct(
     ">LBB"
@@ -26,6 +28,8 @@ _PDU_HEADER = struct.Struct(">BxL")
 _P_DATA_TF = 0x04
 _IS_COMMAND = 0x01
 _IS_LAST = 0x02
+REPORT_BYTES_MAX = 1_048_576
+"""Longest report on storage commitment: 5,000 objects, and a job of ours has some dozen."""
 _PDV_BYTES_MIN = 64
 """Smallest piece we cut an answer into, whatever nonsense a peer announced as its largest PDU."""
 
@@ -38,13 +42,13 @@ class Wire:
         contexts: accepted presentation contexts by ID: (abstract syntax UID, transfer syntax UID).
         pdu_bytes_max: the longest P-DATA-TF that the peer takes; 0 = any.
         send: puts bytes on the wire.
-        pass_on: gives a whole command set without dataset to pynetdicom: (context ID, command set).
+        pass_on: gives a whole message to pynetdicom: (context ID, command set, dataset or b"" for none).
     """
 
     contexts: Mapping[int, tuple[str, str]]
     pdu_bytes_max: int
     send: Callable[[bytes], None]
-    pass_on: Callable[[int, bytes], Any]
+    pass_on: Callable[[int, bytes, bytes], Any]
 
 
 class Incoming:
@@ -58,6 +62,7 @@ class Incoming:
         self._context_id: int | None = None
         self._request: Command | None = None
         self._reception: Reception | None = None
+        self._report: tuple[bytes, bytearray] | None = None  # command set, dataset so far
 
     @property
     def is_in_message(self) -> bool:
@@ -91,6 +96,7 @@ class Incoming:
     def drop(self, reason: str) -> bool:
         """Forgets an unfinished message; an object in it is noted as refused. False if there was none."""
         reception, self._reception, self._context_id = self._reception, None, None
+        self._report = None
         self._command.clear()
         if reception is None:
             return False
@@ -112,7 +118,7 @@ class Incoming:
             self._dataset_fragment(fragment, is_last=bool(control & _IS_LAST))
 
     def _command_fragment(self, fragment: memoryview, *, is_last: bool) -> None:
-        if self._reception is not None:
+        if self._reception is not None or self._report is not None:
             raise ProtocolBreach("a command came in the middle of a dataset")
         if len(self._command) + len(fragment) > COMMAND_BYTES_MAX:
             raise ProtocolBreach(f"a command set of more than {COMMAND_BYTES_MAX} bytes")
@@ -131,18 +137,36 @@ class Incoming:
                 command, abstract_syntax_uid, transfer_syntax_uid, self._peer, self._intake
             )
             return
+        is_report = command.field == N_EVENT_REPORT_RQ and abstract_syntax_uid == STORAGE_COMMITMENT
+        if is_report and command.has_dataset and command.sop_class_uid == STORAGE_COMMITMENT:
+            self._report = (encoded, bytearray())
+            return
         context_id, self._context_id = self._context_id, None
         if command.field == C_ECHO_RQ and not command.has_dataset and command.sop_class_uid == VERIFICATION:
-            self._wire.pass_on(context_id, encoded)
+            self._wire.pass_on(context_id, encoded, b"")
         elif command.field != C_CANCEL_RQ:  # which has no answer, and there is nothing here to cancel
             raise ProtocolBreach(f"message {command.field:04X}H is not one that is taken here")
 
     def _dataset_fragment(self, fragment: memoryview, *, is_last: bool) -> None:
+        if self._report is not None:
+            self._report_fragment(*self._report, fragment, is_last=is_last)
+            return
         if self._reception is None:
             raise ProtocolBreach("a dataset came without its command")
         self._reception.add(fragment)
         if is_last:
             self._complete(self._reception)
+
+    def _report_fragment(
+        self, command: bytes, dataset: bytearray, fragment: memoryview, *, is_last: bool
+    ) -> None:
+        if len(dataset) + len(fragment) > REPORT_BYTES_MAX:
+            raise ProtocolBreach(f"a report on storage commitment of more than {REPORT_BYTES_MAX} bytes")
+        dataset += fragment
+        if is_last:
+            assert self._context_id is not None
+            context_id, self._context_id, self._report = self._context_id, None, None
+            self._wire.pass_on(context_id, command, bytes(dataset))
 
     def _complete(self, reception: Reception) -> None:
         assert self._request is not None

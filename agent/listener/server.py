@@ -9,6 +9,7 @@ from socketserver import BaseServer
 from typing import Any
 
 import structlog
+from pynetdicom import evt
 from pynetdicom.acse import ACSE
 from pynetdicom.association import MODE_ACCEPTOR, Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
@@ -25,6 +26,7 @@ from agent.listener.gate import Gate
 from agent.listener.intake import Intake, Peer
 from agent.listener.short_path import MALFORMED, ShortPathProvider
 from agent.listener.waking import Checkpoint, WakingQueue
+from agent.peers import TakeReport, commitment_answer
 from agent.tls import PortContext, shown_certificate
 
 log = structlog.get_logger()
@@ -118,7 +120,8 @@ class Admission(ACSE):
     def _negotiate(self) -> str:
         try:
             proposed = self.requestor.primitive.presentation_context_definition_list
-            self.acceptor.supported_contexts = answer(proposed)
+            takes = self._intake.on_commitment is not None
+            self.acceptor.supported_contexts = answer(proposed, takes_commitments=takes)
             super().negotiate_association()
         except MALFORMED as error:
             return f"the association request cannot be negotiated: {type(error).__name__}"
@@ -148,11 +151,17 @@ class ListenerAssociation(Association):
         self.dimse.msg_queue = WakingQueue(self._reactor_checkpoint.set)
         self.daemon = True
         self.dul.daemon = True
+        if intake.on_commitment is not None:
+            self.bind(evt.EVT_N_EVENT_REPORT, _report, [intake.on_commitment])
 
     def kill(self) -> None:
         """Ends the association's loop (called by pynetdicom, from its own thread or another)."""
         self._kill = True
         super().kill()
+
+
+def _report(event: evt.Event, take: TakeReport) -> tuple[int, None]:
+    return commitment_answer(event.event_information, take), None
 
 
 class ListenerRequestHandler(RequestHandler):

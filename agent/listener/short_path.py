@@ -257,9 +257,11 @@ class ShortPathProvider(DULServiceProvider):
             self._incoming = Incoming(wire, self._peer, self._intake)
         return self._incoming
 
-    def _pass_on(self, context_id: int, command: bytes) -> None:
+    def _pass_on(self, context_id: int, command: bytes, dataset: bytes) -> None:
         primitive = P_DATA()
         primitive.presentation_data_value_list.append((context_id, b"\x03" + command))
+        if dataset:
+            primitive.presentation_data_value_list.append((context_id, b"\x02" + dataset))
         try:
             self.assoc.dimse.receive_primitive(primitive)
         except MALFORMED as error:

@@ -16,8 +16,17 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
 from agent.fetching import StudyQuery
-from agent.peers.association import Called, NoAssociation, associate, lost, peer_name
-from agent.peers.offering import Offered, classes_needed, offer
+from agent.peers.association import Called, NoAssociation, associate, is_web, lost, peer_name
+from agent.peers.commitment import (
+    STORAGE_COMMITMENT,
+    CommitmentKind,
+    CommitmentOutcome,
+    CommitmentReport,
+    TakeReport,
+    request_commitment,
+)
+from agent.peers.commitment import answer as commitment_answer
+from agent.peers.offering import SOP_CLASS_OF, Offered, classes_needed, offer
 from agent.peers.querying import Answers, FoundStudies, find_entries, find_studies
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take, get, move
 from agent.peers.storing import StoreKind, StoreOutcome, Verdict, judge_status, store
@@ -27,9 +36,14 @@ if TYPE_CHECKING:
     from agent.peers.fhir import ReportPage
 
 __all__ = [
+    "SOP_CLASS_OF",
+    "STORAGE_COMMITMENT",
     "Answers",
     "Arrived",
     "Called",
+    "CommitmentKind",
+    "CommitmentOutcome",
+    "CommitmentReport",
     "EchoOutcome",
     "FoundStudies",
     "Offered",
@@ -38,8 +52,10 @@ __all__ = [
     "StoreKind",
     "StoreOutcome",
     "Take",
+    "TakeReport",
     "Verdict",
     "classes_needed",
+    "commitment_answer",
     "judge_status",
 ]
 
@@ -66,9 +82,9 @@ class Peers:
         self._ae_title = ae_title
 
     def echo(self, called: Called) -> EchoOutcome:
-        """Asks a peer whether it is there (C-ECHO, PS3.7 9.1.5; of a DICOMweb archive, any one study)."""
+        """Asks a peer whether it is there (C-ECHO, PS3.7 9.1.5; of a DICOMweb service, any one study)."""
         started = monotonic()
-        if isinstance(called, ArchiveSettings) and called.retrieve == "dicomweb":
+        if is_web(called):
             from agent.peers.web import greet  # see `retrieve`
 
             problem = greet(called)
@@ -88,15 +104,35 @@ class Peers:
         return offer(self._ae_title, called, sop_classes)
 
     def store(self, destination: DestinationSettings, files: Sequence[Path]) -> tuple[StoreOutcome, ...]:
-        """Sends files to a destination, all in one association.
+        """Sends files to a destination, all in one association (C-STORE) or request (STOW-RS).
 
-        Each goes as its own bytes if its transfer syntax is accepted; an uncompressed one is encoded anew
+        With C-STORE each goes as its own bytes if its transfer syntax is accepted; an uncompressed one is encoded anew
         where only another uncompressed form is.
 
         Returns:
             one outcome for each file, in the order of the files.
         """
+        if is_web(destination):
+            from agent.peers.stow import store_instances  # see `retrieve`
+
+            return store_instances(destination, files)
         return store(self._ae_title, destination, files)
+
+    def request_commitment(
+        self,
+        destination: DestinationSettings,
+        transaction_uid: str,
+        objects: Sequence[tuple[str, str]],
+        take: TakeReport,
+    ) -> CommitmentOutcome:
+        """Asks a destination to commit to objects that it took (N-ACTION, PS3.4 J.3.2).
+
+        Args:
+            objects: SOP Class UID and SOP Instance UID of each.
+            take: is given the report if it comes on the same association, in the second after the answer; later
+                ones come to the listener.
+        """
+        return request_commitment(self._ae_title, destination, transaction_uid, objects, take)
 
     def find_studies(self, archive: ArchiveSettings, query: StudyQuery) -> FoundStudies:
         """Asks an archive which studies of a patient it has (C-FIND, PS3.4 C.4.1; or QIDO-RS, PS3.18 10.6).

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
@@ -150,9 +150,20 @@ def _tls_arguments(called: Called) -> tuple[ssl.SSLContext, str] | None:
 def peer_name(called: Called) -> str:
     """Names a peer in a sentence, with the place where it is."""
     place = f"AE title {called.ae_title} at {called.host}:{called.port}"
-    if isinstance(called, ArchiveSettings) and called.retrieve == "dicomweb":
+    if is_web(called):
         place = called.url
     return f'{_kind(called).capitalize()} "{called.name}" ({place})'
+
+
+def is_web(called: Called) -> TypeGuard[ArchiveSettings | DestinationSettings]:
+    """Is it reached by DICOMweb?"""
+    match called:
+        case ArchiveSettings():
+            return called.retrieve == "dicomweb"
+        case DestinationSettings():
+            return called.protocol == "dicomweb"
+        case _:
+            return False
 
 
 def _kind(called: Called) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (
     BasicTextSRStorage,
@@ -24,6 +23,7 @@ from pynetdicom.sop_class import (
 )
 
 from agent.peers.association import Called, NoAssociation, associate, class_name
+from agent.peers.storing import REENCODED
 from config.settings import ArchiveSettings, DestinationSettings, OutputKind
 
 SOP_CLASS_OF: Mapping[OutputKind, str] = {
@@ -64,11 +64,13 @@ class Offered:
 
     Attributes:
         accepted, refused: names of SOP Classes, with their UIDs.
+        encodings: SOP Class UID and Transfer Syntax UID of each presentation context that it accepted.
         problem: why there is no answer, a sentence, or None.
     """
 
     accepted: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    encodings: frozenset[tuple[str, str]] = frozenset()
     problem: str | None = None
 
 
@@ -79,7 +81,7 @@ def classes_needed(called: Called, outputs: Sequence[OutputKind]) -> tuple[str, 
         outputs: the kinds that a destination gets.
     """
     if isinstance(called, DestinationSettings):
-        return tuple(SOP_CLASS_OF[kind] for kind in outputs)
+        return () if called.protocol == "dicomweb" else tuple(SOP_CLASS_OF[kind] for kind in outputs)
     if isinstance(called, ArchiveSettings):
         return _ROOTS.get((called.information_model, called.retrieve), ())
     return (ModalityWorklistInformationFind,)
@@ -87,15 +89,20 @@ def classes_needed(called: Called, outputs: Sequence[OutputKind]) -> tuple[str, 
 
 def offer(ae_title: str, called: Called, sop_classes: Sequence[str]) -> Offered:
     """Proposes SOP Classes to a peer, hears which it accepts, and leaves."""
-    syntaxes = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-    association = associate(ae_title, called, [build_context(uid, syntaxes) for uid in sop_classes])
+    contexts = [build_context(uid, syntax) for uid in sop_classes for syntax in REENCODED]
+    association = associate(ae_title, called, contexts)
     if isinstance(association, NoAssociation):
         return Offered(problem=association.problem)
     try:
-        accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
+        encodings = frozenset(
+            (str(context.abstract_syntax), str(context.transfer_syntax[0]))
+            for context in association.accepted_contexts
+        )
     finally:
         association.release()
+    accepted = {sop_class for sop_class, _ in encodings}
     return Offered(
         tuple(class_name(uid) for uid in sop_classes if uid in accepted),
         tuple(class_name(uid) for uid in sop_classes if uid not in accepted),
+        encodings,
     )

@@ -39,6 +39,8 @@ class StoreKind(StrEnum):
     """It said no, for a reason that passes or that its administrator can remove: send again."""
     REFUSED_FOR_GOOD = "refused_for_good"
     """It said no, and will say no to the same object again."""
+    CLASS_REFUSED = "class_refused"
+    """It takes no objects of that SOP Class; another form may do."""
     NOT_SENT = "not_sent"
     """There is no answer: not reached, association refused or lost. Send again; twice is harmless."""
 
@@ -73,6 +75,7 @@ class StoreOutcome:
 
 
 _NOW, _GOOD, _TAKEN = StoreKind.REFUSED_FOR_NOW, StoreKind.REFUSED_FOR_GOOD, StoreKind.TAKEN
+_CLASS = StoreKind.CLASS_REFUSED
 
 _STATUS: Mapping[int, Verdict] = {
     0x0000: Verdict(_TAKEN, None),
@@ -83,9 +86,9 @@ _STATUS: Mapping[int, Verdict] = {
     0x0111: Verdict(_TAKEN, "duplicate SOP Instance: it has the object from an earlier try"),
     0x0110: Verdict(_NOW, "processing failure; see its log"),
     0x0117: Verdict(_GOOD, "invalid SOP Instance UID"),
-    0x0118: Verdict(_GOOD, "no such SOP Class"),
+    0x0118: Verdict(_CLASS, "no such SOP Class"),
     0x0119: Verdict(_GOOD, "class and instance conflict"),
-    0x0122: Verdict(_GOOD, "SOP Class not supported; take that output away from it in peers.toml"),
+    0x0122: Verdict(_CLASS, "SOP Class not supported; take that output away from it in peers.toml"),
     0x0124: Verdict(_NOW, "not authorised; its administrator must allow us to store"),
     0x0210: Verdict(_NOW, "duplicate invocation"),
     0x0211: Verdict(_GOOD, "unrecognised operation: it stores nothing"),
@@ -118,33 +121,8 @@ def judge_status(status: int) -> Verdict:
     return Verdict(_GOOD, "failure; see its log")
 
 
-def store(ae_title: str, destination: DestinationSettings, files: Sequence[Path]) -> tuple[StoreOutcome, ...]:
-    """Sends files to a destination; see `agent.peers.Peers.store`."""
-    outcomes: list[StoreOutcome] = []
-    for batch in _batches([_stored(path) for path in files]):
-        outcomes += _store_batch(ae_title, destination, batch)
-    return tuple(outcomes)
-
-
-def _store_batch(
-    ae_title: str, destination: DestinationSettings, batch: "Sequence[_Stored]"
-) -> list[StoreOutcome]:
-    contexts = list(dict.fromkeys(context for one in batch for context in one.contexts()))
-    if not contexts:
-        return [_unreadable(one) for one in batch]
-    proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
-    association = associate(ae_title, destination, proposed)
-    if isinstance(association, NoAssociation):
-        kind = StoreKind.REFUSED_FOR_GOOD if association.is_for_good else StoreKind.NOT_SENT
-        return [_unsent(one, association.problem, kind) for one in batch]
-    try:
-        return list(_send_all(association, destination, batch))
-    finally:
-        association.release()
-
-
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class Stored:
     """A file that is to be sent, as far as its file meta information says what it is (PS3.10 7.1)."""
 
     path: Path
@@ -168,18 +146,44 @@ class _Stored:
                 yield self.sop_class_uid, str(syntax)
 
 
-def _stored(path: Path) -> _Stored:
+def store(ae_title: str, destination: DestinationSettings, files: Sequence[Path]) -> tuple[StoreOutcome, ...]:
+    """Sends files to a destination; see `agent.peers.Peers.store`."""
+    outcomes: list[StoreOutcome] = []
+    for batch in _batches([stored(path) for path in files]):
+        outcomes += _store_batch(ae_title, destination, batch)
+    return tuple(outcomes)
+
+
+def _store_batch(
+    ae_title: str, destination: DestinationSettings, batch: Sequence[Stored]
+) -> list[StoreOutcome]:
+    contexts = list(dict.fromkeys(context for one in batch for context in one.contexts()))
+    if not contexts:
+        return [unreadable(one) for one in batch]
+    proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
+    association = associate(ae_title, destination, proposed)
+    if isinstance(association, NoAssociation):
+        kind = StoreKind.CLASS_REFUSED if association.is_for_good else StoreKind.NOT_SENT
+        return [unsent(one, association.problem, kind) for one in batch]
+    try:
+        return list(_send_all(association, destination, batch))
+    finally:
+        association.release()
+
+
+def stored(path: Path) -> Stored:
+    """Reads what a file is; not `is_readable` if it does not say."""
     try:
         meta = read_file_meta_info(path)
     except InvalidDicomError:
-        return _Stored(path, "", "", "")
+        return Stored(path, "", "", "")
     keywords = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
-    return _Stored(path, *(str(meta.get(keyword) or "") for keyword in keywords))
+    return Stored(path, *(str(meta.get(keyword) or "") for keyword in keywords))
 
 
-def _batches(objects: Sequence[_Stored]) -> Iterator[list[_Stored]]:
+def _batches(objects: Sequence[Stored]) -> Iterator[list[Stored]]:
     """Cuts where one association could not propose everything; with our own objects that is never."""
-    batch: list[_Stored] = []
+    batch: list[Stored] = []
     contexts: set[tuple[str, str]] = set()
     for one in objects:
         wanted = contexts | set(one.contexts())
@@ -193,19 +197,19 @@ def _batches(objects: Sequence[_Stored]) -> Iterator[list[_Stored]]:
 
 
 def _send_all(
-    association: Association, destination: DestinationSettings, batch: Sequence[_Stored]
+    association: Association, destination: DestinationSettings, batch: Sequence[Stored]
 ) -> Iterator[StoreOutcome]:
     """Sends one after the other; once the association is gone, the rest is not sent and says why."""
     accepted = {(str(cx.abstract_syntax), str(cx.transfer_syntax[0])) for cx in association.accepted_contexts}
     lost: str | None = None
     for number, one in enumerate(batch, start=1):
         if lost is not None or not one.is_readable:
-            yield _unsent(one, lost or "")
+            yield unsent(one, lost or "")
         elif accepted.isdisjoint(one.contexts()):
             refused = f"{peer_name(destination)} accepts no {class_name(one.sop_class_uid)}"
             form = UID(one.transfer_syntax_uid).name
             problem = f"{refused} as {form} (no presentation context accepted). {CLASS_REFUSED}"
-            yield _unsent(one, problem, StoreKind.REFUSED_FOR_GOOD)
+            yield unsent(one, problem, StoreKind.CLASS_REFUSED)
         else:
             outcome = _send(association, destination, one, number, accepted)
             # Without an answer nothing more is tried: pynetdicom may take a while to see that the peer is
@@ -217,7 +221,7 @@ def _send_all(
 def _send(
     association: Association,
     destination: DestinationSettings,
-    one: _Stored,
+    one: Stored,
     number: int,
     accepted: set[tuple[str, str]],
 ) -> StoreOutcome:
@@ -228,26 +232,33 @@ def _send(
         answer = association.send_c_store(one.path if own_form else dcmread(one.path), msg_id=number % 65535)
     except RuntimeError:
         # pynetdicom's word for an association that ended between two objects.
-        return _unsent(one, lost(destination, monotonic() - started))
+        return unsent(one, lost(destination, monotonic() - started))
     except (ValueError, AttributeError) as error:
         # Not the error's own text: it may repeat a value, and values are patient data.
         problem = f"{one.path} cannot be encoded for {peer_name(destination)} ({type(error).__name__})."
-        return _unsent(one, problem, StoreKind.REFUSED_FOR_GOOD)
+        return unsent(one, problem, StoreKind.REFUSED_FOR_GOOD)
     if "Status" not in answer:
-        return _unsent(one, lost(destination, monotonic() - started))
-    verdict = judge_status(answer.Status)
+        return unsent(one, lost(destination, monotonic() - started))
+    return judged(destination, one, answer.Status)
+
+
+def judged(destination: DestinationSettings, one: Stored, status: int) -> StoreOutcome:
+    """Says what became of an object by the status that the destination gave it."""
+    verdict = judge_status(status)
     said_of_it = None
     if verdict.words is not None:
         verb = "took" if verdict.kind is StoreKind.TAKEN else "refused"
-        said = f"status {answer.Status:04X}: {verdict.words}"
+        said = f"status {status:04X}: {verdict.words}"
         said_of_it = f"{peer_name(destination)} {verb} {class_name(one.sop_class_uid)}, {said}."
-    return StoreOutcome(one.sop_instance_uid, answer.Status, verdict.kind, said_of_it)
+    return StoreOutcome(one.sop_instance_uid, status, verdict.kind, said_of_it)
 
 
-def _unsent(one: _Stored, problem: str, kind: StoreKind = StoreKind.NOT_SENT) -> StoreOutcome:
-    return StoreOutcome(one.sop_instance_uid, None, kind, problem) if one.is_readable else _unreadable(one)
+def unsent(one: Stored, problem: str, kind: StoreKind = StoreKind.NOT_SENT) -> StoreOutcome:
+    """Says why there is no status for an object."""
+    return StoreOutcome(one.sop_instance_uid, None, kind, problem) if one.is_readable else unreadable(one)
 
 
-def _unreadable(one: _Stored) -> StoreOutcome:
+def unreadable(one: Stored) -> StoreOutcome:
+    """Says that a file is none that can be sent."""
     problem = f"{one.path} has no complete file meta information (PS3.10 7.1) and cannot be sent."
     return StoreOutcome(one.sop_instance_uid, None, StoreKind.REFUSED_FOR_GOOD, problem)

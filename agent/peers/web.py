@@ -1,6 +1,6 @@
 """DICOMweb as user agent: which studies of a patient an archive has (QIDO-RS), and one of them (WADO-RS).
 
-PS3.18 10.6 and 10.4.
+PS3.18 10.6 and 10.4. Storing has a module of its own, `agent.peers.stow`.
 """
 
 import logging
@@ -23,10 +23,13 @@ from agent.peers.association import peer_name
 from agent.peers.http import problem_of, session
 from agent.peers.querying import FoundStudies, too_many
 from agent.peers.retrieving import Arrived, RetrieveOutcome, Take
-from config.settings import ArchiveSettings
+from config.settings import ArchiveSettings, DestinationSettings
 
 # It writes the addresses that it asks for, and patient IDs are part of those.
 logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)
+
+WebPeer = ArchiveSettings | DestinationSettings
+"""Whom we reach by DICOMweb."""
 
 _FIELDS = [
     "ModalitiesInStudy",
@@ -41,13 +44,13 @@ def search_studies(archive: ArchiveSettings, query: StudyQuery) -> FoundStudies:
     """Asks an archive for the studies of a patient; see `agent.peers.Peers.find_studies`."""
     filters = {"PatientID": query.patient_id, "StudyDate": f"{query.first_date}-{query.last_date}"}
     try:
-        with _client(archive) as client:
+        with client_of(archive) as client:
             answers = client.search_for_studies(
                 limit=archive.answers_max + 1, fields=_FIELDS, search_filters=filters
             )
         datasets = [_dataset(answer) for answer in answers]
     except (requests.RequestException, OSError, *CONTENT_ERRORS) as error:
-        problem, is_for_good = _problem(archive, error)
+        problem, is_for_good = web_problem(archive, error)
         return FoundStudies(problem=problem, is_for_good=is_for_good)
     found = (
         found_study(dataset, assume_charset=archive.assume_charset, default_issuer=archive.default_issuer)
@@ -63,7 +66,7 @@ def retrieve_study(archive: ArchiveSettings, study_instance_uid: str, take: Take
     deadline = monotonic() + archive.request_seconds
     completed = failed = 0
     try:
-        with _client(archive) as client:
+        with client_of(archive) as client:
             for dataset in client.iter_study(study_instance_uid, media_types=(("application/dicom", "*"),)):
                 status = take(_arrived(dataset))
                 completed += status == 0x0000
@@ -75,29 +78,32 @@ def retrieve_study(archive: ArchiveSettings, study_instance_uid: str, take: Take
                     )
                     return RetrieveOutcome(completed, None, problem, True)
     except (requests.RequestException, OSError, *CONTENT_ERRORS) as error:
-        problem, is_for_good = _problem(archive, error)
+        problem, is_for_good = web_problem(archive, error)
         return RetrieveOutcome(completed, None, problem, is_for_good)
     not_kept = f"{peer_name(archive)} sent {failed} objects that could not be kept." if failed else None
     return RetrieveOutcome(completed, failed, not_kept, True)
 
 
-def greet(archive: ArchiveSettings) -> str | None:
+def greet(peer: WebPeer) -> str | None:
     """Asks for any one study, since DICOMweb has no echo; a sentence if that is not answered, or None."""
     try:
-        with _client(archive) as client:
+        with client_of(peer) as client:
             client.search_for_studies(limit=1)
     except (requests.RequestException, OSError, *CONTENT_ERRORS) as error:
-        return _problem(archive, error)[0]
+        return web_problem(peer, error)[0]
     return None
 
 
 @contextmanager
-def _client(archive: ArchiveSettings) -> Iterator[DICOMwebClient]:
-    with session(archive.tls, archive.authorization) as opened:
+def client_of(peer: WebPeer, *, accept: str | None = None) -> Iterator[DICOMwebClient]:
+    """A client of a peer's DICOMweb service, for one transaction. Raises NoAuthorization."""
+    with session(peer.tls, peer.authorization) as opened:
+        if accept is not None:
+            opened.headers["Accept"] = accept
         client = DICOMwebClient(
-            url=archive.url,
+            url=peer.url,
             session=opened,
-            timeout=(archive.connect_seconds, archive.answer_seconds),
+            timeout=(peer.connect_seconds, peer.answer_seconds),
         )
         client.set_http_retry_params(retry=False)
         yield client
@@ -130,8 +136,9 @@ def _arrived(dataset: Dataset) -> Arrived:
     )
 
 
-def _problem(archive: ArchiveSettings, error: Exception) -> tuple[str, bool]:
-    name = peer_name(archive)
+def web_problem(peer: WebPeer, error: Exception) -> tuple[str, bool]:
+    """Says what went wrong with a DICOMweb service, and whether it will again; see `agent.peers.http.problem_of`."""
+    name = peer_name(peer)
     if isinstance(error, (requests.RequestException, OSError)):
-        return problem_of(name, archive.answer_seconds, error)
+        return problem_of(name, peer.answer_seconds, error)
     return f"{name} sent what is no DICOM ({type(error).__name__}). Is url in peers.toml right?", False

@@ -5,30 +5,19 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, not_, select, update
+from sqlalchemy import and_, func, insert, not_, select
 
-from storage.audit_records import AuditEvent, AuditRecord
-from storage.audits import audit, patient_of
+from storage.audit_records import AuditEvent
 from storage.database import Database
 from storage.jobs import rows
 from storage.jobs.closing import Closings, is_closed, reopen, stop_earlier
+from storage.jobs.deliveries import Deliveries
 from storage.jobs.rows import JOB, NO_LEASE, LeaseLost
 from storage.jobs.stages import CLAIMABLE, ENDS, NEXT, STAGES, check_move
-from storage.records import Delivery, Event, Job, Priority, ResultObject, Stage, StepOutcome
-from storage.tables import (
-    columns_of,
-    deliveries,
-    events,
-    instances,
-    is_held_delivery,
-    is_held_job,
-    is_open_delivery,
-    jobs,
-    result_objects,
-    row_of,
-)
+from storage.records import Event, Job, Priority, ResultObject, Stage, StepOutcome
+from storage.tables import columns_of, events, instances, is_held_job, jobs, result_objects, row_of
 
-__all__ = ["ENDS", "NEXT", "STAGES", "Jobs", "LeaseLost"]
+__all__ = ["ENDS", "NEXT", "STAGES", "Deliveries", "Jobs", "LeaseLost"]
 
 
 class Jobs:
@@ -41,6 +30,7 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.closings = Closings(database)
+        self.deliveries = Deliveries(database)
 
     # Opening
 
@@ -85,7 +75,7 @@ class Jobs:
                 raise LookupError(
                     f"the images of study {study_instance_uid} were deleted; have them sent again, then ask again"
                 )
-            _audit(connection, AuditEvent.AGAIN, study_instance_uid, asked_by, now)
+            rows.audit_study(connection, AuditEvent.AGAIN, study_instance_uid, asked_by, now)
             reopen(connection, study_instance_uid, now)
             return rows.open_job(
                 connection, study_instance_uid, newest_number, f"asked for by {asked_by}", now
@@ -119,7 +109,7 @@ class Jobs:
         due = and_(jobs.c.stage.in_(stages), rows.is_claimable(jobs, now), not_(is_held_job))
         if only_untried:
             due = and_(due, jobs.c.attempts == 0, jobs.c.lease_owner.is_(None))
-        if not self._is_any(jobs, due):
+        if not rows.is_any(self._database, jobs, due):
             return None
         next_one = select(jobs).where(due).order_by(jobs.c.turn_at, jobs.c.number).limit(1)
         with self._database.writing() as connection:
@@ -197,12 +187,10 @@ class Jobs:
             ValueError: if `NEXT` has no such move, or a result is recorded with other content.
         """
         check_move(job.stage, to)
-        has_deliveries = any(destinations.values())
-        stage = Stage.DONE if to == Stage.DELIVER and not has_deliveries else to
         made = {"manifest_json": manifest_json, "reading_json": reading_json}
         values: dict[str, Any] = {name: value for name, value in made.items() if value is not None}
-        values |= {"stage": stage, "attempts": 0, "waiting_since": None, "changed_at": now}
-        values |= rows.due(job, stage, now)
+        values |= {"stage": to, "attempts": 0, "waiting_since": None, "changed_at": now}
+        values |= rows.due(job, to, now)
         with self._database.writing() as connection:
             moved = rows.change_job(connection, job, **values, **NO_LEASE, problem=problem)
             for result in results:
@@ -212,12 +200,11 @@ class Jobs:
                     rows.add_delivery(connection, job, sop_instance_uid, destination, now)
             rows.tell(connection, moved, now, event)
             if reading_json is not None:
-                _audit(connection, AuditEvent.READ, job.study_instance_uid, "", now)
+                rows.audit_study(connection, AuditEvent.READ, job.study_instance_uid, "", now)
             stop_earlier(connection, job, replacing, now)
-            if stage != to:
-                rows.tell(connection, moved, now, "no destination wants anything of it: done")
+            rows.end_if_all_sent(connection, moved, now)
             rows.time_step(connection, job, job.stage, StepOutcome.DONE, done_by, now)
-            return moved
+            return rows.job_of(connection, job.number)
 
     def later(self, job: Job, reason: str, due_at: datetime, now: datetime) -> Job:
         """Puts the job off because the world is not ready; costs no attempt. Raises LeaseLost.
@@ -281,130 +268,6 @@ class Jobs:
             rows.tell(connection, moved, now, f"{job.lease_owner} was stopped and gave {job.stage} back")
             return moved
 
-    # Deliveries and their leases
-
-    def claim_deliveries(
-        self, owner: str, now: datetime, lease_seconds: float, busy_destinations: Collection[str] = ()
-    ) -> tuple[Delivery, ...]:
-        """Takes all due deliveries of one job to one destination, for one association; () if none is due.
-
-        The pair whose delivery is due longest comes first. As with jobs, a lease that ran out
-        counts one attempt.
-
-        Args:
-            busy_destinations: those that are to be left alone now.
-        """
-        due = and_(
-            is_open_delivery,
-            rows.is_claimable(deliveries, now),
-            deliveries.c.destination.not_in(busy_destinations),
-            not_(is_held_delivery),
-        )
-        if not self._is_any(deliveries, due):
-            return ()
-        query = select(deliveries).where(due).order_by(deliveries.c.due_at, deliveries.c.number)
-        with self._database.writing() as connection:
-            first = connection.execute(query.limit(1).with_for_update(skip_locked=True)).first()
-            if first is None:
-                return ()
-            same_way = (
-                deliveries.c.job_number == first.job_number,
-                deliveries.c.destination == first.destination,
-            )
-            before = connection.execute(query.where(*same_way).with_for_update(skip_locked=True)).all()
-            numbers = [row.number for row in before]
-            rows.lease(connection, deliveries, numbers, owner, now, lease_seconds)
-            dead = next((row.lease_owner for row in before if row.lease_owner is not None), None)
-            if dead is not None:
-                text = f"{dead} did not finish sending to {first.destination}; {owner} has it now"
-                rows.tell(connection, rows.job_of(connection, first.job_number), now, text)
-            study_instance_uid = rows.job_of(connection, first.job_number).study_instance_uid
-            _audit(
-                connection,
-                AuditEvent.SENDING,
-                study_instance_uid,
-                first.destination,
-                now,
-                instances=len(numbers),
-            )
-            return rows.deliveries_of(connection, deliveries.c.number.in_(numbers))
-
-    def delivered(
-        self, delivery: Delivery, status: int | None, now: datetime, note: str | None = None
-    ) -> Delivery:
-        """Notes that the destination took it; the last delivery to end also ends its job.
-
-        Args:
-            status: the DIMSE status that came back, warnings count as taken; None where it was no C-STORE.
-            note: a sentence if there is something to know, such as the meaning of a warning.
-
-        Raises:
-            LeaseLost: if the delivery is no longer the caller's.
-        """
-        text = f"taken by {delivery.destination}" + ("" if status is None else f", status 0x{status:04X}")
-        text = text if note is None else f"{text}: {note}"
-        return self._change_delivery(
-            delivery, now, text, StepOutcome.DONE, done_at=now, last_status=status, problem=note
-        )
-
-    def delivery_failed(
-        self, delivery: Delivery, reason: str, now: datetime, status: int | None = None
-    ) -> Delivery:
-        """Gives a delivery up; the last delivery to end also ends its job, as failed. Raises LeaseLost."""
-        text = f"given up for {delivery.destination}: {reason}"
-        return self._change_delivery(
-            delivery, now, text, StepOutcome.FAILED, failed_at=now, last_status=status, problem=reason
-        )
-
-    def delivery_later(
-        self, delivery: Delivery, reason: str, due_at: datetime, now: datetime, status: int | None = None
-    ) -> Delivery:
-        """Puts a delivery off because the destination is not ready; costs no attempt. Raises LeaseLost."""
-        text = None if reason == delivery.problem else f"waits for {delivery.destination}: {reason}"
-        since = delivery.waiting_since or now
-        waits = {"due_at": due_at, "waiting_since": since, "last_status": status, "problem": reason}
-        return self._change_delivery(delivery, now, text, StepOutcome.LATER, **waits)
-
-    def delivery_retry(
-        self, delivery: Delivery, problem: str, due_at: datetime, now: datetime, status: int | None = None
-    ) -> Delivery:
-        """Puts a delivery off after a try that ended badly; counts one attempt. Raises LeaseLost."""
-        text = f"not sent to {delivery.destination}, try {delivery.attempts + 1}: {problem}"
-        tries = deliveries.c.attempts + 1
-        again = {"attempts": tries, "due_at": due_at, "last_status": status, "problem": problem}
-        return self._change_delivery(delivery, now, text, StepOutcome.ERROR, **again)
-
-    def give_back_delivery(self, delivery: Delivery, now: datetime) -> Delivery:
-        """Ends the lease because the worker is told to stop; costs no attempt. Raises LeaseLost."""
-        text = f"not yet sent to {delivery.destination}: {delivery.lease_owner} was stopped"
-        return self._change_delivery(delivery, now, text, None, last_status=delivery.last_status)
-
-    def _change_delivery(
-        self,
-        delivery: Delivery,
-        now: datetime,
-        text: str | None,
-        outcome: StepOutcome | None,
-        **values: Any,
-    ) -> Delivery:
-        with self._database.writing() as connection:
-            # The job's row first: of two last deliveries that end at once, on PostgreSQL, the second
-            # waits here and then sees the first; otherwise each would take the other for open.
-            touched = update(jobs).where(jobs.c.number == delivery.job_number).values(changed_at=now)
-            connection.execute(touched)
-            rows.change(connection, deliveries, delivery, values | NO_LEASE)
-            job = rows.job_of(connection, delivery.job_number)
-            if text is not None:
-                rows.tell(connection, job, now, f"{delivery.sop_instance_uid} {text}")
-            if "done_at" in values:
-                to = delivery.destination
-                _audit(connection, AuditEvent.SENT, job.study_instance_uid, to, now, instances=1)
-            rows.end_if_all_sent(connection, job, now)
-            changed = rows.deliveries_of(connection, deliveries.c.number == delivery.number)[0]
-            if outcome is not None:
-                rows.time_step(connection, delivery, Stage.DELIVER, outcome, delivery.destination, now)
-            return changed
-
     # Looking
 
     def job(self, number: int) -> Job:
@@ -458,11 +321,6 @@ class Jobs:
             number = connection.scalar(latest)
             return () if number is None else rows.results_of(connection, number)
 
-    def deliveries_of_job(self, number: int) -> tuple[Delivery, ...]:
-        """Where a job's objects go and how far each has come, in the order they were listed."""
-        with self._database.reading() as connection:
-            return rows.deliveries_of(connection, deliveries.c.job_number == number)
-
     def events_of_study(self, study_instance_uid: str) -> tuple[Event, ...]:
         """The life of a study in sentences, in the order they were written."""
         query = select(*columns_of(events, Event)).where(events.c.study_instance_uid == study_instance_uid)
@@ -481,21 +339,3 @@ class Jobs:
         query = select(jobs.c.stage, func.count()).group_by(jobs.c.stage)
         with self._database.reading() as connection:
             return dict.fromkeys(STAGES, 0) | dict(connection.execute(query).all())
-
-    def _is_any(self, table: Table, due: ColumnElement[bool]) -> bool:
-        """Looks before it claims: workers ask all the time, and an idle one must not hold up a writer."""
-        with self._database.reading() as connection:
-            return connection.execute(select(table.c.number).where(due).limit(1)).first() is not None
-
-
-def _audit(
-    connection: Connection,
-    event: AuditEvent,
-    study_instance_uid: str,
-    actor: str,
-    now: datetime,
-    *,
-    instances: int = 0,
-) -> None:
-    patient_id = patient_of(connection, study_instance_uid)
-    audit(connection, [AuditRecord(now, event, actor, "", study_instance_uid, patient_id, instances)])

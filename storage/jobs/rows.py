@@ -6,7 +6,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, func, insert, or_, select, update
 
-from storage.database import lock_writers
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import audit, patient_of
+from storage.database import Database, lock_writers
 from storage.records import (
     Delivery,
     Event,
@@ -28,6 +30,7 @@ from storage.tables import (
     row_of,
     step_times,
     studies,
+    troubled_destinations,
 )
 
 JOB = columns_of(jobs, Job)
@@ -191,6 +194,23 @@ def add_delivery(
         )
 
 
+def list_instead(connection: Connection, job: Job, delivery: Delivery, kind: str, now: datetime) -> None:
+    """Sends a job's objects of one kind to a delivery's destination, too; if it has none, sends the job to have them
+    made. A job without a reading, as a withdrawal is, can make none: then the delivery is given up."""
+    made = [result.sop_instance_uid for result in results_of(connection, job.number) if result.kind == kind]
+    for sop_instance_uid in made:
+        add_delivery(connection, job, sop_instance_uid, delivery.destination, now)
+    if made:
+        return
+    if job.reading_json is None:
+        given_up = update(deliveries).where(deliveries.c.number == delivery.number)
+        connection.execute(given_up.values(replaced_by=None, failed_at=now))
+    elif job.stage in (Stage.DELIVER, Stage.COMPOSE):
+        # At compose already, for another form: whoever is making that one loses the lease, and both are made.
+        anew = {"stage": Stage.COMPOSE, "attempts": 0, "waiting_since": None} | due(job, Stage.COMPOSE, now)
+        connection.execute(update(jobs).where(jobs.c.number == job.number).values(**anew, **NO_LEASE))
+
+
 def end_if_all_sent(connection: Connection, job: Job, now: datetime) -> None:
     """Ends a job with its last delivery: failed if one was given up, skipped if all were stopped, else done."""
     of_job = deliveries.c.job_number == job.number
@@ -203,7 +223,8 @@ def end_if_all_sent(connection: Connection, job: Job, now: datetime) -> None:
     if failed:
         stage, text = Stage.FAILED, "not everything is delivered: "
     elif any(one.done_at for one in ended) or not stopped:
-        stage, text = Stage.DONE, "everything is delivered: done"
+        stage = Stage.DONE
+        text = "everything is delivered: done" if ended else "no destination wants anything of it: done"
     else:
         stage, text = Stage.SKIPPED, "nothing was sent: "
     problem = "; ".join(dict.fromkeys(failed or stopped)) or None
@@ -211,6 +232,24 @@ def end_if_all_sent(connection: Connection, job: Job, now: datetime) -> None:
     if stage is Stage.DONE and problem is not None:
         text = "done, but for what was stopped: "
     tell(connection, job, now, text + (problem or ""))
+
+
+def may_try(connection: Connection, destination: str, now: datetime, lease_seconds: float) -> bool:
+    """Says whether a destination may be tried now. One whose rest is over is put to rest for all others, while the
+    caller's trial lasts."""
+    its_own = troubled_destinations.c.name == destination
+    rest = select(troubled_destinations.c.rests_until).where(its_own)
+    if connection.scalar(rest) is None:
+        return True
+    trial = update(troubled_destinations).where(its_own, troubled_destinations.c.rests_until <= now)
+    until = now + timedelta(seconds=lease_seconds)
+    return connection.execute(trial.values(rests_until=until)).rowcount > 0
+
+
+def is_any(database: Database, table: Table, due: ColumnElement[bool]) -> bool:
+    """Looks before it claims: workers ask all the time, and an idle one must not hold up a writer."""
+    with database.reading() as connection:
+        return connection.execute(select(table.c.number).where(due).limit(1)).first() is not None
 
 
 def time_step(
@@ -238,3 +277,17 @@ def tell(connection: Connection, job: Job, now: datetime, text: str) -> None:
     """Adds a sentence to the life of the job's study."""
     event = Event(at=now, study_instance_uid=job.study_instance_uid, job_number=job.number, text=text)
     connection.execute(insert(events), row_of(event))
+
+
+def audit_study(
+    connection: Connection,
+    event: AuditEvent,
+    study_instance_uid: str,
+    actor: str,
+    now: datetime,
+    *,
+    instances: int = 0,
+) -> None:
+    """Writes down who did what with a study."""
+    patient_id = patient_of(connection, study_instance_uid)
+    audit(connection, [AuditRecord(now, event, actor, "", study_instance_uid, patient_id, instances)])

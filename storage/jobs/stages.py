@@ -13,16 +13,18 @@ NEXT: Mapping[Stage, tuple[Stage, ...]] = MappingProxyType(
         Stage.GATHER: (Stage.READ, Stage.SKIPPED, Stage.FAILED),
         Stage.READ: (Stage.COMPOSE, Stage.SKIPPED, Stage.FAILED),
         Stage.COMPOSE: (Stage.DELIVER, Stage.DONE, Stage.SKIPPED, Stage.FAILED),
-        Stage.DELIVER: (Stage.DONE, Stage.SKIPPED, Stage.FAILED),
+        Stage.DELIVER: (Stage.DONE, Stage.SKIPPED, Stage.FAILED, Stage.COMPOSE),
         Stage.DONE: (),
         Stage.SKIPPED: (),
-        Stage.FAILED: (),
+        Stage.FAILED: (Stage.DELIVER,),
     }
 )
-"""Where a job may go from each stage: right, sideways to an end, or from `compose` straight to `done`
-where nothing is to be sent."""
+"""Where a job may go from each stage: right, or sideways to an end. Two ways lead back: from `deliver` to
+`compose` where a destination refused a form and the next one is still to be made, and from `failed` to `deliver`
+where an operator replays what was given up."""
 
-ENDS: tuple[Stage, ...] = tuple(stage for stage in STAGES if not NEXT[stage])
+ENDS: tuple[Stage, ...] = (Stage.DONE, Stage.SKIPPED, Stage.FAILED)
+"""Where no worker takes a job any further."""
 
 CLAIMABLE: tuple[Stage, ...] = (Stage.GATHER, Stage.READ, Stage.COMPOSE)
 """The stages with a step of their own; at `deliver` it is the deliveries that are claimed."""

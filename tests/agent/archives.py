@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from socketserver import BaseServer
+from typing import Any
 
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import BasicTextSRStorage, ComprehensiveSRStorage, Verification
@@ -26,6 +27,8 @@ class Archive:
         self.received: list[bytes] = []
         self.arrived_at: list[float] = []
         self.syntaxes: list[str] = []
+        self.classes: list[str] = []
+        self.instances: list[str] = []
         self.calling: list[str] = []
         self.associations = 0
         self.proposed: list[tuple[str, str]] = []
@@ -35,6 +38,8 @@ class Archive:
         self.arrived_at.append(time.monotonic())
         self.received.append(event.encoded_dataset(include_meta=False))
         self.syntaxes.append(str(event.context.transfer_syntax))
+        self.classes.append(str(event.request.AffectedSOPClassUID))
+        self.instances.append(str(event.request.AffectedSOPInstanceUID))
         return self.status
 
     def requested(self, event: evt.Event) -> None:
@@ -58,6 +63,7 @@ def an_archive(
     associations_max: int = 10,
     on_store: Callable[[evt.Event], int] | None = None,
     tls: ssl.SSLContext | None = None,
+    more_handlers: Sequence[tuple[Any, Callable[..., Any]]] = (),
 ) -> Iterator[Archive]:
     archive = Archive(status)
     ae = AE(ae_title=ae_title)
@@ -66,7 +72,7 @@ def an_archive(
     for sop_class in classes:
         ae.add_supported_context(sop_class, list(syntaxes))
     handlers = [(evt.EVT_C_STORE, on_store or archive.store), (evt.EVT_REQUESTED, archive.requested)]
-    handlers.append((evt.EVT_CONN_OPEN, connection_opened))
+    handlers += [(evt.EVT_CONN_OPEN, connection_opened), *more_handlers]
     server = ae.make_server(
         ("127.0.0.1", 0), evt_handlers=handlers, ssl_context=tls, server_class=ThreadedAssociationServer
     )

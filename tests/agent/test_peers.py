@@ -53,7 +53,8 @@ def the_bytes_after_the_meta(path: Path) -> bytes:
         (0xA900, "refused_for_good"),
         (0xC000, "refused_for_good"),
         (0xCFFF, "refused_for_good"),
-        (0x0122, "refused_for_good"),
+        (0x0118, "class_refused"),
+        (0x0122, "class_refused"),
         (0x1234, "refused_for_good"),
     ],
 )
@@ -111,7 +112,7 @@ def test_a_compressed_object_is_never_offered_in_another_form(tmp_path):
         (outcome,) = Peers("PREREAD").store(a_destination(archive.port), [path])
 
     assert archive.proposed == [(dataset.SOPClassUID, JPEGBaseline8Bit)]
-    assert outcome.kind == "refused_for_good"
+    assert outcome.kind == "class_refused"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_a_refused_class_costs_only_its_own_objects_and_says_what_to_change(tmp_
         taken, refused = Peers("PREREAD").store(a_destination(archive.port), files)
 
     assert taken.kind == "taken"
-    assert (refused.kind, refused.status) == ("refused_for_good", None)
+    assert (refused.kind, refused.status) == ("class_refused", None)
     assert f"accepts no Comprehensive SR Storage ({ComprehensiveSRStorage})" in refused.problem
     assert "peers.toml" in refused.problem
 
@@ -149,7 +150,7 @@ def test_an_archive_that_accepts_no_class_at_all_is_told_apart_from_one_that_is_
     with an_archive(classes=[Verification]) as archive:
         (outcome,) = Peers("PREREAD").store(a_destination(archive.port), [a_file(tmp_path)])
 
-    assert outcome.kind == "refused_for_good"
+    assert outcome.kind == "class_refused"
     assert "accepts none of: Basic Text SR Storage" in outcome.problem
 
 

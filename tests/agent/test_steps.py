@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydicom import Dataset
 from agent import manifest as manifests
 from agent.admission import role_of
 from agent.casework import results_of
+from agent.delivering import note_commitment
 from agent.demo.pacs import MiniPacs
 from agent.dicom.headers import read_headers
 from agent.gathering import prior_rules_of
@@ -50,6 +51,7 @@ from storage.patients import Patients
 from storage.records import Instance, Job, PatientIdentifier, Report, ReportStatus, Stage
 from storage.reports import Reports
 from storage.requests import PriorRequests
+from tests.agent.archives import Archive
 from tests.builders import a_day, a_radiograph, a_report_sr, write
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
 from tests.storage.builders import a_report
@@ -69,12 +71,13 @@ class Line:
     """A hospital in one thread: what arrives is put by hand, time passes when told to."""
 
     folder: Path
-    pacs: MiniPacs
+    pacs: MiniPacs | Archive
     now: datetime = NOON
     engine: ScriptedEngine = field(default_factory=ScriptedEngine)
     calibrations: tuple[CalibrationSettings, ...] = ()
     outputs: tuple[OutputKind, ...] = ()
     archives: tuple[ArchiveSettings, ...] = ()
+    destination: Mapping[str, object] = field(default_factory=dict)
     rules: tuple[RuleSettings, ...] = ()
     adapters: tuple[AdapterSettings, ...] = ()
     receivers: dict[str, Any] = field(default_factory=dict)
@@ -88,15 +91,19 @@ class Line:
             port=self.pacs.port,
             connect_seconds=2.0,
             outputs=self.outputs,
+            **self.destination,
         )
         study = StudySettings(settle_seconds=60, complete_when_views=())
-        listener = Listener(
-            listener=AgentSettings().listener,
+        self.listener = Listener(
+            listener=AgentSettings().listener.model_copy(update={"port": 0}),
             ae_title="PREREAD",
             senders=[],
             files=Files(self.folder / "files"),
             index=Index(database),
             clock=lambda: self.now,
+            on_commitment=lambda report: note_commitment(
+                report, self.tools.jobs.deliveries, self.now, PATIENCE
+            ),
         )
         self.tools = Tools(
             clock=lambda: self.now,
@@ -118,7 +125,7 @@ class Line:
                     adapters=self.adapters,
                 ),
             ),
-            take=listener.take,
+            take=self.listener.take,
         )
         self.gatherer = Worker("gather", self.tools, PATIENCE, stages=(Stage.GATHER,))
         self.worker = Worker(
@@ -613,7 +620,7 @@ def test_a_pacs_that_is_down_gets_the_objects_when_it_is_back(line: Line):
     line.wait(60)
     line.run()
     assert line.job(study).stage is Stage.DELIVER
-    waiting = line.tools.jobs.deliveries_of_job(line.job(study).number)
+    waiting = line.tools.jobs.deliveries.of_job(line.job(study).number)
     assert all("TESTPACS" in (delivery.problem or "") for delivery in waiting)
 
     line.pacs = MiniPacs("TESTPACS", line.folder / "pacs", port=line.pacs.port)
@@ -634,7 +641,9 @@ def test_composing_twice_makes_the_same_bytes(line: Line):
     manifest = manifests.load_manifest(job.manifest_json or "")
     reading = manifests.load_reading(job.reading_json or "")
     line.wait(500)
-    again = results_of(job, manifest, reading, line.tools.files, line.tools.jobs, line.tools.settings)
+    settings = line.tools.settings
+    kinds = settings.outputs_wanted()
+    again = results_of(job, manifest, reading, line.tools.files, line.tools.jobs, settings, kinds)
 
     assert {result.sop_instance_uid: result.sha256 for result in again} == first
 

@@ -140,7 +140,7 @@ def test_a_receiver_of_messages_is_named_like_a_destination(make_line: MakeLine,
 
     run(line, study)
 
-    deliveries = line.tools.jobs.deliveries_of_job(line.job(study).number)
+    deliveries = line.tools.jobs.deliveries.of_job(line.job(study).number)
     assert {delivery.destination for delivery in deliveries} == {named}
 
 

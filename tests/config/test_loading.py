@@ -50,8 +50,6 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
         "agent.toml: listener.hots",
         "agent.toml: worker.attempts_max",
         "peers.toml: destination[1].name",
-        "peers.toml: destination[1].ae_title",
-        "peers.toml: destination[1].host",
         "reading.toml: study.settle_seconds",
         "reading.toml: study.complete_when_views[1]",
     ]
@@ -385,6 +383,40 @@ def test_an_archive_says_where_it_is_in_the_way_that_it_is_asked(tmp_path):
         'peers.toml: archive[1].host = "": expected a value, since retrieve = "c-move"',
         'peers.toml: archive[2].url = "": expected a value, since retrieve = "dicomweb"',
     ]
+
+
+def test_a_destination_lacks_what_its_protocol_needs(tmp_path):
+    told = problems(
+        tmp_path,
+        peers='[[destination]]\nname = "pacs"\n'
+        '[[destination]]\nname = "web"\nprotocol = "dicomweb"\ncommitment = true\n',
+    )
+
+    assert told == [
+        'peers.toml: destination[1].ae_title = "": expected a value, since protocol = "dicom"',
+        'peers.toml: destination[1].host = "": expected a value, since protocol = "dicom"',
+        'peers.toml: destination[2].url = "": expected a value, since protocol = "dicomweb"',
+        "peers.toml: destination[2].commitment = true: expected false, since storage commitment is not part of "
+        'protocol = "dicomweb"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fallback", "expected"),
+    [
+        (
+            '{ report_sr = "encapsulated_pdf", encapsulated_pdf = "report_sr" }',
+            "an end: report_sr comes twice",
+        ),
+        ('{ report_sr = "segmentation" }', "since not every draft has a segmentation"),
+    ],
+)
+def test_a_fallback_ends_and_ends_with_what_every_draft_has(tmp_path, fallback, expected):
+    peers = f'[[destination]]\nname = "pacs"\nae_title = "PACS"\nhost = "pacs"\nfallback = {fallback}\n'
+
+    told = problems(tmp_path, peers=peers)
+
+    assert expected in told[0]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_each_schema_is_one_and_takes_the_example_with_everything_in_it(file):
         ("agent.toml", "[storage]\ndatabase_password = 'hunter2'\n", "storage.database_password"),
         ("agent.toml", "[listener.tls]\nkey_file = 'a'\n", "listener.tls"),
         ("peers.toml", "[destination]\nname = 'a'\n", "destination"),
-        ("peers.toml", "[[destination]]\nname = 'a'\nae_title = 'A'\nhost = 'h'\n", "destination.0"),
+        ("peers.toml", "[[destination]]\nae_title = 'A'\nhost = 'h'\n", "destination.0"),
     ],
 )
 def test_what_is_wrong_is_refused_where_it_stands(file, text, place):

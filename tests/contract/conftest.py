@@ -11,7 +11,7 @@ from storage.database import Database, connect
 from storage.deletions import Deletions
 from storage.holds import Holds
 from storage.index import Index
-from storage.jobs import Jobs
+from storage.jobs import Deliveries, Jobs
 from storage.orders import Orders
 from storage.reports import Reports
 from storage.requests import PriorRequests
@@ -78,6 +78,11 @@ def index(database: Database) -> Index:
 @pytest.fixture
 def jobs(database: Database) -> Jobs:
     return Jobs(database)
+
+
+@pytest.fixture
+def deliveries(jobs: Jobs) -> Deliveries:
+    return jobs.deliveries
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from storage.census import Census
 from storage.database import Database
 from storage.index import Index
-from storage.jobs import Jobs
+from storage.jobs import Deliveries, Jobs
 from storage.processes import Processes
 from storage.records import InstanceRole, Refusal, RunningProcess, Stage, StepOutcome, StepTime
 from storage.reports import Reports
@@ -85,12 +85,14 @@ def test_a_step_that_waits_leaves_none_and_one_that_errs_or_ends_says_so(
     assert outcomes == [(StepOutcome.ERROR, 1.0), (StepOutcome.SKIPPED, 3.0)]
 
 
-def test_each_try_of_a_delivery_is_told_with_its_destination(census: Census, index: Index, jobs: Jobs):
+def test_each_try_of_a_delivery_is_told_with_its_destination(
+    census: Census, index: Index, jobs: Jobs, deliveries: Deliveries
+):
     composed(index, jobs, "PACS")
     marks = census.marks()
-    first, second = claimed_deliveries(jobs)
-    jobs.delivered(first, 0x0000, later(1))
-    jobs.delivery_later(second, "PACS is down", later(5), later(4))
+    first, second = claimed_deliveries(deliveries)
+    deliveries.delivered(first, 0x0000, later(1))
+    deliveries.later(second, "PACS is down", later(5), later(4))
 
     times = census.since(marks).step_times
 
@@ -112,11 +114,11 @@ def test_only_the_newest_step_times_are_kept(
 
 
 def test_how_things_stand_is_told_by_stage_and_destination(
-    census: Census, index: Index, jobs: Jobs, reports: Reports
+    census: Census, index: Index, jobs: Jobs, reports: Reports, deliveries: Deliveries
 ):
     composed(index, jobs, "PACS")
-    first, _ = claimed_deliveries(jobs)
-    jobs.delivery_later(first, "PACS is down", later(5), later(4))
+    first, _ = claimed_deliveries(deliveries)
+    deliveries.later(first, "PACS is down", later(5), later(4))
     an_open_job(index, jobs, "2.25.300")
     put(index, "2.25.400", study="2.25.500")
     reports.quarantine(a_quarantined_message())

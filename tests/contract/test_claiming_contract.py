@@ -10,7 +10,7 @@ import pytest
 
 from storage.database import Database
 from storage.index import Index
-from storage.jobs import Jobs
+from storage.jobs import Deliveries, Jobs
 from storage.records import Stage
 from tests.storage.builders import LEASE_SECONDS, NOW, a_study, an_instance, composed
 
@@ -57,13 +57,15 @@ def test_two_processes_claim_three_hundred_jobs_and_none_twice(url: str, index: 
 
 
 @pytest.mark.slow
-def test_two_processes_claim_all_deliveries_and_none_twice(url: str, index: Index, jobs: Jobs):
+def test_two_processes_claim_all_deliveries_and_none_twice(
+    url: str, index: Index, jobs: Jobs, deliveries: Deliveries
+):
     names = [f"PACS{number}" for number in range(5)]
     made = [composed(index, jobs, *names, study=f"2.25.{100 + number}") for number in range(8)]
 
     claims = claimed_by_processes("deliveries", url, ["sender 1", "sender 2"])
 
-    numbers = [delivery.number for job in made for delivery in jobs.deliveries_of_job(job.number)]
+    numbers = [delivery.number for job in made for delivery in deliveries.of_job(job.number)]
     assert sorted(chain(*claims)) == sorted(numbers)
 
 
@@ -115,9 +117,9 @@ def test_an_instance_sent_twice_at_once_is_stored_once(index: Index):
     assert {one.instance.number for one in puts} == {1}
 
 
-def test_an_idle_worker_does_not_wait_for_a_writer(database: Database, jobs: Jobs):
+def test_an_idle_worker_does_not_wait_for_a_writer(database: Database, jobs: Jobs, deliveries: Deliveries):
     with database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM refusals")
 
         assert jobs.claim([Stage.GATHER], "worker", NOW, LEASE_SECONDS) is None
-        assert jobs.claim_deliveries("sender", NOW, LEASE_SECONDS) == ()
+        assert deliveries.claim("sender", NOW, LEASE_SECONDS) == ()

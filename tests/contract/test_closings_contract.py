@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from storage.index import Index
-from storage.jobs import Jobs, LeaseLost
+from storage.jobs import Deliveries, Jobs, LeaseLost
 from storage.records import Closing, ClosingKind, Job, ReportStatus, Stage
 from storage.reports import Reports
 from tests.storage.builders import (
@@ -39,13 +39,13 @@ def a_withdrawal(job: Job) -> tuple[int, tuple, dict[str, list[str]]]:
     return job.revision + 1, (notice,), {"RIS": ["2.25.999"], "PACS": ["2.25.999"]}
 
 
-def test_a_closed_study_has_nothing_on_its_way_any_more(index: Index, jobs: Jobs):
+def test_a_closed_study_has_nothing_on_its_way_any_more(index: Index, jobs: Jobs, deliveries: Deliveries):
     job = composed(index, jobs, "PACS", "RIS")
 
     assert jobs.closings.close(reported())
 
-    assert claimed_deliveries(jobs, later(20)) == ()
-    assert {one.is_stopped for one in jobs.deliveries_of_job(job.number)} == {True}
+    assert claimed_deliveries(deliveries, later(20)) == ()
+    assert {one.is_stopped for one in deliveries.of_job(job.number)} == {True}
     ended = jobs.job(job.number)
     assert (ended.stage, ended.problem) == (Stage.SKIPPED, "report RIS 1 is there")
     assert texts(jobs)[-3:] == [
@@ -55,28 +55,30 @@ def test_a_closed_study_has_nothing_on_its_way_any_more(index: Index, jobs: Jobs
     ]
 
 
-def test_what_was_taken_before_stays_taken(index: Index, jobs: Jobs):
+def test_what_was_taken_before_stays_taken(index: Index, jobs: Jobs, deliveries: Deliveries):
     job = composed(index, jobs, "PACS")
-    first, _ = claimed_deliveries(jobs)
-    jobs.delivered(first, 0x0000, NOW)
+    first, _ = claimed_deliveries(deliveries)
+    deliveries.delivered(first, 0x0000, NOW)
 
     jobs.closings.close(reported())
 
-    taken, stopped = jobs.deliveries_of_job(job.number)
+    taken, stopped = deliveries.of_job(job.number)
     assert (taken.done_at, taken.is_stopped, stopped.is_stopped) == (NOW, False, True)
     assert jobs.job(job.number).stage == Stage.DONE
 
 
-def test_who_has_a_delivery_or_a_job_in_hand_finds_the_lease_lost(index: Index, jobs: Jobs):
+def test_who_has_a_delivery_or_a_job_in_hand_finds_the_lease_lost(
+    index: Index, jobs: Jobs, deliveries: Deliveries
+):
     composed(index, jobs, "PACS")
-    in_hand, _ = claimed_deliveries(jobs)
+    in_hand, _ = claimed_deliveries(deliveries)
     job = at_compose(index, jobs, "2.25.300")
 
     jobs.closings.close(reported())
     jobs.closings.close(replace(reported(), study_instance_uid="2.25.300"))
 
     with pytest.raises(LeaseLost):
-        jobs.delivered(in_hand, 0x0000, later(11))
+        deliveries.delivered(in_hand, 0x0000, later(11))
     with pytest.raises(LeaseLost):
         jobs.advance(job, Stage.DELIVER, later(11), event="composed")
     assert jobs.job(job.number).stage == Stage.SKIPPED
@@ -112,7 +114,9 @@ def test_a_report_closes_a_study_once_and_a_later_report_once_more(
     assert [one.report_number for one in jobs.closings.of_study(STUDY)] == [1, 2]
 
 
-def test_a_withdrawal_is_a_revision_that_only_has_to_be_delivered(index: Index, jobs: Jobs):
+def test_a_withdrawal_is_a_revision_that_only_has_to_be_delivered(
+    index: Index, jobs: Jobs, deliveries: Deliveries
+):
     job = composed(index, jobs, "PACS", "RIS")
 
     withdrawal = jobs.closings.withdraw(WITHDRAWN, *a_withdrawal(job))
@@ -120,20 +124,22 @@ def test_a_withdrawal_is_a_revision_that_only_has_to_be_delivered(index: Index, 
     assert withdrawal is not None
     assert (withdrawal.revision, withdrawal.stage) == (2, Stage.DELIVER)
     assert withdrawal.complete_because == "withdrawn: wrong patient"
-    first, second = claimed_deliveries(jobs, later(20)), claimed_deliveries(jobs, later(20))
+    first, second = claimed_deliveries(deliveries, later(20)), claimed_deliveries(deliveries, later(20))
     assert [one.destination for one in (*first, *second)] == ["RIS", "PACS"]
     for delivery in (*first, *second):
-        jobs.delivered(delivery, None, later(21))
+        deliveries.delivered(delivery, None, later(21))
     assert jobs.job(withdrawal.number).stage == Stage.DONE
 
 
-def test_a_report_that_comes_after_a_withdrawal_does_not_stop_it(index: Index, jobs: Jobs):
+def test_a_report_that_comes_after_a_withdrawal_does_not_stop_it(
+    index: Index, jobs: Jobs, deliveries: Deliveries
+):
     job = composed(index, jobs, "RIS")
     jobs.closings.withdraw(WITHDRAWN, *a_withdrawal(job))
 
     assert not jobs.closings.close(reported())
 
-    assert len(claimed_deliveries(jobs, later(20))) == 1
+    assert len(claimed_deliveries(deliveries, later(20))) == 1
 
 
 def test_a_study_that_a_report_has_closed_can_still_be_withdrawn(index: Index, jobs: Jobs):
@@ -167,7 +173,7 @@ def test_a_withdrawal_that_nobody_has_to_be_told_is_no_revision(index: Index, jo
 
 
 def test_a_new_revision_stops_what_the_one_before_has_on_its_way_where_it_replaces_it(
-    index: Index, jobs: Jobs
+    index: Index, jobs: Jobs, deliveries: Deliveries
 ):
     first = composed(index, jobs, "PACS", "RIS")
     put(index, "2.25.8")
@@ -178,7 +184,7 @@ def test_a_new_revision_stops_what_the_one_before_has_on_its_way_where_it_replac
     second = claimed(jobs, Stage.COMPOSE, later(5))
     jobs.advance(second, Stage.DELIVER, later(6), replacing=("RIS",), event="composed")
 
-    stopped = {one.destination: one.is_stopped for one in jobs.deliveries_of_job(first.number)}
+    stopped = {one.destination: one.is_stopped for one in deliveries.of_job(first.number)}
     assert stopped == {"PACS": False, "RIS": True}
 
 

@@ -224,7 +224,7 @@ def test_results_are_forgotten_with_their_deliveries_once_every_job_has_ended(
     deleted = deletions.forget_results(STUDY, YEAR, "90 days old", YEAR)
 
     assert (set(deleted.paths), deleted.results) == (paths, 2)
-    assert jobs.results_of_job(job.number) == jobs.deliveries_of_job(job.number) == ()
+    assert jobs.results_of_job(job.number) == jobs.deliveries.of_job(job.number) == ()
     assert deletions.with_old_results(YEAR, "", 10) == ()
 
 

@@ -42,8 +42,8 @@ def test_nothing_of_a_held_study_is_delivered(index: Index, jobs: Jobs, holds: H
 
     holds.hold(STUDY, "operator", "", NOW)
 
-    assert {delivery.job_number for delivery in claimed_deliveries(jobs)} == {other.number}
-    assert claimed_deliveries(jobs) == ()
+    assert {delivery.job_number for delivery in claimed_deliveries(jobs.deliveries)} == {other.number}
+    assert claimed_deliveries(jobs.deliveries) == ()
 
 
 def test_a_step_that_is_under_way_still_ends(index: Index, jobs: Jobs, holds: Holds):

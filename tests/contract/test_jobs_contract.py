@@ -4,7 +4,7 @@ import pytest
 
 from storage.database import Database
 from storage.index import Index
-from storage.jobs import Jobs, LeaseLost
+from storage.jobs import Deliveries, Jobs, LeaseLost
 from storage.records import Event, Stage
 from tests.storage.builders import (
     LEASE_SECONDS,
@@ -284,15 +284,17 @@ def test_a_job_is_not_ended_as_done_by_hand(index: Index, jobs: Jobs):
 # Results
 
 
-def test_composing_leaves_results_and_one_delivery_for_each_object_and_destination(index: Index, jobs: Jobs):
+def test_composing_leaves_results_and_one_delivery_for_each_object_and_destination(
+    index: Index, jobs: Jobs, deliveries: Deliveries
+):
     job = composed(index, jobs, "PACS", "ARCHIVE")
 
     results = jobs.results_of_job(job.number)
-    deliveries = jobs.deliveries_of_job(job.number)
+    listed = deliveries.of_job(job.number)
 
     assert [result.kind for result in results] == ["report_sr", "secondary_capture"]
-    assert [delivery.destination for delivery in deliveries] == ["PACS", "PACS", "ARCHIVE", "ARCHIVE"]
-    assert {delivery.sop_instance_uid for delivery in deliveries} == {one.sop_instance_uid for one in results}
+    assert [delivery.destination for delivery in listed] == ["PACS", "PACS", "ARCHIVE", "ARCHIVE"]
+    assert {delivery.sop_instance_uid for delivery in listed} == {one.sop_instance_uid for one in results}
     assert job.stage == Stage.DELIVER
 
 
@@ -307,7 +309,9 @@ def test_a_job_that_nobody_wants_anything_of_is_done_at_once(index: Index, jobs:
     assert texts(jobs)[-1] == "no destination wants anything of it: done"
 
 
-def test_the_same_result_twice_is_one_result_and_one_delivery(index: Index, jobs: Jobs):
+def test_the_same_result_twice_is_one_result_and_one_delivery(
+    index: Index, jobs: Jobs, deliveries: Deliveries
+):
     job = at_compose(index, jobs)
     result = a_result(job)
     twice = {"PACS": [result.sop_instance_uid] * 2}
@@ -315,7 +319,7 @@ def test_the_same_result_twice_is_one_result_and_one_delivery(index: Index, jobs
     jobs.advance(job, Stage.DELIVER, NOW, results=[result, result], destinations=twice, event="composed")
 
     assert jobs.results_of_job(job.number) == (result,)
-    assert len(jobs.deliveries_of_job(job.number)) == 1
+    assert len(deliveries.of_job(job.number)) == 1
 
 
 def test_a_result_with_other_content_under_the_same_uid_is_refused_and_nothing_moves(

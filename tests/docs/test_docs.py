@@ -14,6 +14,8 @@ from agent.admission import SOP_CLASSES, TRANSFER_SYNTAXES
 from agent.cli import app
 from agent.outputs import OUTPUTS
 from agent.peers import querying, retrieving
+from config.peers_settings import PROFILES
+from config.settings import Settings
 from storage.jobs import NEXT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +31,16 @@ def test_the_picture_of_the_stages_is_the_table_in_the_code():
     }
 
     assert drawn == {stage.value: {after.value for after in nexts} for stage, nexts in NEXT.items() if nexts}
+
+
+def test_the_table_of_profiles_is_that_of_the_settings():
+    page = (ROOT / "docs/conformance.md").read_text()
+    table = page.split("| `profile` | forms |\n|---|---|\n")[1].split("\n\n")[0]
+
+    written = dict(re.findall(r"^\| (\w+) \| (?:.*: )?(.+) \|$", table, flags=re.MULTILINE))
+
+    defaults = Settings().reading.outputs.defaults
+    assert written == {name: ", ".join(kinds or defaults) for name, kinds in PROFILES.items()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -62,9 +62,9 @@ def test_what_comes_is_counted_once_however_often_the_monitor_asks(site: Site):
 
 def test_a_draft_on_its_way_is_seen_in_steps_readings_and_deliveries(site: Site):
     composed(site.index, site.jobs, "PACS")
-    first, second = claimed_deliveries(site.jobs)
-    site.jobs.delivered(first, 0x0000, later(1))
-    site.jobs.delivery_later(second, "PACS is down", later(60), later(10))
+    first, second = claimed_deliveries(site.jobs.deliveries)
+    site.jobs.deliveries.delivered(first, 0x0000, later(1))
+    site.jobs.deliveries.later(second, "PACS is down", later(60), later(10))
 
     page = site.scrape()
 
@@ -84,7 +84,7 @@ def test_the_oldest_job_of_a_stage_has_the_age_of_its_opening(site: Site):
 
 def test_seconds_fall_into_the_bucket_of_their_length_and_all_above(site: Site):
     composed(site.index, site.jobs, "PACS")
-    site.jobs.delivered(claimed_deliveries(site.jobs)[0], 0x0000, later(4))
+    site.jobs.deliveries.delivered(claimed_deliveries(site.jobs.deliveries)[0], 0x0000, later(4))
 
     page = site.scrape()
 

@@ -9,9 +9,9 @@ import pytest
 
 from agent.casework import draft_of, messages_of
 from agent.hl7.message import parse_message
+from agent.lanes import delivery_lanes
 from agent.manifest import load_manifest, load_reading
 from agent.outputs import OUTPUTS
-from agent.service import _delivery_lanes
 from config.settings import Settings
 from storage.records import Delivery, Job, ResultObject, Stage
 from tests.agent.test_steps import Line
@@ -30,7 +30,7 @@ def a_study_read(line: Line, **about: Any) -> str:
 
 def to(name: str, line: Line, study: str) -> Delivery:
     """The delivery of the newest job to this receiver."""
-    deliveries = line.tools.jobs.deliveries_of_job(line.job(study).number)
+    deliveries = line.tools.jobs.deliveries.of_job(line.job(study).number)
     return next(one for one in deliveries if one.destination == name)
 
 
@@ -170,7 +170,7 @@ def test_a_message_that_waits_is_not_sent_once_the_next_revision_takes_its_place
         line.run()
 
     first, _ = line.tools.jobs.jobs_of_study(study)
-    stopped = line.tools.jobs.deliveries_of_job(first.number)[-1]
+    stopped = line.tools.jobs.deliveries.of_job(first.number)[-1]
     assert len(ris.received) == 2
     assert "Revision 2" in ris.received[-1].decode()
     assert (stopped.is_stopped, stopped.problem) == (True, "revision 2 takes its place")
@@ -223,6 +223,6 @@ def test_each_receiver_has_one_lane_so_that_no_message_overtakes_another():
         }
     )
 
-    lanes = _delivery_lanes(settings)
+    lanes = delivery_lanes(settings)
 
     assert list(lanes) == ["deliver to ris 1", "deliver to fhir 1", "deliver to nobody"]

@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from storage.index import Index, Put
-from storage.jobs import Jobs
+from storage.jobs import Deliveries, Jobs
 from storage.records import (
     Delivery,
     Instance,
@@ -161,9 +161,11 @@ def composed(index: Index, jobs: Jobs, *destinations: str, study: str = STUDY) -
     return jobs.advance(job, Stage.DELIVER, NOW, results=results, destinations=everywhere, event="composed")
 
 
-def claimed_deliveries(jobs: Jobs, now: datetime = NOW, owner: str = "sender 1") -> tuple[Delivery, ...]:
+def claimed_deliveries(
+    deliveries: Deliveries, now: datetime = NOW, owner: str = "sender 1"
+) -> tuple[Delivery, ...]:
     """All due deliveries of the pair that waits longest, leased."""
-    return jobs.claim_deliveries(owner, now, LEASE_SECONDS)
+    return deliveries.claim(owner, now, LEASE_SECONDS)
 
 
 def texts(jobs: Jobs, study: str = STUDY) -> list[str]:
@@ -174,8 +176,8 @@ def texts(jobs: Jobs, study: str = STUDY) -> list[str]:
 def done(index: Index, jobs: Jobs, study: str = STUDY, now: datetime = NOW) -> Job:
     """A study of one image that was read and delivered; its job."""
     job = composed(index, jobs, "PACS", study=study)
-    for delivery in claimed_deliveries(jobs):
-        jobs.delivered(delivery, 0x0000, now)
+    for delivery in claimed_deliveries(jobs.deliveries):
+        jobs.deliveries.delivered(delivery, 0x0000, now)
     return jobs.job(job.number)
 
 

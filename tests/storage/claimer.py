@@ -6,7 +6,7 @@ python -m tests.storage.claimer jobs|deliveries URL OWNER
 import sys
 
 from storage.database import connect
-from storage.jobs import Jobs
+from storage.jobs import Deliveries, Jobs
 from storage.records import Stage
 from tests.storage.builders import LEASE_SECONDS, NOW
 
@@ -20,8 +20,8 @@ def main(kind: str, url: str, owner: str) -> None:
         while (job := jobs.claim([Stage.GATHER], owner, NOW, LEASE_SECONDS)) is not None:
             print(job.number)
     else:
-        while deliveries := jobs.claim_deliveries(owner, NOW, LEASE_SECONDS):
-            print(*(delivery.number for delivery in deliveries), sep="\n")
+        while claimed := Deliveries(database).claim(owner, NOW, LEASE_SECONDS):
+            print(*(delivery.number for delivery in claimed), sep="\n")
     database.close()
 
 
