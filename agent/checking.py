@@ -44,9 +44,15 @@ def greetings(settings: Settings) -> tuple[Greeting, ...]:
         ("archive", settings.peers.archives),
         ("worklist", settings.peers.worklists),
     )
+    told: tuple[tuple[str, Sequence[ReceiverSettings]], ...] = (
+        ("hl7 receiver", settings.peers.hl7_receivers),
+        ("fhir server", settings.peers.fhir_servers),
+        ("webhook", settings.peers.webhooks),
+        ("drop folder", settings.peers.drop_folders),
+    )
     return (
         *(Greeting(kind, one, partial(peers.echo, one)) for kind, ones in called for one in ones),
-        *(Greeting("receiver", one, partial(_greet_receiver, one)) for one in settings.peers.receivers),
+        *(Greeting(kind, one, partial(_greet_receiver, one)) for kind, ones in told for one in ones),
         *(
             Greeting("report server", one, partial(_greet_report_server, peers, one))
             for one in settings.peers.report_servers

@@ -29,7 +29,8 @@ _CONNECT_SECONDS = 10.0
 def look_at_peers(settings: Settings, now: datetime) -> Iterator[Line]:
     """Greets every peer, proposes to it what we need of it, and reads the certificate it shows."""
     looks: list[Callable[[], Line]] = []
-    greeted = greetings(settings)
+    # Of a folder more can be said than there or not: see `_dropped_into`.
+    greeted = [one for one in greetings(settings) if not isinstance(one.settings, DropFolderSettings)]
     for greeting in greeted:
         looks.append(partial(_greeted, greeting.line))
         if isinstance(greeting.settings, DestinationSettings | ArchiveSettings | WorklistSettings):
