@@ -35,7 +35,7 @@ from agent.worker import Worker
 from config.changes import differences, in_force
 from config.loading import ConfigError
 from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
-from storage.audit_records import AuditEvent, AuditRecord
+from storage.audit_records import AuditEvent
 from storage.audits import Audits
 from storage.census import Census
 from storage.database import Database, SchemaError, connect
@@ -247,8 +247,8 @@ class Serving:
         kept = chores(lambda: self._settings, store.deletions, store.files, store.index, self._trail, clock)
         for chore, seconds in kept:
             self._scheduler.add_job(chore, "interval", seconds=seconds, max_instances=1, coalesce=True)
-        self._audit(AuditEvent.STARTED)
-        self._audit(AuditEvent.CONFIGURED, f"configuration {self._settings.digest}")
+        self._trail.note(AuditEvent.STARTED)
+        self._trail.note(AuditEvent.CONFIGURED, f"configuration {self._settings.digest}")
         self._scheduler.start()
         self._pulse.beat()
         if self.mllp is not None:
@@ -352,7 +352,7 @@ class Serving:
             self.mllp.take(self._intake)
         self._schedule_asking()
         self._pulse.take(settings.digest)
-        self._audit(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
+        self._trail.note(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
 
     def described(
         self,
@@ -371,9 +371,6 @@ class Serving:
         self._reports_looked_at = close_reported(self._tools, self._reports_looked_at)
         if settle(self._tools):
             self._workers["gather"].wake()
-
-    def _audit(self, event: AuditEvent, detail: str = "") -> None:
-        self._store.audits.add(AuditRecord(self._tools.clock(), event, detail=detail))
 
     def stop(self) -> None:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
@@ -394,7 +391,7 @@ class Serving:
         if self.metrics is not None:
             self.metrics.stop()
         self._pulse.end()
-        self._audit(AuditEvent.STOPPED)
+        self._trail.note(AuditEvent.STOPPED)
         self._trail.write_out()
         self._store.database.close()
         log.info("stopped")

@@ -318,15 +318,8 @@ class Jobs:
             if dead is not None:
                 text = f"{dead} did not finish sending to {first.destination}; {owner} has it now"
                 rows.tell(connection, rows.job_of(connection, first.job_number), now, text)
-            study_instance_uid = rows.job_of(connection, first.job_number).study_instance_uid
-            _audit(
-                connection,
-                AuditEvent.SENDING,
-                study_instance_uid,
-                first.destination,
-                now,
-                instances=len(numbers),
-            )
+            study, to = rows.job_of(connection, first.job_number).study_instance_uid, first.destination
+            _audit(connection, AuditEvent.SENDING, study, to, now, instances=len(numbers))
             return rows.deliveries_of(connection, deliveries.c.number.in_(numbers))
 
     def delivered(
