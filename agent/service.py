@@ -39,7 +39,7 @@ from agent.worker import Worker
 from config.changes import differences, in_force
 from config.loading import ConfigError
 from config.settings import ReportServerSettings, Settings, WorklistSettings
-from storage.audit_records import AuditEvent, AuditRecord
+from storage.audit_records import AuditEvent
 from storage.audits import Audits
 from storage.census import Census
 from storage.database import Database, SchemaError, connect
@@ -263,8 +263,8 @@ class Serving:
         expiry()
         for chore, seconds in (*kept, (expiry, 86_400)):
             self._scheduler.add_job(chore, "interval", seconds=seconds, max_instances=1, coalesce=True)
-        self._audit(AuditEvent.STARTED)
-        self._audit(AuditEvent.CONFIGURED, f"configuration {self._settings.digest}")
+        self._trail.note(AuditEvent.STARTED)
+        self._trail.note(AuditEvent.CONFIGURED, f"configuration {self._settings.digest}")
         self._scheduler.start()
         self._pulse.beat()
         if self.mllp is not None:
@@ -370,7 +370,7 @@ class Serving:
             self._child.take(patience_of(settings))
         self._schedule_asking()
         self._pulse.take(settings.digest)
-        self._audit(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
+        self._trail.note(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
         # Last, since the reader follows: what it makes for a new destination must find its worker.
         loaded.put_in_force(settings)
 
@@ -392,9 +392,6 @@ class Serving:
         if settle(self._tools):
             self._workers["gather"].wake()
 
-    def _audit(self, event: AuditEvent, detail: str = "") -> None:
-        self._store.audits.add(AuditRecord(self._tools.clock(), event, detail=detail))
-
     def stop(self) -> None:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
         notify("STOPPING=1")
@@ -414,7 +411,7 @@ class Serving:
         if self.metrics is not None:
             self.metrics.stop()
         self._pulse.end()
-        self._audit(AuditEvent.STOPPED)
+        self._trail.note(AuditEvent.STOPPED)
         self._trail.write_out()
         self._store.database.close()
         log.info("stopped")

@@ -12,7 +12,7 @@ import structlog
 from agent.audit.messages import AuditSource, merged, message_of
 from agent.audit.syslog import framed, send
 from config.settings import AuditSettings, Settings
-from storage.audit_records import AuditRecord
+from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import Audits, Place
 
 log = structlog.get_logger()
@@ -49,6 +49,10 @@ class AuditTrail:
     @property
     def _folder(self) -> Path:
         return self._settings.folder or self._in_force().agent.storage.folder / "audit"
+
+    def note(self, event: AuditEvent, detail: str = "") -> None:
+        """Writes down what this process does or has, to be written out like everything else."""
+        self._audits.add(AuditRecord(self._clock(), event, detail=detail))
 
     def write_out(self) -> None:
         """Writes what waits, forgets what has been written everywhere, and removes files that are too old."""

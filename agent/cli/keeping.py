@@ -19,9 +19,9 @@ def retention(
     from agent.logs import configure_log
 
     settings = settings_of(config)
-    configure_log(settings.agent.log)
     if dry_run:
         for line in keeping_desk.what_would_go(settings):
             typer.echo(line)
     else:
+        configure_log(settings.agent.log)
         say_or_exit(lambda: keeping_desk.retain(settings))
