@@ -12,7 +12,9 @@ from typing import Any
 import structlog
 
 from agent import loaded
+from agent.configuration import load
 from agent.identity import rules_of_peers
+from agent.keeping.chores import audit_trail, chores
 from agent.listener import Listener, tls_context
 from agent.logs import set_log_level
 from agent.messages import MessageIntake
@@ -28,14 +30,18 @@ from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
 from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
-from agent.steps import Tools, settle
+from agent.steps import Tools, close_reported, settle
 from agent.worker import Worker
 from config.changes import differences, in_force
-from config.loading import ConfigError, load
+from config.loading import ConfigError
 from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import Audits
 from storage.census import Census
 from storage.database import Database, SchemaError, connect
+from storage.deletions import Deletions
 from storage.files import Files
+from storage.holds import Holds
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
@@ -67,6 +73,9 @@ class Store:
     requests: PriorRequests
     orders: Orders
     patients: Patients
+    holds: Holds
+    deletions: Deletions
+    audits: Audits
     processes: Processes
     census: Census
 
@@ -89,6 +98,9 @@ def open_store(settings: Settings) -> Store:
         PriorRequests(database),
         Orders(database),
         Patients(database),
+        Holds(database),
+        Deletions(database),
+        Audits(database),
         Processes(database),
         Census(database),
     )
@@ -139,6 +151,7 @@ class Serving:
         self.listener = Listener(
             listener=settings.agent.listener,
             ae_title=settings.agent.device.ae_title,
+            also_called=settings.agent.device.also_called,
             senders=settings.peers.senders,
             accept_any_sender=settings.peers.accept_any_sender,
             archives=_archives_that_send(settings),
@@ -169,10 +182,12 @@ class Serving:
         if hl7 is not None:
             tls = None if hl7.tls is None else tls_context(hl7.tls)
             self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
+        self._trail = audit_trail(lambda: self._settings, self._store.audits, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
         self._loads = 1
         self._ticked = time.monotonic()
+        self._reports_looked_at = 0
         self._pulse = Pulse(self._store.processes, clock, "serve", settings.digest, self.alive)
         self.metrics = None if settings.agent.metrics is None else self._metrics_port(settings, clock)
 
@@ -230,6 +245,12 @@ class Serving:
             self._pulse.beat, "interval", seconds=BEAT_SECONDS, max_instances=1, coalesce=True
         )
         self._scheduler.add_job(lambda: forget_orders(self._tools), "interval", hours=1)
+        store, clock = self._store, self._tools.clock
+        kept = chores(lambda: self._settings, store.deletions, store.files, store.index, self._trail, clock)
+        for chore, seconds in kept:
+            self._scheduler.add_job(chore, "interval", seconds=seconds, max_instances=1, coalesce=True)
+        self._audit(AuditEvent.STARTED)
+        self._audit(AuditEvent.CONFIGURED, f"configuration {self._settings.digest}")
         self._scheduler.start()
         self._pulse.beat()
         if self.mllp is not None:
@@ -333,6 +354,7 @@ class Serving:
             self.mllp.take(self._intake)
         self._schedule_asking()
         self._pulse.take(settings.digest)
+        self._audit(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
 
     def described(
         self,
@@ -348,8 +370,12 @@ class Serving:
         self._ticked = time.monotonic()
         if self._child is not None:
             self._child.keep_alive()
+        self._reports_looked_at = close_reported(self._tools, self._reports_looked_at)
         if settle(self._tools):
             self._workers["gather"].wake()
+
+    def _audit(self, event: AuditEvent, detail: str = "") -> None:
+        self._store.audits.add(AuditRecord(self._tools.clock(), event, detail=detail))
 
     def stop(self) -> None:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
@@ -370,6 +396,8 @@ class Serving:
         if self.metrics is not None:
             self.metrics.stop()
         self._pulse.end()
+        self._audit(AuditEvent.STOPPED)
+        self._trail.write_out()
         self._store.database.close()
         log.info("stopped")
 
