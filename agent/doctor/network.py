@@ -35,7 +35,7 @@ def look_at_peers(settings: Settings, now: datetime) -> Iterator[Line]:
         if isinstance(greeting.settings, DestinationSettings | ArchiveSettings | WorklistSettings):
             looks += _offers(settings, greeting.kind, greeting.settings)
     known = [greeting.settings for greeting in greeted]
-    for endpoint in endpoints(settings.peers):
+    for endpoint in (*_trail(settings), *endpoints(settings.peers)):
         if endpoint.settings not in known:
             looks.append(partial(_reached, endpoint))
         if endpoint.has_tls:
@@ -43,6 +43,13 @@ def look_at_peers(settings: Settings, now: datetime) -> Iterator[Line]:
     looks += [partial(_dropped_into, folder) for folder in settings.peers.drop_folders]
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="doctor") as pool:
         yield from pool.map(lambda look: look(), looks)
+
+
+def _trail(settings: Settings) -> Iterator[Endpoint]:
+    """Gives the server that keeps the audit trail too, if there is one."""
+    syslog = settings.agent.audit.syslog
+    if syslog is not None:
+        yield Endpoint("audit.syslog", syslog, syslog.host, syslog.port, has_tls=True)
 
 
 def _greeted(greet: Callable[[], CheckLine]) -> Line:
