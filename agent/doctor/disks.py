@@ -122,7 +122,7 @@ def _judge_space(facts: DiskFacts, free_bytes_min: int, bytes_by_day: float | No
     days = left / bytes_by_day
     lasts = f"{free}, {bytes_by_day / 1e9:.2f} GB received a day: enough for {days:.0f} days"
     if days < DAYS_LEFT_MIN:
-        return Line(Verdict.WARNING, "disk", f"{lasts}; make room, or have old studies removed")
+        return Line(Verdict.WARNING, "disk", f"{lasts}; make room, or keep less ([retention] in agent.toml)")
     return Line(Verdict.OK, "disk", lasts)
 
 

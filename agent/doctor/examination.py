@@ -86,8 +86,10 @@ def _permissions(settings: Settings) -> Iterator[Line]:
         yield from ownership.look_at_config(settings.folder)
     for part in (settings.agent, settings.peers):
         yield from ownership.look_at_secrets(secret_files(part))
-    if settings.agent.storage.folder.is_dir():
-        yield ownership.look_at_state(settings.agent.storage.folder)
+    # What preread keeps of patients: images and drafts, and the audit trail where it has a place of its own.
+    for folder in (settings.agent.storage.folder, settings.agent.audit.folder):
+        if folder is not None and folder.is_dir():
+            yield ownership.look_at_state(folder)
 
 
 def _model(settings: Settings, *, is_read_now: bool) -> Iterator[Line]:

@@ -1,6 +1,5 @@
 """The other systems: are they there, do they take what we send, whom do they show themselves to be?"""
 
-import os
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,6 @@ from agent.peers import Called, Offered, Peers, classes_needed
 from config.settings import (
     ArchiveSettings,
     DestinationSettings,
-    DropFolderSettings,
     Settings,
     WorklistSettings,
 )
@@ -36,14 +34,20 @@ def look_at_peers(settings: Settings, now: datetime) -> Iterator[Line]:
         if isinstance(greeting.settings, DestinationSettings | ArchiveSettings | WorklistSettings):
             looks += _offers(settings, greeting.kind, greeting.settings)
     known = [greeting.settings for greeting in greeted]
-    for endpoint in endpoints(settings.peers):
+    for endpoint in (*_trail(settings), *endpoints(settings.peers)):
         if endpoint.settings not in known:
             looks.append(partial(_reached, endpoint))
         if endpoint.has_tls:
             looks.append(partial(judge_shown, endpoint.name, endpoint.host, endpoint.port, now))
-    looks += [partial(_dropped_into, folder) for folder in settings.peers.drop_folders]
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="doctor") as pool:
         yield from pool.map(lambda look: look(), looks)
+
+
+def _trail(settings: Settings) -> Iterator[Endpoint]:
+    """Gives the server that keeps the audit trail too, if there is one."""
+    syslog = settings.agent.audit.syslog
+    if syslog is not None:
+        yield Endpoint("audit.syslog", syslog, syslog.host, syslog.port, has_tls=True)
 
 
 def _greeted(greet: Callable[[], CheckLine]) -> Line:
@@ -68,18 +72,6 @@ def judge_offer(whose: str, offered: Offered) -> Line:
         text = f"{whose} does not accept {refused}; allow it there, or take it out of what is asked of it in peers.toml"
         return Line(Verdict.PROBLEM, "peer", text)
     return Line(Verdict.OK, "peer", f"{whose} accepts {', '.join(offered.accepted)}")
-
-
-def _dropped_into(folder: DropFolderSettings) -> Line:
-    """Asks whether files can be put into a folder; puts none there, since somebody would take it."""
-    place = f'drop folder "{folder.name}": {folder.path}'
-    if not folder.path.is_dir():
-        return Line(
-            Verdict.WARNING, "peer", f"{place} is not there; drafts wait until it is: make or mount it"
-        )
-    if not os.access(folder.path, os.W_OK | os.X_OK):
-        return Line(Verdict.PROBLEM, "peer", f"{place} cannot be written to; correct its owner or its mode")
-    return Line(Verdict.OK, "peer", f"{place} can be written to")
 
 
 def _reached(endpoint: Endpoint) -> Line:

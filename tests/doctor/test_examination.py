@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+from tests.agent.archives import a_free_port
 from tests.agent.test_cli import a_config, run
 
 
 def test_a_machine_before_its_first_start_is_examined_and_stays_as_it_was(tmp_path: Path):
-    config = a_config(tmp_path, agent='[storage]\nfolder = "data"\n[listener]\nfree_bytes_min = 0\n')
+    port = f"[listener]\nport = {a_free_port()}\nfree_bytes_min = 0\n"
+    config = a_config(tmp_path, agent='[storage]\nfolder = "data"\n' + port)
 
     code, said = run("doctor", "--no-model", "--config", config)
 
@@ -19,7 +21,9 @@ def test_a_machine_before_its_first_start_is_examined_and_stays_as_it_was(tmp_pa
 def test_a_problem_exits_with_1_and_is_there_for_programs(tmp_path: Path):
     lost = '[[destination]]\nname = "lost"\nae_title = "LOST"\nhost = "127.0.0.1"\nport = 1\nconnect_seconds = 1.0\n'
 
-    code, said = run("doctor", "--no-model", "--json", "--config", a_config(tmp_path, peers=lost))
+    config = a_config(tmp_path, agent=f"[listener]\nport = {a_free_port()}\nfree_bytes_min = 0\n", peers=lost)
+
+    code, said = run("doctor", "--no-model", "--json", "--config", config)
 
     problems = [line for line in json.loads(said) if line["verdict"] == "problem"]
     assert code == 1

@@ -19,6 +19,8 @@ from agent.doctor.places import certificate_files, endpoints, secret_files
 from agent.peers.offering import SOP_CLASS_OF
 from config.settings import (
     AgentSettings,
+    AuditSettings,
+    AuditSyslogSettings,
     DestinationSettings,
     DestinationTlsSettings,
     DropFolderSettings,
@@ -207,7 +209,18 @@ def test_receivers_of_messages_are_reached_and_not_spoken_to():
             line.text.partition(":")[0]: line.verdict for line in look_at_peers(Settings(peers=peers), NOW)
         }
 
-    assert lines == {'hl7 receiver "ris"': Verdict.OK, 'webhook "hook"': Verdict.PROBLEM}
+    assert lines == {'receiver "ris"': Verdict.OK, 'receiver "hook"': Verdict.PROBLEM}
+
+
+def test_the_server_of_the_audit_trail_is_reached_and_has_to_show_a_certificate():
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        syslog = AuditSyslogSettings(host="127.0.0.1", port=plain.getsockname()[1])
+        plain.close()
+        agent = AgentSettings(audit=AuditSettings(syslog=syslog))
+        lines = tuple(look_at_peers(Settings(agent=agent), NOW))
+
+    assert [(line.area, line.verdict) for line in lines] == [("peer", "problem"), ("certificate", "problem")]
+    assert all(line.text.startswith("audit.syslog: ") for line in lines)
 
 
 def test_a_drop_folder_is_looked_at_and_stays_empty(tmp_path: Path):
@@ -218,7 +231,7 @@ def test_a_drop_folder_is_looked_at_and_stays_empty(tmp_path: Path):
 
     lines = tuple(look_at_peers(Settings(peers=PeersSettings(drop_folders=folders)), NOW))
 
-    assert [line.verdict for line in lines] == [Verdict.OK, Verdict.WARNING]
+    assert [line.verdict for line in lines] == [Verdict.OK, Verdict.PROBLEM]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -150,7 +150,7 @@ def test_a_monitor_s_questions_read_no_table_but_through_an_index(database: Data
     # Jobs are counted over their index; open deliveries and unread studies have an index of their own, which holds
     # no others; the newest studies are the first ones of theirs; messages that wait in quarantine are few.
     assert scans == {
-        "SCAN jobs USING COVERING INDEX ix_jobs_stage_due_at",
+        "SCAN jobs USING COVERING INDEX ix_jobs_stage_turn_at",
         "SCAN deliveries USING INDEX ix_deliveries_open",
         "SCAN studies USING INDEX ix_studies_unread",
         "SCAN studies USING INDEX ix_studies_newest_number",
