@@ -107,6 +107,7 @@ class SenderRules:
 
     Attributes:
         ae_title: ours.
+        also_called: other AE titles that are ours.
         senders: the systems known; their order does not matter.
         check_called_ae_title: refuse what calls another AE title than ours.
         accept_any_sender: let in systems that are not in `senders`.
@@ -116,6 +117,7 @@ class SenderRules:
     senders: Sequence[Sender] = ()
     check_called_ae_title: bool = True
     accept_any_sender: bool = False
+    also_called: tuple[str, ...] = ()
 
 
 def role_of(sop_class_uid: str) -> InstanceRole:
@@ -143,11 +145,13 @@ def sender_problem(
 def called_problem(called_ae_title: str, rules: SenderRules) -> str | None:
     """Says why the called AE title is not ours, or None if it is or nobody asks."""
     called = called_ae_title.strip()
-    if not rules.check_called_ae_title or called == rules.ae_title:
+    ours = (rules.ae_title, *rules.also_called)
+    if not rules.check_called_ae_title or called in ours:
         return None
+    known = " or ".join(f'"{title}"' for title in ours)
     return (
-        f'called AE title is "{called}", ours is "{rules.ae_title}". Correct it at the sender, '
-        "or set check_called_ae_title = false in agent.toml."
+        f'called AE title is "{called}", ours is {known}. Correct it at the sender, or in agent.toml '
+        "add it to device.also_called or set check_called_ae_title = false."
     )
 
 

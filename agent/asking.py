@@ -85,7 +85,7 @@ def as_text(answer: Answer) -> str:
 
 def _answer(settings: Settings, manifest: Manifest, files: Files, question: Question) -> Answer:
     try:
-        case, problems = case_of(manifest, files, settings.reading.engine.rendering)
+        case, problems = case_of(manifest, files, settings)
     except OSError as error:
         raise GiveUp(f"an image of the study cannot be read: {error}") from error
     try:

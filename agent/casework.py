@@ -1,7 +1,7 @@
 """What needs pixels: a Manifest becomes a Case, a Reading becomes objects, an Answer a picture."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
@@ -33,11 +33,12 @@ from agent.outputs import (
 from agent.outputs.capture import draw, layout_of
 from agent.outputs.marks import marks_of
 from agent.outputs.report_sr import reasons_of
+from agent.outputs.withdrawal import REJECTION_KIND, build_rejection_note, build_withdrawal_sr
 from config.settings import Settings
 from inference.calibration import Calibration
 from inference.case import Case, Exam, Image, View
 from inference.question import Answer
-from inference.reading import Finding, Reading, Status
+from inference.reading import EngineIdentity, Finding, Reading, Status
 from storage.files import Files
 from storage.jobs import Jobs
 from storage.records import Job, Order, ResultObject, Study
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 Rendering = Literal["voi", "minmax", "equalised"]
 
 
-def case_of(manifest: Manifest, files: Files, rendering: Rendering) -> tuple[Case, tuple[str, ...]]:
+def case_of(manifest: Manifest, files: Files, settings: Settings) -> tuple[Case, tuple[str, ...]]:
     """Loads every image of the manifest and renders it for the model.
 
     Returns:
@@ -56,8 +57,9 @@ def case_of(manifest: Manifest, files: Files, rendering: Rendering) -> tuple[Cas
         for each report of which the model is given another part than the findings: models learned from findings.
 
     Raises:
-        GiveUp: if an image of the current study cannot be shown.
+        GiveUp: if an image of the current study cannot be shown, or its rule's adapter is no longer there.
     """
+    adapter, rendering = _adapter(manifest, settings), settings.reading.engine.rendering
     current = Exam(tuple(_images(manifest.current, files, rendering)))
     priors: list[Exam] = []
     problems: list[str] = []
@@ -70,7 +72,19 @@ def case_of(manifest: Manifest, files: Files, rendering: Rendering) -> tuple[Cas
             report = prior.report.text if prior.report is not None else None
             priors.append(Exam(images, report, prior.days_before))
             problems += _other_part(prior)
-    return Case(current, tuple(priors), manifest.indication), tuple(problems)
+    return Case(current, tuple(priors), manifest.indication, adapter), tuple(problems)
+
+
+def _adapter(manifest: Manifest, settings: Settings) -> str | None:
+    rule = manifest.rule
+    if rule is None or rule.adapter is None:
+        return None
+    if rule.adapter not in [one.name for one in settings.reading.adapters]:
+        raise GiveUp(
+            f'adapter "{rule.adapter}", which rule "{rule.name}" reads with, is no longer in reading.toml; put it '
+            f"back, then: preread again {manifest.current.study_instance_uid}"
+        )
+    return rule.adapter
 
 
 def _other_part(prior: ManifestExam) -> tuple[str, ...]:
@@ -134,25 +148,61 @@ def results_of(
         predecessors=_predecessors(job, files, jobs),
     )
     narrative, stamp = _narrative(manifest), _stamp(job, settings)
-    made = []
-    for kind in kinds:
-        for dataset in build(kind, sources, reading, narrative, stamp):
-            content = encode(dataset)
-            path = path_of("results", str(dataset.SOPInstanceUID)) + ".dcm"
-            files.put(path, content)
-            digest = hashlib.sha256(content).hexdigest()
-            made.append(
-                ResultObject(
-                    str(dataset.SOPInstanceUID),
-                    str(dataset.SOPClassUID),
-                    job.number,
-                    kind,
-                    path,
-                    digest,
-                    len(content),
-                )
+    return tuple(
+        _kept(dataset, kind, job.number, files)
+        for kind in kinds
+        for dataset in build(kind, sources, reading, narrative, stamp)
+    )
+
+
+def withdrawal_objects(
+    job: Job,
+    manifest: Manifest,
+    engine: EngineIdentity,
+    because: str,
+    held: Mapping[str, Sequence[ResultObject]],
+    files: Files,
+    jobs: Jobs,
+    settings: Settings,
+) -> dict[str, ResultObject]:
+    """Makes and writes what tells each destination that a draft is withdrawn, by the destination's name.
+
+    Args:
+        job: the draft's, with revision and time of the withdrawal.
+        held: what each destination may hold; those that hold nothing are told nothing.
+    """
+    sources = Sources(current=_headers(manifest.current, files), predecessors=_predecessors(job, files, jobs))
+    stamp = _stamp(job, settings)
+    made = {}
+    for index, destination in enumerate(settings.peers.destinations):
+        objects = [one for one in held.get(destination.name, ()) if one.kind in OUTPUTS]
+        if not objects:
+            continue
+        if destination.rejection_notes:
+            rejected = [read_header_dataset(files.absolute(one.path)) for one in objects]
+            note, kind = (
+                build_rejection_note(sources, rejected, index, because, engine, stamp),
+                REJECTION_KIND,
             )
-    return tuple(made)
+        else:
+            note, kind = build_withdrawal_sr(sources, because, engine, stamp), "report_sr"
+        made[destination.name] = _kept(note, kind, job.number, files, is_repeatable=False)
+    return made
+
+
+def _kept(
+    dataset: "Dataset", kind: str, job_number: int, files: Files, *, is_repeatable: bool = True
+) -> ResultObject:
+    """Writes an object and gives its row.
+
+    Args:
+        is_repeatable: False where the next try makes other bytes under the same UID, since its time is another.
+    """
+    uid, content = str(dataset.SOPInstanceUID), encode(dataset)
+    digest = hashlib.sha256(content).hexdigest()
+    path = path_of("results", uid) + ("" if is_repeatable else f".{digest[:16]}") + ".dcm"
+    files.put(path, content)
+    return ResultObject(uid, str(dataset.SOPClassUID), job_number, kind, path, digest, len(content))
 
 
 def draft_of(
@@ -196,10 +246,18 @@ def draft_of(
     )
 
 
-def messages_of(draft: Draft, job_number: int, files: Files, settings: Settings) -> dict[str, ResultObject]:
-    """Makes and writes what each receiver gets of a draft, by the receiver's name."""
+def messages_of(
+    draft: Draft, job_number: int, files: Files, settings: Settings, *, names: Collection[str] | None = None
+) -> dict[str, ResultObject]:
+    """Makes and writes what each receiver gets of a draft, by the receiver's name.
+
+    Args:
+        names: of those who get it; None for all.
+    """
     made = {}
     for receiver in settings.peers.receivers:
+        if names is not None and receiver.name not in names:
+            continue
         message = message_for(receiver, draft)
         path = path_of("messages", message.uid) + message.ending
         files.put(path, message.content)

@@ -1,9 +1,7 @@
 """What an operator says of patient numbers: these two are one patient, or they are not after all."""
 
-import getpass
-import os
-
 from agent.identity import identifier_of_cx, rules_of_peers
+from agent.operators import operator
 from agent.service import Store, open_store, system_clock
 from config.settings import Settings
 from storage.records import PatientIdentifier, PatientLink
@@ -27,7 +25,7 @@ def link(settings: Settings, old: str, surviving: str, reason: str) -> str:
     pair = _identifier(old, settings), _identifier(surviving, settings)
     store = open_store(settings)
     try:
-        made = store.patients.link(*pair, reason, _operator(), system_clock())
+        made = store.patients.link(*pair, reason, operator(), system_clock())
         if made is None:
             return "they are linked already; nothing was changed"
         return f"link {made.number} made; {_studies(store, pair[1])}"
@@ -39,7 +37,7 @@ def unlink(settings: Settings, number: int) -> str:
     """Takes a link back and says so. Raises LookupError if it is not in force."""
     store = open_store(settings)
     try:
-        ended = store.patients.unlink(number, _operator(), system_clock())
+        ended = store.patients.unlink(number, operator(), system_clock())
         return f"link {number} taken back; {_studies(store, ended.surviving)}"
     finally:
         store.database.close()
@@ -60,13 +58,6 @@ def _identifier(text: str, settings: Settings) -> PatientIdentifier:
     if identifier is None:
         raise ValueError("a patient number is written ID^^^ISSUER or ID, and is no placeholder of peers.toml")
     return identifier
-
-
-def _operator() -> str:
-    try:
-        return f"operator {getpass.getuser()}"
-    except KeyError:  # a container's user need not have a name
-        return f"operator with user ID {os.getuid()}"
 
 
 def _studies(store: Store, surviving: PatientIdentifier) -> str:

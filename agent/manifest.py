@@ -81,6 +81,28 @@ class PassedOverStudy:
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestRule:
+    """The rule that a study fell under, and what of it the later steps go by; a change of the file changes no study
+    that is under way.
+
+    Attributes:
+        name: "" if no rule fitted.
+        because: which conditions decided, a sentence that names no patient.
+        adapter: name of the adapter that the case is read with, or None for the weights alone.
+        is_shadow: the reading is kept and nothing is made or sent of it.
+        destinations: by name; () = all.
+        outputs: what these get; () = what each gets of any draft.
+    """
+
+    name: str
+    because: str
+    adapter: str | None = None
+    is_shadow: bool = False
+    destinations: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What one job shows to the model.
 
@@ -91,6 +113,7 @@ class Manifest:
         left_out: (SOP Instance UID, sentence) of images of the current study that are not shown.
         complete_because: why the study was called complete, a sentence.
         notes: sentences for the radiologist on how this came together.
+        rule: None in manifests that are older than rules.
         configuration: digest of the settings by which this was decided; "" in manifests that were made without.
     """
 
@@ -101,6 +124,7 @@ class Manifest:
     left_out: tuple[tuple[str, str], ...] = ()
     complete_because: str = ""
     notes: tuple[str, ...] = ()
+    rule: ManifestRule | None = None
     configuration: str = ""
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from agent import manifest as manifests
-from agent.manifest import Manifest
+from agent.manifest import Manifest, ManifestRule
 from agent.service import Store, open_store
 from config.settings import Settings
 from inference.reading import Reading
@@ -32,6 +32,9 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
                 {"study": study.study_instance_uid, "problem": study.conflict}
                 for study in store.index.in_doubt(limit)
             ],
+            "held": [
+                {**asdict(hold), "held_at": hold.held_at.isoformat()} for hold in store.holds.held(limit)
+            ],
             "undelivered": _undelivered(store, latest),
             "quarantine": [_quarantine_row(message) for message in store.reports.quarantined(limit)],
             "refusals": [_refusal_row(refusal) for refusal in store.index.refusals(limit)],
@@ -51,7 +54,7 @@ def _undelivered(store: Store, jobs: tuple[Job, ...]) -> list[dict[str, Any]]:
         for job in jobs
         if job.stage in (Stage.DELIVER, Stage.FAILED)
         for delivery in store.jobs.deliveries_of_job(job.number)
-        if delivery.done_at is None and delivery.problem
+        if delivery.done_at is None and delivery.problem and not delivery.is_stopped
     ]
 
 
@@ -97,6 +100,13 @@ def status_text(report: dict[str, Any]) -> str:
         "two patients in one study", [f"{r['study']}: {r['problem']}" for r in report["in_doubt"]]
     )
     lines += _block(
+        "held (preread release STUDY)",
+        [
+            f"{r['study_instance_uid']} by {r['held_by']} since {r['held_at']}: {r['reason']}"
+            for r in report["held"]
+        ],
+    )
+    lines += _block(
         "not delivered",
         [f"job {r['job']} to {r['destination']}: {r['problem']}" for r in report["undelivered"]],
     )
@@ -130,15 +140,22 @@ def why_text(settings: Settings, study_instance_uid: str) -> str:
     """
     store = open_store(settings)
     try:
-        study = store.index.study(study_instance_uid)
-        if study is None:
+        study, events = store.index.study(study_instance_uid), store.jobs.events_of_study(study_instance_uid)
+        if study is None and not events:
             raise LookupError(f"no instance of study {study_instance_uid} was ever received")
-        lines = [
-            f"study {study_instance_uid}",
-            *_received_lines(store.index.instances(study_instance_uid)),
-            *_patient_lines(study, store.index.history(study.identifiers)),
-        ]
-        for event in store.jobs.events_of_study(study_instance_uid):
+        lines = [f"study {study_instance_uid}"]
+        hold = store.holds.of_study(study_instance_uid)
+        if hold is not None:
+            because = f": {hold.reason}" if hold.reason else ""
+            lines.append(
+                f"  held by {hold.held_by} since {hold.held_at.isoformat(timespec='seconds')}{because}"
+            )
+        if study is not None:
+            lines += [
+                *_received_lines(store.index.instances(study_instance_uid)),
+                *_patient_lines(study, store.index.history(study.identifiers)),
+            ]
+        for event in events:
             number = f"job {event.job_number} " if event.job_number is not None else ""
             lines.append(f"  {event.at.isoformat(timespec='milliseconds')} {number}{event.text}")
         for job in store.jobs.jobs_of_study(study_instance_uid):
@@ -181,6 +198,7 @@ def _job_lines(store: Store, job: Job) -> list[str]:
         f"job {job.number}, revision {job.revision}: {job.stage}{f' - {job.problem}' if job.problem else ''}",
     ]
     lines.append(f"  complete because {job.complete_because}")
+    lines += _rule_lines(job)
     if job.manifest_json:
         lines += _manifest_lines(manifests.load_manifest(job.manifest_json))
     if job.reading_json:
@@ -188,15 +206,25 @@ def _job_lines(store: Store, job: Job) -> list[str]:
     for result in store.jobs.results_of_job(job.number):
         lines.append(f"  object {result.kind} {result.sop_instance_uid}")
     for delivery in store.jobs.deliveries_of_job(job.number):
-        state = "taken" if delivery.done_at else "failed" if delivery.failed_at else "waiting"
+        ended = "stopped" if delivery.is_stopped else "failed"
+        state = "taken" if delivery.done_at else ended if delivery.failed_at else "waiting"
         tries = f", {delivery.claim_number} tries" if delivery.claim_number > 1 else ""
         problem = f" - {delivery.problem}" if delivery.problem else ""
         lines.append(f"  {delivery.sop_instance_uid} to {delivery.destination}: {state}{tries}{problem}")
     return lines
 
 
+def _rule_lines(job: Job) -> list[str]:
+    """Under which rule, as long as there are rules; why it was that one is among the events."""
+    if job.rule is None:
+        return []
+    rule = f'rule "{job.rule}"' if job.rule else "under no rule"
+    return [f"  {rule}, priority {job.priority}"]
+
+
 def _manifest_lines(manifest: Manifest) -> list[str]:
     lines = [f"  images shown: {len(manifest.current.images)}; left out: {len(manifest.left_out)}"]
+    lines += [] if manifest.rule is None else _way_lines(manifest.rule)
     lines += [f"  left out {uid}: {reason}" for uid, reason in manifest.left_out]
     for exam in manifest.priors:
         lines.append(f"  prior {exam.study_date} {exam.study_instance_uid}: {exam.chosen_because}")
@@ -207,6 +235,17 @@ def _manifest_lines(manifest: Manifest) -> list[str]:
     if manifest.configuration:
         lines.append(f"  gathered with configuration {manifest.configuration}")
     return lines + [f"  passed over {one.study_instance_uid}: {one.reason}" for one in manifest.passed_over]
+
+
+def _way_lines(rule: ManifestRule) -> list[str]:
+    """What its rule made of the way of a study, where it made anything."""
+    said = [
+        (f"read with adapter {rule.adapter}", rule.adapter),
+        ("in shadow: kept for comparison, nothing is sent", rule.is_shadow),
+        (f"for {', '.join(rule.destinations)} alone", rule.destinations),
+        (f"as {', '.join(rule.outputs)}", rule.outputs),
+    ]
+    return [f"  {words}" for words, is_so in said if is_so]
 
 
 def _reading_lines(reading: Reading) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from agent.configuration import load
 from agent.logs import set_log_level
 from agent.metrics.health import Condition, is_alive
 from agent.notifying import notify, watched_less
@@ -18,8 +19,8 @@ from agent.service import Store, awaited_signals, open_store, patience_of, syste
 from agent.steps import Tools
 from agent.worker import Worker
 from config.changes import differences, in_force
-from config.loading import ConfigError, load
-from config.settings import Settings
+from config.loading import ConfigError
+from config.settings import ReadingSettings, Settings
 from storage.database import SchemaError
 from storage.records import Stage
 
@@ -85,12 +86,13 @@ class _Reader:
 
     def _opened_instead(self, following: Settings) -> "Engine | None":
         """The model of other settings, which hold from now on; the one before if that cannot be opened."""
-        before, self._settings = self._settings.reading.engine, following
+        before, self._settings = self._settings.reading, following
         engine = _opened(following)
         if engine is not None:
             return engine
-        log.error("the reader goes on with the model that it had", model_folder=str(before.model_folder))
-        reading = following.reading.model_copy(update={"engine": before})
+        model_folder = str(before.engine.model_folder)
+        log.error("the reader goes on with the model that it had", model_folder=model_folder)
+        reading = following.reading.model_copy(update=_model_of(before))
         self._settings = following.model_copy(update={"reading": reading})
         return _opened(self._settings)
 
@@ -113,7 +115,7 @@ class _Reader:
             new = self._reloaded() if event == "reload" else None
             if new is None:
                 continue
-            if (new.reading.engine, new.reading.reader) != (reading.engine, reading.reader):
+            if (_model_of(new.reading), new.reading.reader) != (_model_of(reading), reading.reader):
                 following = new
             else:
                 self._settings = new
@@ -168,6 +170,11 @@ class _Reader:
             waiting_for_a_restart=differences(settings, new),
         )
         return settings
+
+
+def _model_of(reading: ReadingSettings) -> dict[str, object]:
+    """What decides which model is opened."""
+    return {"engine": reading.engine, "adapters": reading.adapters}
 
 
 def _tools(settings: Settings, store: Store, engine: "Engine") -> Tools:
@@ -244,6 +251,7 @@ def open_configured_engine(settings: Settings, *, digests_kept_in: Path | None =
         allow_pickled_weights=chosen.allow_pickled_weights,
         digests_kept_in=digests_kept_in,
         adapter_folder=chosen.adapter_folder,
+        adapters={one.name: one.folder for one in settings.reading.adapters},
         answer_tokens_max=chosen.answer_tokens_max,
         threads=chosen.threads or None,
         impression=chosen.impression,

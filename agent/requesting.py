@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import structlog
 
+from agent.deciding import under
 from agent.fetching import choose_to_fetch, exam_ordered, study_query, what_is_missing
 from agent.gathering import priors_to_fetch
 from agent.identity import identified, rules_of_peers
 from agent.patience import Patience, pause_seconds
 from agent.peers import Arrived, FoundStudies
 from agent.steps import Tools
-from config.settings import ArchiveSettings
+from config.settings import ArchiveSettings, Settings
 from storage.records import PriorRequest, RequestedStudy, Study
 
 log = structlog.get_logger()
@@ -48,10 +49,19 @@ def _exam(request: PriorRequest, tools: Tools) -> Study | None:
     return identified(exam_ordered(order), order.source, rules_of_peers(tools.settings.peers))
 
 
+def _settings_of(request: PriorRequest, tools: Tools) -> Settings:
+    """As the rule says that the job asking fell under; as [priors] says for an order, which no rule knows yet."""
+    if request.job_number is None:
+        return tools.settings
+    name = tools.jobs.job(request.job_number).rule
+    rule = next((one for one in tools.settings.reading.rules if one.name == name), None)
+    return under(tools.settings, rule)
+
+
 def _find(
     request: PriorRequest, archive: ArchiveSettings, exam: Study, tools: Tools, patience: Patience
 ) -> None:
-    rules = priors_to_fetch(tools.settings)
+    rules = priors_to_fetch(_settings_of(request, tools))
     query = study_query(exam, rules.window_days)
     found = FoundStudies() if query is None else tools.peers.find_studies(archive, query)
     if found.problem is not None:
@@ -60,7 +70,9 @@ def _find(
     numbers = rules_of_peers(tools.settings.peers)
     there = [replace(one, study=identified(one.study, archive.sender, numbers)) for one in found.studies]
     history = tools.index.history(exam.identifiers)
-    here = history.studies
+    deleted = [study.study_instance_uid for study in history.studies if study.images_deleted_at is not None]
+    gone = {uid for uid, instances in tools.index.instances_of(deleted).items() if not instances}
+    here = [study for study in history.studies if study.study_instance_uid not in gone]
     fetched = tools.requests.studies([study.study_instance_uid for study in here if study.fetched_from])
     incomplete = {study.study_instance_uid for study in fetched if study.problem is not None}
     chosen = choose_to_fetch(exam, there, here, incomplete, rules, history.known)

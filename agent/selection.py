@@ -21,6 +21,7 @@ class SelectionRules:
         body_parts: words of Body Part Examined, upper case, that mean a chest radiograph.
         description_words: words of Study or Series Description, lower case, that mean one where no body part is named.
         read_if_unnamed: read what names neither.
+        any_body_part: take every radiograph for one of the chest, since a rule says so.
         images_max: images of one study shown to a model; frontal views first.
     """
 
@@ -31,6 +32,7 @@ class SelectionRules:
     description_words: frozenset[str]
     read_if_unnamed: bool
     images_max: int
+    any_body_part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def _reason_against(image: Headers, rules: SelectionRules) -> str | None:
         return "a localizer"
     if image.modality not in ("CR", "DX", "DR", "RG", ""):
         return f"modality is {image.modality}, not a radiograph"
-    if (reason := _other_body_part(image, rules)) is not None:
+    if not rules.any_body_part and (reason := _other_body_part(image, rules)) is not None:
         return reason
     if not image.rows or not image.columns:
         return "no pixels"

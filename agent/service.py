@@ -12,7 +12,10 @@ from typing import Any
 import structlog
 
 from agent import loaded
+from agent.configuration import load
 from agent.identity import rules_of_peers
+from agent.keeping.chores import audit_trail, chores
+from agent.lanes import Lane, archives_that_send, asking_lanes, delivery_lanes
 from agent.listener import Listener, tls_context
 from agent.logs import set_log_level
 from agent.messages import MessageIntake
@@ -28,14 +31,18 @@ from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
 from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
-from agent.steps import Tools, settle
+from agent.steps import Tools, close_reported, settle
 from agent.worker import Worker
 from config.changes import differences, in_force
-from config.loading import ConfigError, load
-from config.settings import ReportServerSettings, SenderSettings, Settings, WorklistSettings
+from config.loading import ConfigError
+from config.settings import ReportServerSettings, Settings, WorklistSettings
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import Audits
 from storage.census import Census
 from storage.database import Database, SchemaError, connect
+from storage.deletions import Deletions
 from storage.files import Files
+from storage.holds import Holds
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
@@ -67,6 +74,9 @@ class Store:
     requests: PriorRequests
     orders: Orders
     patients: Patients
+    holds: Holds
+    deletions: Deletions
+    audits: Audits
     processes: Processes
     census: Census
 
@@ -89,6 +99,9 @@ def open_store(settings: Settings) -> Store:
         PriorRequests(database),
         Orders(database),
         Patients(database),
+        Holds(database),
+        Deletions(database),
+        Audits(database),
         Processes(database),
         Census(database),
     )
@@ -139,9 +152,10 @@ class Serving:
         self.listener = Listener(
             listener=settings.agent.listener,
             ae_title=settings.agent.device.ae_title,
+            also_called=settings.agent.device.also_called,
             senders=settings.peers.senders,
             accept_any_sender=settings.peers.accept_any_sender,
-            archives=_archives_that_send(settings),
+            archives=archives_that_send(settings),
             identifiers=rules_of_peers(settings.peers),
             files=self._store.files,
             index=self._store.index,
@@ -168,10 +182,12 @@ class Serving:
         if hl7 is not None:
             tls = None if hl7.tls is None else tls_context(hl7.tls)
             self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
+        self._trail = audit_trail(lambda: self._settings, self._store.audits, clock)
         self._child: ReaderChild | None = None
         self._scheduler: Any = None
         self._loads = 1
         self._ticked = time.monotonic()
+        self._reports_looked_at = 0
         self._pulse = Pulse(self._store.processes, clock, "serve", settings.digest, self.alive)
         self.metrics = None if settings.agent.metrics is None else self._metrics_port(settings, clock)
 
@@ -227,6 +243,12 @@ class Serving:
             self._pulse.beat, "interval", seconds=BEAT_SECONDS, max_instances=1, coalesce=True
         )
         self._scheduler.add_job(lambda: forget_orders(self._tools), "interval", hours=1)
+        store, clock = self._store, self._tools.clock
+        kept = chores(lambda: self._settings, store.deletions, store.files, store.index, self._trail, clock)
+        for chore, seconds in kept:
+            self._scheduler.add_job(chore, "interval", seconds=seconds, max_instances=1, coalesce=True)
+        self._audit(AuditEvent.STARTED)
+        self._audit(AuditEvent.CONFIGURED, f"configuration {self._settings.digest}")
         self._scheduler.start()
         self._pulse.beat()
         if self.mllp is not None:
@@ -270,7 +292,7 @@ class Serving:
     def _arrange_workers(self) -> None:
         """Gives each lane of the settings a worker that runs, and sends those away that have no lane."""
         patience, poll_seconds = patience_of(self._settings), self._settings.agent.worker.poll_seconds
-        lanes = {"gather": Lane()} | _delivery_lanes(self._settings) | _asking_lanes(self._settings)
+        lanes = {"gather": Lane()} | delivery_lanes(self._settings) | asking_lanes(self._settings)
         workers = {}
         for name, lane in lanes.items():
             stages = (Stage.GATHER,) if name == "gather" else ()
@@ -301,8 +323,13 @@ class Serving:
             new = load(self._settings.folder)
             settings = in_force(self._settings, new)
             loaded.keep(settings)
-        except (ConfigError, OSError) as error:
-            problems = tuple(map(str, error.problems)) if isinstance(error, ConfigError) else (str(error),)
+            # The audit's record of this goes there.
+            problems = tuple(filter(None, [self._store.database.problem()]))
+        except ConfigError as error:
+            problems = tuple(map(str, error.problems))
+        except OSError as error:
+            problems = (str(error),)
+        if problems:
             for problem in problems:
                 log.error("configuration refused; the one before stays in force", problem=problem)
             return self.described(problems=problems)
@@ -321,7 +348,7 @@ class Serving:
         self.listener.admit(
             settings.peers.senders,
             settings.peers.accept_any_sender,
-            _archives_that_send(settings),
+            archives_that_send(settings),
             rules_of_peers(settings.peers),
         )
         self._intake = open_intake(settings, self._store, self._tools.clock)
@@ -333,6 +360,7 @@ class Serving:
         self._pulse.take(settings.digest)
         # Last, since the reader follows: what it makes for a new destination must find its worker.
         loaded.put_in_force(settings)
+        self._audit(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
 
     def described(
         self,
@@ -348,8 +376,12 @@ class Serving:
         self._ticked = time.monotonic()
         if self._child is not None:
             self._child.keep_alive()
+        self._reports_looked_at = close_reported(self._tools, self._reports_looked_at)
         if settle(self._tools):
             self._workers["gather"].wake()
+
+    def _audit(self, event: AuditEvent, detail: str = "") -> None:
+        self._store.audits.add(AuditRecord(self._tools.clock(), event, detail=detail))
 
     def stop(self) -> None:
         """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
@@ -370,57 +402,10 @@ class Serving:
         if self.metrics is not None:
             self.metrics.stop()
         self._pulse.end()
+        self._audit(AuditEvent.STOPPED)
+        self._trail.write_out()
         self._store.database.close()
         log.info("stopped")
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """What one worker leaves to others, see `Worker`."""
-
-    leaves_alone: frozenset[str] | None = None
-    leaves_unasked: frozenset[str] | None = None
-
-
-def _delivery_lanes(settings: Settings) -> dict[str, Lane]:
-    """One worker for each association a destination may have, so that a slow one holds up nobody else.
-
-    The last lane takes what is left from destinations that are no longer configured, and says so.
-    """
-    # One for each receiver of messages: the next one must not overtake the one that it replaces.
-    lanes_of = {one.name: one.associations_max for one in settings.peers.destinations}
-    lanes_of |= {one.name: 1 for one in settings.peers.receivers}
-    names = frozenset(lanes_of)
-    lanes = {
-        f"deliver to {name} {number}": Lane(leaves_alone=names - {name})
-        for name, count in lanes_of.items()
-        for number in range(1, count + 1)
-    }
-    return lanes | {"deliver to nobody": Lane(leaves_alone=names)}
-
-
-def _asking_lanes(settings: Settings) -> dict[str, Lane]:
-    """One worker for each request that an archive may have at once; the last lane is as with deliveries."""
-    names = frozenset(archive.name for archive in settings.peers.archives)
-    lanes = {
-        f"ask {archive.name} {number}": Lane(leaves_unasked=names - {archive.name})
-        for archive in settings.peers.archives
-        for number in range(1, archive.associations_max + 1)
-    }
-    return lanes | {"ask nobody": Lane(leaves_unasked=names)}
-
-
-def _archives_that_send(settings: Settings) -> list[SenderSettings]:
-    """The archives as senders: they come to our port with what we had them move."""
-    return [
-        SenderSettings(
-            ae_title=archive.ae_title,
-            assume_charset=archive.assume_charset,
-            default_issuer=archive.default_issuer,
-        )
-        for archive in settings.peers.archives
-        if archive.ae_title
-    ]
 
 
 def serve(settings: Settings) -> bool:

@@ -14,20 +14,23 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent import manifest as manifests
+from agent.closing import close_if_reported, in_force
+from agent.deciding import for_destinations, kept_rule, select_under, study_facts, under, yields_seconds
 from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
-from agent.gathering import await_priors, exam_of, priors_of, rules_of, selection_of
+from agent.gathering import await_priors, exam_of, priors_of, rules_of
 from agent.manifest import Manifest
 from agent.outgoing import Outgoing, send
 from agent.patience import Patience, pause_seconds
 from agent.peers import Arrived, Peers, StoreOutcome
-from agent.selection import Selection, complete_because, reason_not_to_read
+from agent.rules import Decision, decide
+from agent.selection import Selection, complete_because
 from config.settings import Settings
 from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
-from storage.records import Delivery, Job, ResultObject, Stage, Study
+from storage.records import Delivery, Instance, Job, Order, ResultObject, Stage, Study
 from storage.reports import Reports
 from storage.requests import PriorRequests
 
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from inference.reading import Reading
 
 log = structlog.get_logger()
+
+_REPORT_DAYS = 14
+"""At the start reports of so many days are looked at: an import of years must not hold up the first tick."""
 
 _MEMORY_SECONDS = 30.0
 """Between two tries where memory was short: others on the card finish a case in about that time."""
@@ -75,6 +81,10 @@ def settle(tools: Tools) -> int:
         )
         if because is None or _is_being_read(study.study_instance_uid, tools):
             continue
+        closing = in_force(study.study_instance_uid, tools.jobs)
+        if closing is not None:
+            tools.jobs.closings.pass_over(study.study_instance_uid, study.newest_number, closing.because, now)
+            continue
         job = tools.jobs.open(study.study_instance_uid, study.newest_number, because, now)
         if job is not None:
             opened += 1
@@ -88,26 +98,48 @@ def settle(tools: Tools) -> int:
     return opened
 
 
+def close_reported(tools: Tools, looked_at: int) -> int:
+    """Ends the drafts of studies whose final report has come; gives the number of the newest report, for the next call.
+
+    Args:
+        looked_at: what the last call gave; 0 looks at all that came lately.
+    """
+    if not tools.settings.reading.study.close_when_reported:
+        return looked_at
+    lately = tools.clock() - timedelta(days=_REPORT_DAYS)
+    newest, named = tools.jobs.closings.reported_since(looked_at, lately)
+    for study_instance_uid in named:
+        study = tools.index.study(study_instance_uid)
+        if study is not None:
+            close_if_reported(study, tools.reports, tools.jobs, tools.settings, tools.clock())
+    return newest
+
+
 def gather(job: Job, tools: Tools) -> Job:
     """Decides what the model will see: images of this study, earlier exams of the patient, and why not others.
 
-    Archives are asked for these first; the job waits for them, but no longer than `priors.wait_seconds`.
+    First of all the rules of the site are asked: which of them fits, and whether the study is read at all. Then
+    archives are asked for earlier exams; the job waits for them, but no longer than `priors.wait_seconds`. A study that
+    a radiologist has reported by now is closed instead.
     """
     study = tools.index.study(job.study_instance_uid)
     if study is None:
         raise GiveUp(f"study {job.study_instance_uid} is not in the index; its images were deleted")
-    rules = rules_of(tools.settings)
     instances = tools.index.instances(job.study_instance_uid, job.watermark)
-    selection = selection_of(instances, tools.files, rules)
+    order = order_of(study, tools.orders.of_study(study.study_instance_uid, study.accession_number))
+    job, decision = _decided(job, study, instances, order, tools)
+    settings = under(tools.settings, decision.rule)
     today = tools.clock().astimezone().date()
-    refusal = reason_not_to_read(selection, study.study_date, study.conflict, today, rules)
+    selection, refusal = select_under(decision.rule, study, instances, tools.files, settings, today)
     if refusal is not None:
         reason, is_rule = refusal
         raise GiveUp(reason, is_skip=is_rule)
+    if close_if_reported(study, tools.reports, tools.jobs, tools.settings, tools.clock()):
+        return tools.jobs.job(job.number)
 
-    missing = await_priors(job, study, tools.requests, tools.settings, tools.clock())
-    priors = priors_of(study, len(selection.images), tools.index, tools.files, tools.reports, tools.settings)
-    indication, from_order = _indication(study, selection, tools)
+    missing = await_priors(job, study, tools.requests, settings, tools.clock())
+    priors = priors_of(study, len(selection.images), tools.index, tools.files, tools.reports, settings)
+    indication, from_order = _indication(selection, order, settings)
     manifest = Manifest(
         current=exam_of(study, selection.images, instances),
         priors=priors.exams,
@@ -116,6 +148,7 @@ def gather(job: Job, tools: Tools) -> Job:
         left_out=selection.left_out,
         complete_because=job.complete_because,
         notes=(*priors.notes, *missing, *from_order),
+        rule=kept_rule(decision),
         configuration=tools.settings.digest,
     )
     counts = len(selection.images), len(priors.exams), len(priors.passed_over)
@@ -125,12 +158,30 @@ def gather(job: Job, tools: Tools) -> Job:
     )
 
 
-def _indication(study: Study, selection: Selection, tools: Tools) -> tuple[str | None, tuple[str, ...]]:
+def _decided(
+    job: Job, study: Study, instances: Sequence[Instance], order: Order | None, tools: Tools
+) -> tuple[Job, Decision]:
+    """Finds the rule that a study falls under, and notes it if that is another than at the last try."""
+    settings = tools.settings
+    if not settings.reading.rules and job.rule is None:
+        return job, Decision(None, "there are no rules", ())
+    facts = study_facts(study, instances, order, tools.files, settings.reading.rules)
+    decision = decide(facts, settings.reading.rules)
+    if (job.rule, job.priority) == (decision.name, decision.priority):
+        return job, decision
+    seconds = yields_seconds(decision.priority, settings.agent.worker.routine_yields_seconds)
+    event = f"{decision.words()} (priority {decision.priority})"
+    job = tools.jobs.decide(job, decision.name, decision.priority, seconds, tools.clock(), event=event)
+    return job, decision
+
+
+def _indication(
+    selection: Selection, order: Order | None, settings: Settings
+) -> tuple[str | None, tuple[str, ...]]:
     """Why the exam was asked for, and a sentence if only its order says so."""
     sent = next((image.indication for image in selection.images if image.indication), None)
-    if sent is not None or not tools.settings.reading.orders.use_indication:
+    if sent is not None or not settings.reading.orders.use_indication:
         return sent, ()
-    order = order_of(study, tools.orders.of_study(study.study_instance_uid, study.accession_number))
     if order is None or not order.indication:
         return None, ()
     return order.indication, (
@@ -147,7 +198,7 @@ def read(job: Job, tools: Tools) -> Job:
     if tools.engine is None:
         raise AssertionError("stage read was claimed by a process without a model")
     manifest = manifests.load_manifest(_present(job.manifest_json))
-    case, problems = case_of(manifest, tools.files, tools.settings.reading.engine.rendering)
+    case, problems = case_of(manifest, tools.files, tools.settings)
     try:
         answered = tools.engine.read(case)
     except OutOfMemory as error:
@@ -168,7 +219,7 @@ def read_ahead(jobs: Sequence[Job], tools: Tools) -> dict[int, "Reading"]:
     for job in jobs:
         manifest = manifests.load_manifest(_present(job.manifest_json))
         with suppress(GiveUp):
-            shown[job.number] = case_of(manifest, tools.files, tools.settings.reading.engine.rendering)
+            shown[job.number] = case_of(manifest, tools.files, tools.settings)
     answered = tools.engine.read_many([case for case, _ in shown.values()])
     return {
         number: replace(reading, problems=(*problems, *reading.problems))
@@ -197,21 +248,23 @@ def compose(job: Job, tools: Tools) -> Job:
     from agent.casework import draft_of, messages_of, results_of  # as above, and highdicom
 
     manifest = manifests.load_manifest(_present(job.manifest_json))
+    if manifest.rule is not None and manifest.rule.is_shadow:
+        event = f'kept for comparison, nothing is sent: rule "{manifest.rule.name}" is in shadow'
+        return tools.jobs.advance(job, Stage.DONE, tools.clock(), event=event)
     reading = manifests.load_reading(_present(job.reading_json))
-    objects = results_of(job, manifest, reading, tools.files, tools.jobs, tools.settings)
+    settings = for_destinations(tools.settings, manifest.rule)
+    objects = results_of(job, manifest, reading, tools.files, tools.jobs, settings)
     destinations = {
-        destination.name: [
-            r.sop_instance_uid for r in objects if r.kind in tools.settings.outputs_of(destination)
-        ]
-        for destination in tools.settings.peers.destinations
+        destination.name: [r.sop_instance_uid for r in objects if r.kind in settings.outputs_of(destination)]
+        for destination in settings.peers.destinations
     }
     messages: dict[str, ResultObject] = {}
-    if tools.settings.peers.receivers:
+    if settings.peers.receivers:
         study = tools.index.study(job.study_instance_uid)
         assert study is not None, "a study with a job is never deleted alone"
         order = order_of(study, tools.orders.of_study(study.study_instance_uid, study.accession_number))
-        draft = draft_of(job, manifest, reading, study, order, tools.files, tools.jobs, tools.settings)
-        messages = messages_of(replace(draft, objects=objects), job.number, tools.files, tools.settings)
+        draft = draft_of(job, manifest, reading, study, order, tools.files, tools.jobs, settings)
+        messages = messages_of(replace(draft, objects=objects), job.number, tools.files, settings)
     receivers = {name: [message.sop_instance_uid] for name, message in messages.items()}
     event = f"made {len(objects)} objects for {len(destinations)} destinations"
     if messages:

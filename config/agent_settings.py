@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field
 
+from config.keeping_settings import AuditSettings, RetentionSettings
 from config.values import (
     AETitle,
     DatabaseUrl,
@@ -27,6 +28,10 @@ class DeviceSettings(Frozen):
 
     ae_title: AETitle = "PREREAD"
     """Our AE title: what senders call and what destinations see."""
+
+    also_called: Distinct[AETitle] = ()
+    """Other AE titles that senders may call us by. All come to the same port; a rule in reading.toml can tell them
+    apart (called_ae_title), so that each is a way of its own."""
 
     institution_name: OneLine = ""
     """Institution Name written into our objects. Empty: the one of the study that was read."""
@@ -168,6 +173,11 @@ class WorkerSettings(Frozen):
     lease_seconds: Annotated[float, Field(ge=1, le=86_400)] = 120.0
     """How long a worker that has died keeps its job before another may take it. A living one renews it."""
 
+    routine_yields_seconds: Annotated[float, Field(ge=0, le=86_400)] = 1800.0
+    """How long a study of priority "routine" lets those go first that a rule calls "stat": the ones that become
+    due within this time after it, and no later ones, so that nothing waits for ever. "urgent" lets them for half
+    of it. 0: one after the other."""
+
     attempts_max: Annotated[int, Field(ge=1, le=20)] = 3
     """Tries of one step that end in an error of ours before the job is marked failed. Waiting is no try."""
 
@@ -237,3 +247,5 @@ class AgentSettings(Frozen):
     worker: WorkerSettings = WorkerSettings()
     metrics: MetricsSettings | None = None
     log: LogSettings = LogSettings()
+    retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()

@@ -35,7 +35,9 @@ def _in_table(place: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Ite
         before, after = old.get(key), new.get(key)
         if before == after:
             continue
-        if _are_tables(before) or _are_tables(after):
+        if key == "when":  # the conditions of a rule: one thought, and lists in them have no names
+            yield f"{here}: {toml_value(before)} → {toml_value(after)}"
+        elif _are_tables(before) or _are_tables(after):
             yield from _in_tables(here, before or [], after or [])
         elif isinstance(before, dict) and isinstance(after, dict) and not _is_secret_place(before, after):
             yield from _in_table(here, before, after)
@@ -85,7 +87,7 @@ def _inline(table: Mapping[str, Any]) -> str:
 def in_force(running: Settings, new: Settings) -> Settings:
     """What a running service has after a reload: the new settings, but for those that it can only take at its start.
 
-    These are the ports and their limits, where state lies, our own AE title, how often the clock ticks, where the
+    These are the ports and their limits, where state lies, our own AE titles, how often the clock ticks, where the
     log goes, and whose child the reader is. `differences(in_force(…), new)` is what waits for a restart.
 
     Raises:
@@ -95,7 +97,9 @@ def in_force(running: Settings, new: Settings) -> Settings:
     old, agent = running.agent, new.agent
     held = agent.model_copy(
         update={
-            "device": agent.device.model_copy(update={"ae_title": old.device.ae_title}),
+            "device": agent.device.model_copy(
+                update={"ae_title": old.device.ae_title, "also_called": old.device.also_called}
+            ),
             "listener": old.listener,
             "hl7": old.hl7,
             "metrics": old.metrics,

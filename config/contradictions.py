@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from config.agent_settings import AgentSettings, ListenerSettings, ListenerTlsSettings, StorageSettings
+from config.conditions import OneOf, When
 from config.peers_settings import (
     ArchiveSettings,
     DestinationSettings,
@@ -20,6 +21,7 @@ from config.receiver_settings import (
     ReceiverSettings,
     WebhookSettings,
 )
+from config.rule_settings import RuleSettings
 from config.tls_settings import DestinationTlsSettings
 from config.values import OutputKind, Secret, is_loopback
 from config.wording import quoted, shown
@@ -47,6 +49,8 @@ def agent_contradictions(agent: AgentSettings) -> Iterator[Problem]:
     yield from _hl7(agent)
     yield from _metrics(agent)
     yield from _database(agent.storage)
+    yield from _retention(agent)
+    yield from _audit(agent)
 
 
 def _port_tls(port: str, tls: ListenerTlsSettings | None) -> Iterator[Problem]:
@@ -94,6 +98,38 @@ def _database(storage: StorageSettings) -> Iterator[Problem]:
         user = 'a PostgreSQL URL with a user ("postgresql://user@host/database"), since there is a password'
         yield Problem(AGENT_FILE, "storage.database_url", quoted(storage.database_url), user)
     yield from _hidden(AGENT_FILE, "storage.database_password", password, "a password")
+
+
+def _retention(agent: AgentSettings) -> Iterator[Problem]:
+    kept = agent.retention
+    if kept.prior_days < kept.image_days:
+        least = f"at least retention.image_days = {kept.image_days}"
+        yield Problem(AGENT_FILE, "retention.prior_days", str(kept.prior_days), least)
+    for key in ("image_days", "prior_days", "result_days"):
+        if kept.study_days < getattr(kept, key):
+            least = f"at least retention.{key} = {getattr(kept, key)}"
+            yield Problem(AGENT_FILE, "retention.study_days", str(kept.study_days), least)
+    if not kept.free_bytes_start:
+        return
+    if kept.free_bytes_start <= agent.listener.free_bytes_min:
+        more = f"more than listener.free_bytes_min = {agent.listener.free_bytes_min}, or 0"
+        yield Problem(AGENT_FILE, "retention.free_bytes_start", str(kept.free_bytes_start), more)
+    if kept.free_bytes_stop <= kept.free_bytes_start:
+        more = f"more than retention.free_bytes_start = {kept.free_bytes_start}"
+        yield Problem(AGENT_FILE, "retention.free_bytes_stop", str(kept.free_bytes_stop), more)
+
+
+def _audit(agent: AgentSettings) -> Iterator[Problem]:
+    syslog = agent.audit.syslog
+    if syslog is None:
+        return
+    if (syslog.certificate_file is None) != (syslog.key_file is None):
+        missing = "certificate_file" if syslog.certificate_file is None else "key_file"
+        yield Problem(
+            AGENT_FILE, f"audit.syslog.{missing}", "", "a path: a certificate and its key go together"
+        )
+    for key in ("ca_file", "certificate_file", "key_file"):
+        yield from _unreadable(AGENT_FILE, f"audit.syslog.{key}", getattr(syslog, key))
 
 
 def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
@@ -207,6 +243,54 @@ def reading_contradictions(reading: ReadingSettings) -> Iterator[Problem]:
     yield from _findings_twice(READING_FILE, "outputs.defaults", reading.outputs.defaults)
     names = [one.finding for one in reading.calibrations]
     yield from _named_once(READING_FILE, "calibration", "finding", names)
+    adapters = [one.name for one in reading.adapters]
+    yield from _named_once(READING_FILE, "adapter", "name", adapters)
+    yield from _named_once(READING_FILE, "rule", "name", [one.name for one in reading.rules])
+    for number, rule in enumerate(reading.rules, start=1):
+        yield from _findings_twice(READING_FILE, f"rule[{number}].outputs", rule.outputs)
+        if rule.adapter and rule.adapter not in adapters:
+            known = f"the name of an [[adapter]]; there {_are(adapters)}"
+            yield Problem(READING_FILE, f"rule[{number}].adapter", quoted(rule.adapter), known)
+        yield from _never_asked(number, reading.rules)
+
+
+def _never_asked(number: int, rules: Sequence[RuleSettings]) -> Iterator[Problem]:
+    always = next((one.name for one in rules[: number - 1] if one.when == When()), None)
+    if always is not None:
+        earlier = f"a place before rule {quoted(always)}, which fits every study"
+        yield Problem(READING_FILE, f"rule[{number}].name", quoted(rules[number - 1].name), earlier)
+
+
+def contradictions_of_rules(peers: PeersSettings, reading: ReadingSettings) -> Iterator[Problem]:
+    """Finds rules that send to somebody who is not there."""
+    names = [one.name for one in (*peers.destinations, *peers.receivers)]
+    for number, rule in enumerate(reading.rules, start=1):
+        for name in rule.destinations:
+            if name not in names:
+                known = f"a destination or receiver of peers.toml; there {_are(names)}"
+                yield Problem(READING_FILE, f"rule[{number}].destinations", quoted(name), known)
+
+
+def contradictions_of_titles(agent: AgentSettings, reading: ReadingSettings) -> Iterator[Problem]:
+    """Finds rules for AE titles that nobody can call us by."""
+    if not agent.listener.check_called_ae_title:
+        return
+    ours = (agent.device.ae_title, *agent.device.also_called)
+    known = f"an AE title of ours (device.ae_title, device.also_called of agent.toml); there {_are(ours)}"
+    for number, rule in enumerate(reading.rules, start=1):
+        for title in _called_titles(rule):
+            if title.lower() not in [one.lower() for one in ours]:
+                yield Problem(READING_FILE, f"rule[{number}].when", quoted(title), known)
+
+
+def _called_titles(rule: RuleSettings) -> Iterator[str]:
+    for test in rule.when.every_test():
+        if test.fact == "called_ae_title" and isinstance(test.wanted, OneOf):
+            yield from (str(title).strip() for title in test.wanted.values)
+
+
+def _are(names: Sequence[str]) -> str:
+    return f"are {', '.join(names)}" if names else "are none"
 
 
 def contradictions_between(agent: AgentSettings, peers: PeersSettings) -> Iterator[Problem]:

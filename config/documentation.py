@@ -28,6 +28,8 @@ EXAMPLES: dict[str, str] = {
     "hl7.tls.certificate_file": '"tls/preread.pem"',
     "hl7.tls.key_file": '"tls/preread.key"',
     "hl7.tls.ca_file": '"tls/hospital-ca.pem"',
+    "audit.syslog.host": '"audit.hospital.example"',
+    "audit.syslog.ca_file": '"tls/hospital-ca.pem"',
     "metrics.addresses": '["10.1.2.8"]',
     "sender.ae_title": '"XRAY1"',
     "sender.addresses": '["10.1.2.0/24"]',
@@ -40,6 +42,13 @@ EXAMPLES: dict[str, str] = {
     "destination.port": "104",
     "destination.outputs": '["report_sr", "findings_sr", "presentation_state"]',
     "destination.tls.ca_file": '"tls/hospital-ca.pem"',
+    "rule.name": '"bedside at night"',
+    "rule.when": '{ Modality = ["CR", "DX"], time_of_day = { from = "22:00", to = "06:00" } }',
+    "rule.priority": '"stat"',
+    "rule.destinations": '["archive"]',
+    "rule.adapter": '"bedside"',
+    "adapter.name": '"bedside"',
+    "adapter.folder": '"adapters/bedside"',
     "hl7_receiver.name": '"ris"',
     "hl7_receiver.host": '"10.1.2.5"',
     "hl7_receiver.port": "2575",
@@ -81,6 +90,7 @@ COMMENTED_OUT = (
     "listener.tls",
     "hl7",
     "hl7.tls",
+    "audit.syslog",
     "destination.tls",
     "metrics",
     "storage.database_password",
@@ -95,6 +105,9 @@ COMMENTED_OUT = (
     "archive.tls",
     "worklist",
     "worklist.tls",
+    "rule",
+    "rule.priors",
+    "adapter",
     "report_server",
     "report_server.tls",
     "calibration",
@@ -114,9 +127,10 @@ every mistake at once, each with its line. `preread config show --effective` wri
 it comes from.
 
 **Changes.** `preread config diff` says in words what would change against the running service. `preread reload`, or
-SIGHUP, takes it, whole or not at all: peers, reading, priors, patience and the log's level at the next association or
-step, another model after the case in hand. Ports and their limits, storage, our AE title, `worker.tick_seconds` and
-`poll_seconds`, `reader.child` and `nice`, the log's file and format need a restart, and are named.
+SIGHUP, takes it, whole or not at all: peers, reading, rules, priors, patience and the log's level at the next
+association or step, another model or adapter after the case in hand. Ports and their limits, storage, our AE titles,
+`worker.tick_seconds` and `poll_seconds`, `reader.child` and `nice`, the log's file and format need a restart, and are
+named.
 
 **Editors.** `preread config schema agent > agent.schema.json` writes the JSON Schema of a file. With
 `#:schema ./agent.schema.json` as the first line of agent.toml, editors with the TOML language server

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from config.conditions import When, conditions_table
 from config.settings import Settings
 from config.values import Secret
 from config.wording import holds_tables, is_list, key_of, quoted
@@ -72,9 +73,14 @@ def toml_value(value: object) -> str:
     if isinstance(value, Secret):
         place, name = ("env", value.env) if value.env else ("file", str(value.file))
         return f"{{ {place} = {quoted(name)} }}"
+    if isinstance(value, When):
+        return toml_value(conditions_table(value))
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{key} = {toml_value(one)}" for key, one in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return "[" + ", ".join(toml_value(one) for one in value) + "]"
     if isinstance(value, str | Path):
         return quoted(str(value))

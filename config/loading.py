@@ -6,17 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from config.agent_settings import AgentSettings
+from config.conditions import Dictionary, Mistakes
 from config.contradictions import (
     AGENT_FILE,
     PEERS_FILE,
     READING_FILE,
     agent_contradictions,
     contradictions_between,
+    contradictions_of_rules,
+    contradictions_of_titles,
     contradictions_of_waiting,
     peers_contradictions,
     reading_contradictions,
@@ -52,21 +56,29 @@ PROBLEMS_MAX = 50
 """Mistakes of one file that are told; more than that is no typing mistake."""
 
 
-def load(folder: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+def load(
+    folder: Path | None,
+    environment: Mapping[str, str] | None = None,
+    dictionary: Dictionary | None = None,
+) -> Settings:
     """Reads the three files of a config folder, and the variables above them. What is not there keeps its default.
 
     Args:
         folder: with agent.toml, peers.toml, reading.toml; None for the defaults alone.
         environment: the variables, such as PREREAD_AGENT__LISTENER__PORT; None for those of this process.
+        dictionary: gives the VR of every DICOM keyword; `agent.configuration.load` has it. Without it a rule that
+            names a DICOM keyword is refused.
 
     Raises:
         ConfigError: with every mistake of all three files and of the variables.
     """
-    return load_with_origins(folder, environment)[0]
+    return load_with_origins(folder, environment, dictionary)[0]
 
 
 def load_with_origins(
-    folder: Path | None, environment: Mapping[str, str] | None = None
+    folder: Path | None,
+    environment: Mapping[str, str] | None = None,
+    dictionary: Dictionary | None = None,
 ) -> tuple[Settings, Mapping[str, Source]]:
     """Reads the settings as `load` does; gives also, for each file, where its values come from."""
     environment = os.environ if environment is None else environment
@@ -82,7 +94,7 @@ def load_with_origins(
         if source is None:
             continue
         sources[file] = source
-        read = _values(source, model, folder)
+        read = _values(source, model, {"folder": folder, "dictionary": dictionary})
         if isinstance(read, Frozen):
             values[file] = read
         else:
@@ -111,6 +123,9 @@ def contradictions(values: Mapping[str, Frozen]) -> Iterator[Problem]:
         yield from contradictions_between(agent, peers)
     if isinstance(agent, AgentSettings) and isinstance(reading, ReadingSettings):
         yield from contradictions_of_waiting(agent, reading)
+        yield from contradictions_of_titles(agent, reading)
+    if isinstance(peers, PeersSettings) and isinstance(reading, ReadingSettings):
+        yield from contradictions_of_rules(peers, reading)
 
 
 def _folder_problems(folder: Path) -> Iterator[Problem]:
@@ -127,11 +142,11 @@ def _folder_problems(folder: Path) -> Iterator[Problem]:
             yield Problem(name, "", "", f"no other TOML file than {', '.join(FILES)} here")
 
 
-def _values(source: Source, model: type[Frozen], folder: Path | None) -> Frozen | list[Problem]:
+def _values(source: Source, model: type[Frozen], context: Mapping[str, Any]) -> Frozen | list[Problem]:
     # A table that is not written is validated as an empty one, so that its relative paths are resolved too.
     whole = {key: {} for key, field in fields_by_key(model).items() if is_table(field)} | dict(source.table)
     try:
-        return model.model_validate(whole, context={"folder": folder}, by_alias=True, by_name=False)
+        return model.model_validate(whole, context=dict(context), by_alias=True, by_name=False)
     except ValidationError as error:
         told = [source.located(one) for one in islice(_told(source.file, error), PROBLEMS_MAX)]
         if len(told) == PROBLEMS_MAX:
@@ -154,6 +169,9 @@ def _told(file: str, error: ValidationError) -> Iterator[Problem]:
             continue  # follows from another mistake, which is told
         if detail["type"] == "extra_forbidden":
             yield _unknown_key(file, detail["loc"])
+        elif isinstance(within := detail.get("ctx", {}).get("error"), Mistakes):
+            key = place_of(detail["loc"])
+            yield from (Problem(file, key + one.key, one.value, one.expected) for one in within.mistakes)
         else:
             yield _wrong_value(file, detail)
 

@@ -94,6 +94,11 @@ class DestinationSettings(Frozen):
     Results to the letter: Comprehensive 3D SR, scores beside their regions, also without a box; stops OHIF).
     Empty: `outputs.defaults` of reading.toml. Take what its viewers can show; a picture is shown by all."""
 
+    rejection_notes: bool = False
+    """It hides what a rejection note names (IHE Imaging Object Change Management). A draft that is withdrawn is then
+    told to it as a Key Object Selection "Rejected for Quality Reasons" of our objects; without, as a text report that
+    says so. Either way nothing is deleted there."""
+
     calling_ae_title: OptionalAETitle = ""
     """AE title we use towards it. Empty: our own."""
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from config.rule_settings import AdapterSettings, RuleSettings
 from config.values import Distinct, Expected, Frozen, Listed, OneLine, OptionalPath, OutputKind, View
 
 _Term = Annotated[str, Field(min_length=1, max_length=64)]
@@ -35,6 +36,10 @@ class StudySettings(Frozen):
     read_if_unnamed: bool = True
     """Read a study that names neither body part nor any description. Many sites leave both empty and
     route only chests here; set false if yours routes everything."""
+
+    close_when_reported: bool = True
+    """A final report that names the study or its accession number ends its drafts: it is not read any more, and what
+    is not delivered yet is not sent. `preread again` reads it all the same."""
 
     images_max: Annotated[int, Field(ge=1, le=20)] = 6
     """Images of the current study shown to the model, frontal ones first. The rest is named in the draft as
@@ -171,8 +176,8 @@ class ReaderSettings(Frozen):
     batch_max: Annotated[int, Field(ge=0, le=64)] = 0
     """Studies read at once, if so many wait; none is held back until others come. More read more studies an hour,
     each of them later and with more memory. 0: 4 where a study gets the very words that it gets alone (float32),
-    else 1. In bfloat16, of 269 answers given sixteen studies at a time 8 were worded otherwise than alone. An engine
-    that reads only one at a time does so."""
+    else 1. In bfloat16, of 269 answers given sixteen studies at a time 8 were worded otherwise than alone. MedGemma
+    reads one at a time in any case."""
 
 
 class OutputSettings(Frozen):
@@ -224,7 +229,8 @@ class CalibrationSettings(Frozen):
 
 
 class ReadingSettings(Frozen):
-    """How studies are read: `reading.toml`. In the file a calibration is a [[calibration]]."""
+    """How studies are read: `reading.toml`. In the file a rule is a [[rule]], an adapter an [[adapter]], a calibration
+    a [[calibration]]."""
 
     study: StudySettings = StudySettings()
     priors: PriorSettings = PriorSettings()
@@ -232,5 +238,9 @@ class ReadingSettings(Frozen):
     engine: EngineSettings = EngineSettings()
     reader: ReaderSettings = ReaderSettings()
     outputs: OutputSettings = OutputSettings()
+    rules: Annotated[Listed[RuleSettings], Field(max_length=200, validation_alias="rule")] = ()
+    """What holds for some studies only, in the order in which it is asked. None: all are read as the tables say."""
+    adapters: Annotated[Listed[AdapterSettings], Field(max_length=32, validation_alias="adapter")] = ()
+    """Adapters that rules may choose. None: every study is read with the weights of [engine]."""
     calibrations: Annotated[Listed[CalibrationSettings], Field(validation_alias="calibration")] = ()
     """What is known of the scores. None: they are shown as the model's uncalibrated leanings."""

@@ -15,6 +15,7 @@ from config.agent_settings import (
     StorageSettings,
     WorkerSettings,
 )
+from config.keeping_settings import AuditSettings, AuditSyslogSettings, RetentionSettings
 from config.peers_settings import (
     ArchiveSettings,
     DestinationSettings,
@@ -41,12 +42,16 @@ from config.receiver_settings import (
     ReceiverSettings,
     WebhookSettings,
 )
+from config.rule_settings import AdapterSettings, RulePriorSettings, RuleSettings
 from config.tls_settings import DestinationTlsSettings
 from config.values import Frozen, OutputKind, Secret
 
 __all__ = [
+    "AdapterSettings",
     "AgentSettings",
     "ArchiveSettings",
+    "AuditSettings",
+    "AuditSyslogSettings",
     "CalibrationSettings",
     "DestinationSettings",
     "DestinationTlsSettings",
@@ -70,6 +75,9 @@ __all__ = [
     "ReadingSettings",
     "ReceiverSettings",
     "ReportServerSettings",
+    "RetentionSettings",
+    "RulePriorSettings",
+    "RuleSettings",
     "Secret",
     "SenderSettings",
     "Settings",

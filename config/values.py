@@ -200,7 +200,8 @@ _CHARSETS = frozenset(
 )
 
 
-def _none_if_empty(value: object) -> object:
+def none_if_empty(value: object) -> object:
+    """Takes the empty text, which TOML has, for None, which it has not."""
     return None if value == "" else value
 
 
@@ -215,7 +216,7 @@ CHARSET_EXPECTED = Expected(
     'such as "ISO_IR 100" or "\\\\ISO 2022 IR 149", or "" for none'
 )
 OptionalCharset = Annotated[
-    str | None, BeforeValidator(_none_if_empty), AfterValidator(_charset), CHARSET_EXPECTED
+    str | None, BeforeValidator(none_if_empty), AfterValidator(_charset), CHARSET_EXPECTED
 ]
 
 
@@ -290,7 +291,7 @@ NEEDED_SECRET_EXPECTED = Expected('{ env = "NAME" } or { file = "path" }, never 
 NeededSecret = Annotated[Secret, NEEDED_SECRET_EXPECTED]
 OptionalSecret = Annotated[
     Secret | None,
-    BeforeValidator(_none_if_empty, json_schema_input_type=Secret | Literal[""]),
+    BeforeValidator(none_if_empty, json_schema_input_type=Secret | Literal[""]),
     SECRET_EXPECTED,
 ]
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-HEAD = "0007"
+HEAD = "0009"
 """The revision that this program writes and reads; the newest of `storage/migrations/versions`."""
 
 DatabaseError = DBAPIError

@@ -1,20 +1,23 @@
 """Write-once files in one folder: a name appears only when all its bytes are on the disk for good."""
 
 import errno
+import fcntl
 import filecmp
 import itertools
 import os
 import re
 import shutil
 import threading
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
 # No component may begin with a dot: that keeps "..", "." and our own `.incoming` out in one rule.
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _INCOMING = ".incoming"
+_LOCK = ".lock"
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -94,13 +97,20 @@ class PartFile:
     def _give_name(self, target: Path) -> None:
         # link, not rename: rename would put this file over another one of that name, whose sender
         # may have had its 0x0000. link fails instead, in one step with the check.
-        try:
-            os.link(self._part, target)
-        except FileExistsError:
-            if not filecmp.cmp(self._part, target, shallow=False):
-                raise FileExistsError(
-                    errno.EEXIST, "other content is stored under this name; it is kept", str(target)
-                ) from None
+        while True:
+            try:
+                os.link(self._part, target)
+            except FileExistsError:
+                with suppress(FileNotFoundError):  # removed between two of these calls: link it after all
+                    if not filecmp.cmp(self._part, target, shallow=False):
+                        raise FileExistsError(
+                            errno.EEXIST, "other content is stored under this name; it is kept", str(target)
+                        ) from None
+                    # As new as if it had been written now: `Files.remove` leaves it to the row that is to come.
+                    os.utime(target)
+                    return
+            else:
+                return
 
     def _close(self) -> None:
         os.close(self._descriptor)
@@ -185,15 +195,83 @@ class Files:
         """Bytes that may still be written to the disk of this folder."""
         return shutil.disk_usage(self._root).free
 
-    def sweep(self) -> int:
+    def sweep(self, untouched_since: datetime | None = None) -> int:
         """Removes what a crash left half-written, and says how many files that were.
 
-        For the start-up, before anything is begun: a part file of a running transfer goes too.
+        Without a time for the start-up, before anything is begun: a part file of a running transfer goes too.
         """
         litter = list(self._incoming.glob("*.part"))
+        if untouched_since is not None:
+            litter = [part for part in litter if _is_older(part, untouched_since)]
         for part in litter:
             part.unlink(missing_ok=True)
         return len(litter)
+
+    def remove(self, path: str, untouched_since: datetime) -> bool:
+        """Removes a file, unless it was kept (again) since; True if nothing has its name any more.
+
+        For files that have no row. A sender may be storing the same object just now, with the file under its name and
+        its row to come: `untouched_since` must lie further back than that can take.
+        """
+        target = self.absolute(path)
+        aside = self._incoming / f"{os.getpid()}-{next(self._part_numbers)}.part"
+        since = untouched_since.timestamp()
+        try:
+            if target.stat().st_mtime >= since:
+                return False
+            target.rename(aside)
+        except FileNotFoundError:
+            return True
+        # Looked at once more where nobody can find it: it may have been kept again between stat and rename.
+        is_touched = aside.stat().st_mtime >= since
+        if is_touched:
+            with suppress(FileExistsError):
+                os.link(aside, target)
+        aside.unlink()
+        return not is_touched
+
+    def is_linked_elsewhere(self, path: str) -> bool:
+        """Does the file have another name too, in a backup say, so that removing it frees nothing?"""
+        try:
+            return self.absolute(path).stat().st_nlink > 1
+        except FileNotFoundError:
+            return False
+
+    def folders(self) -> tuple[str, ...]:
+        """The folders that files lie in, relative, by name: one or two deep."""
+        tops = [one.name for one in os.scandir(self._root) if one.is_dir() and not one.name.startswith(".")]
+        within = [f"{top}/{one.name}" for top in tops for one in os.scandir(self._root / top) if one.is_dir()]
+        return tuple(sorted((*tops, *within)))
+
+    def untouched(self, folder: str, since: datetime) -> tuple[str, ...]:
+        """The files of one folder that nobody has kept since, in no order."""
+        with os.scandir(self.absolute(folder)) as entries:
+            return tuple(
+                f"{folder}/{entry.name}"
+                for entry in entries
+                if entry.is_file() and entry.stat().st_mtime < since.timestamp()
+            )
+
+    @contextmanager
+    def deleting(self) -> Iterator[bool]:
+        """Holds the right to delete for the block; gives False, and no right, while somebody else has it or a backup
+        is being made. Across processes; a process that dies gives it back."""
+        with self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB) as has_it:
+            yield has_it
+
+    @contextmanager
+    def keeping_all(self) -> Iterator[None]:
+        """Lets nobody delete during the block; waits for who is at it."""
+        with self._lock(fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def _lock(self, kind: int) -> Iterator[bool]:
+        descriptor = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+        try:
+            yield _is_locked(descriptor, kind)
+        finally:
+            os.close(descriptor)
 
     def make_folders(self, folders: Iterable[Path]) -> None:
         """Makes folders of the root's and their parents so that a power cut does not lose them.
@@ -217,6 +295,21 @@ class Files:
             for parent in dict.fromkeys(made.values()):
                 _fsync_folder(parent)
             self._safe_folders.update(made)
+
+
+def _is_locked(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_older(file: Path, since: datetime) -> bool:
+    try:
+        return file.stat().st_mtime < since.timestamp()
+    except FileNotFoundError:
+        return False
 
 
 def _fsync_folder(folder: Path) -> None:

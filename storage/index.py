@@ -16,11 +16,16 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     update,
 )
 
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import audit, shown_patient
+from storage.columns import storable
 from storage.database import Database, lock_writers
+from storage.identity import conflict_of, known_identifiers, union
 from storage.patients import known_patients
 from storage.records import (
     Event,
@@ -33,6 +38,7 @@ from storage.records import (
 )
 from storage.tables import (
     columns_of,
+    deleted_instances,
     events,
     instances,
     is_unread,
@@ -41,7 +47,6 @@ from storage.tables import (
     requested_studies,
     result_objects,
     row_of,
-    storable,
     studies,
     study_identifiers,
 )
@@ -89,13 +94,21 @@ _REVISIONS = (
     .group_by(jobs.c.study_instance_uid)
 )
 _ROLE = instances.c.role.type
-_IS_OURS = select(result_objects.c.kind).where(result_objects.c.sop_instance_uid == bindparam("uid")).exists()
+_WAS_DELETED = deleted_instances.c.sop_instance_uid == bindparam("uid")
+_IS_OURS = or_(
+    select(result_objects.c.kind).where(result_objects.c.sop_instance_uid == bindparam("uid")).exists(),
+    select(deleted_instances.c.role)
+    .where(_WAS_DELETED, deleted_instances.c.role == InstanceRole.OURS)
+    .exists(),
+)
 _ADD_INSTANCE = (
     insert(instances)
     .values(
         role=case((_IS_OURS, literal(InstanceRole.OURS, _ROLE)), else_=bindparam("sent_role", type_=_ROLE))
     )
-    .returning(instances.c.number, instances.c.role)
+    .returning(
+        instances.c.number, instances.c.role, select(deleted_instances.c.role).where(_WAS_DELETED).exists()
+    )
 )
 _ADD_IDENTIFIER = insert(study_identifiers)
 _COUNT_OTHER = (
@@ -202,7 +215,17 @@ class Index:
             # One at a time: a number must not appear after a higher one of its study. A job opened
             # between the two would have the late one below its watermark, and nobody would read it.
             lock_writers(connection, "intake")
-            return [_put(connection, instance, study) for instance, study in arrivals]
+            puts = [_put(connection, instance, study) for instance, study in arrivals]
+            stored = zip(puts, arrivals, strict=True)
+            audit(
+                connection,
+                [
+                    _received(instance, study)
+                    for put, (instance, study) in stored
+                    if put.verdict == PutVerdict.STORED
+                ],
+            )
+            return puts
 
     def is_asked_for(self, study_instance_uid: str, sender: str) -> bool:
         """Says whether an archive that sends as `sender` has been told to send this study, and has not ended."""
@@ -291,11 +314,20 @@ class Index:
         )
 
     def refuse(self, refusal: Refusal) -> None:
-        """Writes down what was not taken; beyond `refusals_max` the oldest are forgotten."""
+        """Writes down what was not taken; beyond `refusals_max` the oldest are forgotten.
+
+        A connection that was refused, rather than an object, is audited.
+        """
         with self._database.writing() as connection:
             added = insert(refusals).values(row_of(refusal)).returning(refusals.c.number)
             number = connection.execute(added).scalar_one()
             connection.execute(delete(refusals).where(refusals.c.number <= number - self._refusals_max))
+            if not refusal.sop_instance_uid:
+                who, where = refusal.calling_ae_title, refusal.address
+                alert = AuditRecord(
+                    refusal.at, AuditEvent.REFUSED, who, where, instances=1, detail=refusal.reason
+                )
+                audit(connection, [replace(alert, is_success=False)])
 
     def refusals(self, limit: int) -> tuple[Refusal, ...]:
         """The last refusals, newest first."""
@@ -332,6 +364,12 @@ def _unread_study(arrived: list[Instance], watermark: int, next_revision: int) -
     )
 
 
+def _received(instance: Instance, study: Study) -> AuditRecord:
+    patient_id, uid = shown_patient(study.identifiers), instance.study_instance_uid
+    sender = instance.calling_ae_title
+    return AuditRecord(instance.received_at, AuditEvent.RECEIVED, sender, "", uid, patient_id, instances=1)
+
+
 def _instance(connection: Connection, sop_instance_uid: str) -> Instance | None:
     row = connection.execute(_FIND_INSTANCE, {"uid": sop_instance_uid}).first()
     return None if row is None else Instance(*row)
@@ -349,33 +387,32 @@ def _put(connection: Connection, instance: Instance, study: Study) -> Put:
         if is_same:
             _want_read(connection, _study(connection, known.study_instance_uid), instance)
         return Put(PutVerdict.DUPLICATE if is_same else PutVerdict.DIFFERENT, known)
-    modalities = _union(study.modalities, (instance.modality,))
+    modalities = union(study.modalities, (instance.modality,))
     study = replace(study, modalities=modalities, identifiers=_storable(study.identifiers))
     before = _study(connection, study.study_instance_uid)
     if before is None:
         _add_study(connection, study, instance)
-    stored = _add_instance(connection, instance)
+    stored, is_back = _add_instance(connection, instance)
     numbers = {"uid": study.study_instance_uid, "number": stored.number}
-    connection.execute(_COUNT_IMAGE if stored.role == InstanceRole.IMAGE else _COUNT_OTHER, numbers)
+    # One that was deleted and is sent again is kept as a prior; nobody asked to have it read a second time.
+    opens_a_job = stored.role == InstanceRole.IMAGE and not is_back
+    connection.execute(_COUNT_IMAGE if opens_a_job else _COUNT_OTHER, numbers)
     if before is not None and stored.role != InstanceRole.OURS:
         _fill_study(connection, before, study, stored)
         _want_read(connection, before, stored)
     return Put(PutVerdict.STORED, stored)
 
 
-def _add_instance(connection: Connection, instance: Instance) -> Instance:
+def _add_instance(connection: Connection, instance: Instance) -> tuple[Instance, bool]:
+    """The instance with its number and role, and whether it was here before and was deleted."""
     sent = {name: value for name, value in row_of(instance).items() if name not in ("number", "role")}
     sent |= {"uid": instance.sop_instance_uid, "sent_role": instance.role}
-    number, role = connection.execute(_ADD_INSTANCE, sent).one()
-    return replace(instance, number=number, role=role)
+    number, role, is_back = connection.execute(_ADD_INSTANCE, sent).one()
+    return replace(instance, number=number, role=role), bool(is_back)
 
 
 def _storable(identifiers: tuple[PatientIdentifier, ...]) -> tuple[PatientIdentifier, ...]:
     return tuple(PatientIdentifier(storable(one.patient_id), storable(one.issuer)) for one in identifiers)
-
-
-def _union(before: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word for word in (*before, *more) if word))
 
 
 def _add_study(connection: Connection, study: Study, first: Instance) -> None:
@@ -424,12 +461,12 @@ def _fill_study(connection: Connection, before: Study, arrived: Study, instance:
         for name in _FILLED_LATER
         if getattr(arrived, name) and not getattr(before, name)
     }
-    modalities = _union(before.modalities, arrived.modalities)
+    modalities = union(before.modalities, arrived.modalities)
     if modalities != before.modalities:
         changes["modalities"] = modalities
-    conflict = _conflict(before, arrived, instance)
+    conflict = conflict_of(before, arrived, instance)
     if conflict is None and arrived.identifiers != before.identifiers:
-        known = _known_identifiers(before.identifiers, arrived.identifiers)
+        known = known_identifiers(before.identifiers, arrived.identifiers)
         if known != before.identifiers:
             changes["identifiers"] = known
             added = [identifier for identifier in known if identifier not in before.identifiers]
@@ -448,42 +485,6 @@ def _add_identifiers(
     rows = [row_of(identifier) | {"study_instance_uid": study_instance_uid} for identifier in identifiers]
     if rows:
         connection.execute(_ADD_IDENTIFIER, rows)
-
-
-def _known_identifiers(
-    before: tuple[PatientIdentifier, ...], arrived: tuple[PatientIdentifier, ...]
-) -> tuple[PatientIdentifier, ...]:
-    """Joins what two instances of one study say; the first stays first, with its issuer once somebody names it."""
-    both = tuple(dict.fromkeys((*before, *arrived)))
-    if not (before and arrived) or before[0].patient_id != arrived[0].patient_id or before[0].issuer:
-        return both
-    return tuple(dict.fromkeys((arrived[0], *both)))
-
-
-def _conflict(before: Study, arrived: Study, instance: Instance) -> str | None:
-    """Says what tells the two patients apart and which instance it was; the values stay out, since logs repeat it."""
-    differing = _differing(before, arrived)
-    if not differing:
-        return None
-    uid = instance.sop_instance_uid
-    return f"the instances of this study name two patients: {', '.join(differing)} of {uid} differs from the first's"
-
-
-def _differing(before: Study, arrived: Study) -> list[str]:
-    """Names what tells two patients apart. Not the name: it is spelled in many ways and may be corrected."""
-    differing = []
-    if before.identifiers and arrived.identifiers and not set(before.identifiers) & set(arrived.identifiers):
-        ours, theirs = before.identifiers[0], arrived.identifiers[0]
-        if ours.patient_id != theirs.patient_id:
-            differing.append("patient ID")
-        elif ours.issuer and theirs.issuer:
-            differing.append("issuer of the patient ID")
-    if before.birth_date and arrived.birth_date and before.birth_date != storable(arrived.birth_date):
-        differing.append("birth date")
-    # "O" stands for what a sender cannot say otherwise (PS3.3 C.2.3): it contradicts nothing.
-    if {before.sex, arrived.sex} == {"F", "M"}:
-        differing.append("sex")
-    return differing
 
 
 def _note(connection: Connection, instance: Instance, what: str) -> None:

@@ -17,6 +17,9 @@ from sqlalchemy import (
     update,
 )
 
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import audit, shown_patient
+from storage.columns import storable
 from storage.database import Database, lock_writers
 from storage.records import (
     Demographics,
@@ -32,7 +35,6 @@ from storage.tables import (
     patient_demographics,
     patient_links,
     row_of,
-    storable,
     study_identifiers,
 )
 
@@ -124,6 +126,7 @@ class Patients:
                 )
             link = _link_of(row)
             _tell(connection, link, f"is no longer replaced: link {number} taken back by {unlinked_by}", now)
+            _audit(connection, link, AuditEvent.UNLINKED, unlinked_by, now)
             return link
 
     def links(self, limit: int) -> tuple[PatientLink, ...]:
@@ -229,7 +232,18 @@ def _link(connection: Connection, wanted: PatientLink) -> PatientLink | None:
         f"is replaced by another ({added.reason}, link {added.number}, {added.linked_by})",
         added.linked_at,
     )
+    _audit(connection, added, AuditEvent.LINKED, added.linked_by, added.linked_at)
     return added
+
+
+def _audit(connection: Connection, link: PatientLink, event: AuditEvent, actor: str, now: datetime) -> None:
+    detail = (
+        f"link {link.number}: {shown_patient([link.old])} is {shown_patient([link.surviving])}, {link.reason}"
+    )
+    audit(
+        connection,
+        [AuditRecord(now, event, actor, patient_id=shown_patient([link.surviving]), detail=detail)],
+    )
 
 
 def _tell(connection: Connection, link: PatientLink, what: str, now: datetime) -> None:

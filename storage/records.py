@@ -18,6 +18,14 @@ class Stage(StrEnum):
     FAILED = "failed"
 
 
+class Priority(StrEnum):
+    """How soon a study is to be read."""
+
+    STAT = "stat"
+    URGENT = "urgent"
+    ROUTINE = "routine"
+
+
 class InstanceRole(StrEnum):
     """What an instance is to us."""
 
@@ -87,6 +95,7 @@ class Study:
         fetched_from: the archive that it was fetched from as a prior, or None. Such a study is not read, until
             images of it come that nobody asked for.
         identifiers: of the patient: that of Patient ID first, then those of Other Patient IDs; () if there are none.
+        images_deleted_at: when retention last deleted instances of it, or None.
     """
 
     study_instance_uid: str
@@ -103,6 +112,17 @@ class Study:
     conflict: str | None = None
     fetched_from: str | None = None
     identifiers: tuple[PatientIdentifier, ...] = ()
+    images_deleted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A study that somebody holds: nothing is done with it and nothing of it is deleted until it is released."""
+
+    study_instance_uid: str
+    held_at: datetime
+    held_by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +208,8 @@ class Job:
         problem: a sentence for a person, or None.
         manifest_json, reading_json: opaque to storage, None until made.
         claim_number: rises with each claim; tells this lease from a later one, of the same owner too.
+        rule: name of the rule that it falls under, "" if none fits, None until that is decided.
+        yields_seconds: it lets those go first that become due within this time after it and yield nothing.
         claimed_at: when it was claimed last, or None.
     """
 
@@ -208,6 +230,9 @@ class Job:
     opened_at: datetime
     changed_at: datetime
     claim_number: int = 0
+    rule: str | None = None
+    priority: Priority = Priority.ROUTINE
+    yields_seconds: float = 0.0
     claimed_at: datetime | None = None
 
 
@@ -508,6 +533,7 @@ class Order:
         accession_number, study_instance_uid: at least one of them is there.
         scheduled_date, scheduled_time: "YYYYMMDD", "HHMMSS", local.
         heard_at: when it was last told of.
+        priority: a value of Priority, in whatever words it was told; "" if nobody said.
     """
 
     source: str
@@ -526,3 +552,4 @@ class Order:
     scheduled_time: str
     heard_at: datetime
     number: int = 0
+    priority: str = ""

@@ -7,10 +7,21 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, insert, select, update
 
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import audit, patient_of, shown_patient
 from storage.database import Database, lock_writers
 from storage.jobs.rows import NO_LEASE, change, is_claimable, lease
-from storage.records import PriorRequest, RequestedStudy
-from storage.tables import columns_of, is_open_request, prior_requests, requested_studies, row_of, studies
+from storage.records import PatientIdentifier, PriorRequest, RequestedStudy
+from storage.tables import (
+    columns_of,
+    is_open_request,
+    jobs,
+    orders,
+    prior_requests,
+    requested_studies,
+    row_of,
+    studies,
+)
 
 _REQUEST = columns_of(prior_requests, PriorRequest)
 
@@ -96,6 +107,7 @@ class PriorRequests:
                 request,
                 {"found_at": now, "study_instance_uids": uids, "note": note},
             )
+            _audit_query(connection, request, len(uids), now)
             for study in chosen:
                 _request_study(connection, replace(study, request_number=request.number, asked_at=now))
             return _request(connection, request.number)
@@ -199,6 +211,21 @@ def add_requests(
             connection.execute(insert(prior_requests).values(archive=archive, **row))
 
 
+def _audit_query(connection: Connection, request: PriorRequest, chosen: int, now: datetime) -> None:
+    """The archive was asked for one patient's exams: those of a job's study, or of an order."""
+    of_job = select(jobs.c.study_instance_uid).where(jobs.c.number == request.job_number)
+    study_instance_uid = connection.scalar(of_job) or ""
+    patient_id = patient_of(connection, study_instance_uid)
+    of_order = select(orders.c.patient_id, orders.c.issuer_of_patient_id)
+    for order in connection.execute(of_order.where(orders.c.number == request.order_number)):
+        patient_id = shown_patient([PatientIdentifier(*order)])
+    detail = f"{chosen} exams chosen"
+    record = AuditRecord(
+        now, AuditEvent.QUERIED, request.archive, "", study_instance_uid, patient_id, 0, detail
+    )
+    audit(connection, [record])
+
+
 def _request_study(connection: Connection, study: RequestedStudy) -> None:
     """Adds the study, or takes it over from a request that has ended with it."""
     its_own = requested_studies.c.study_instance_uid == study.study_instance_uid
@@ -207,7 +234,7 @@ def _request_study(connection: Connection, study: RequestedStudy) -> None:
     if before is None:
         # It may have come from elsewhere since the choice was made: then it is here, and stays what it is.
         is_here = select(studies.c.study_instance_uid).where(
-            studies.c.study_instance_uid == study.study_instance_uid
+            studies.c.study_instance_uid == study.study_instance_uid, studies.c.images_deleted_at.is_(None)
         )
         if connection.execute(is_here).first() is None:
             connection.execute(insert(requested_studies), row_of(study))

@@ -1,19 +1,14 @@
 """The tables; the only place with column names. A table that mirrors a record has the record's names, so that
 `Job(**row)` is the whole mapping."""
 
-import json
-import re
 from dataclasses import fields
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -23,106 +18,23 @@ from sqlalchemy import (
     Table,
     Text,
     TypedColumns,
-    TypeDecorator,
     UniqueConstraint,
     and_,
+    select,
 )
 
+from storage.audit_records import AuditEvent
+from storage.columns import Identifiers, SentText, UtcDateTime, Word, Words
 from storage.records import (
     ClosingKind,
     InstanceRole,
     PatientIdentifier,
+    Priority,
     ReportSource,
     ReportStatus,
     Stage,
     StepOutcome,
 )
-
-AnyWord = TypeVar("AnyWord", bound=StrEnum)
-
-_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
-
-
-def storable(text: str) -> str:
-    """The text without what a database cannot hold: NUL and lone surrogates become U+FFFD.
-
-    Headers are what others send: a name padded with NUL must not keep its image from being stored.
-    """
-    return _NOT_STORABLE.sub("\ufffd", text)
-
-
-class SentText(TypeDecorator[str]):
-    """Text that came from outside, made `storable` on its way in."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else storable(value)
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time, UTC inside and out. SQLite has no zones: there it is UTC text without one."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"a time without a zone must not be stored: {value.isoformat()}")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Word(TypeDecorator[AnyWord], Generic[AnyWord]):
-    """A member of a StrEnum as its word: readable in any SQL shell, and a new member needs no migration."""
-
-    impl = Text
-    cache_ok = True
-
-    def __init__(self, words: type[AnyWord]) -> None:
-        super().__init__()
-        self.words = words
-
-    def process_bind_param(self, value: AnyWord | None, dialect: Dialect) -> str | None:
-        return None if value is None else str(self.words(value))
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> AnyWord | None:
-        return None if value is None else self.words(value)
-
-
-class Words(TypeDecorator[tuple[str, ...]]):
-    r"""Short texts in one column with the Standard's own separator between them: `DX\SR` (PS3.5 6.4)."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str:
-        return storable("\\".join(value or ()))
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:
-        return tuple(value.split("\\")) if value else ()
-
-
-class Identifiers(TypeDecorator[tuple[PatientIdentifier, ...]]):
-    """Patient identifiers in one column, as JSON: [[patient ID, issuer], …]."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: tuple[PatientIdentifier, ...] | None, dialect: Dialect) -> str:
-        pairs = [[one.patient_id, one.issuer] for one in value or ()]
-        return json.dumps(pairs, ensure_ascii=False)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[PatientIdentifier, ...]:
-        return tuple(PatientIdentifier(*pair) for pair in json.loads(value or "[]"))
-
 
 # 64 bits on PostgreSQL; on SQLite only a key called exactly INTEGER is the row's own number (also 64 bits).
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
@@ -155,6 +67,7 @@ class StudyColumns(TypedColumns):
     conflict: Named[str | None] = Column(SentText)
     fetched_from: Named[str | None] = Column(SentText)
     identifiers: Named[tuple[PatientIdentifier, ...]] = Column(Identifiers, nullable=False)
+    images_deleted_at: Named[datetime | None] = Column(UtcDateTime)
     newest_number: Named[int] = Column(BigInteger)  # of its instances, any role
     newest_image_number: Named[int] = Column(BigInteger)  # of its instances of role IMAGE, or 0
     watermark: Named[int] = Column(BigInteger)  # the highest of its jobs, or 0
@@ -165,7 +78,45 @@ class StudyIdentifierColumns(TypedColumns):
 
     patient_id: Named[str] = Column(SentText, primary_key=True)
     issuer: Named[str] = Column(SentText, primary_key=True)
+    study_instance_uid: Named[str] = Column(
+        Text, ForeignKey("studies.study_instance_uid"), primary_key=True, index=True
+    )
+
+
+class HoldColumns(TypedColumns):
+    """Mirrors `Hold`."""
+
     study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"), primary_key=True)
+    held_at: Named[datetime] = Column(UtcDateTime)
+    held_by: Named[str] = Column(SentText)
+    reason: Named[str] = Column(SentText)
+
+
+class DeletedInstanceColumns(TypedColumns):
+    """The instances that were here and were deleted, so that one that comes back is known. No foreign key: the
+    rows outlive their study's."""
+
+    sop_instance_uid: Named[str] = Column(Text, primary_key=True)
+    study_instance_uid: Named[str] = Column(Text, index=True)
+    role: Named[InstanceRole] = Column(Word(InstanceRole))
+    deleted_at: Named[datetime] = Column(UtcDateTime, index=True)
+
+
+class AuditRecordColumns(TypedColumns):
+    """Mirrors `AuditRecord`, and where it has been written to since."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    at: Named[datetime] = Column(UtcDateTime)
+    event: Named[AuditEvent] = Column(Word(AuditEvent))
+    actor: Named[str] = Column(SentText)
+    address: Named[str] = Column(SentText)
+    study_instance_uid: Named[str] = Column(SentText)
+    patient_id: Named[str] = Column(SentText)
+    instances: Named[int] = Column(Integer)
+    detail: Named[str] = Column(SentText)
+    is_success: Named[bool] = Column(Boolean)
+    filed_at: Named[datetime | None] = Column(UtcDateTime)
+    sent_at: Named[datetime | None] = Column(UtcDateTime)
 
 
 class PatientLinkColumns(TypedColumns):
@@ -209,7 +160,7 @@ class InstanceColumns(TypedColumns):
     view_group: Named[str] = Column(SentText)
     calling_ae_title: Named[str] = Column(SentText)
     called_ae_title: Named[str] = Column(SentText)
-    path: Named[str] = Column(Text)
+    path: Named[str] = Column(Text, index=True)
     sha256: Named[str] = Column(Text)
     size_bytes: Named[int] = Column(BigInteger)
     received_at: Named[datetime] = Column(UtcDateTime)
@@ -231,7 +182,7 @@ class LeaseColumns(TypedColumns):
 
 
 class JobColumns(LeaseColumns):
-    """Mirrors `Job`."""
+    """Mirrors `Job`, and the time that it is taken in the order of."""
 
     number: Named[int] = Column(_NUMBER, primary_key=True)
     study_instance_uid: Named[str] = Column(Text, ForeignKey("studies.study_instance_uid"))
@@ -243,6 +194,10 @@ class JobColumns(LeaseColumns):
     reading_json: Named[str | None] = Column(SentText)
     opened_at: Named[datetime] = Column(UtcDateTime)
     changed_at: Named[datetime] = Column(UtcDateTime)
+    rule: Named[str | None] = Column(Text)
+    priority: Named[Priority] = Column(Word(Priority))
+    yields_seconds: Named[float] = Column(Float)
+    turn_at: Named[datetime] = Column(UtcDateTime)  # due_at and yields_seconds together
 
 
 class ResultObjectColumns(TypedColumns):
@@ -252,7 +207,7 @@ class ResultObjectColumns(TypedColumns):
     sop_class_uid: Named[str] = Column(Text)
     job_number: Named[int] = Column(_NUMBER, ForeignKey("jobs.number"), index=True)
     kind: Named[str] = Column(Text)
-    path: Named[str] = Column(Text)
+    path: Named[str] = Column(Text, index=True)
     sha256: Named[str] = Column(Text)
     size_bytes: Named[int] = Column(BigInteger)
 
@@ -262,7 +217,7 @@ class DeliveryColumns(LeaseColumns):
 
     number: Named[int] = Column(_NUMBER, primary_key=True)
     job_number: Named[int] = Column(_NUMBER, ForeignKey("jobs.number"))
-    sop_instance_uid: Named[str] = Column(Text, ForeignKey("result_objects.sop_instance_uid"))
+    sop_instance_uid: Named[str] = Column(Text, ForeignKey("result_objects.sop_instance_uid"), index=True)
     destination: Named[str] = Column(SentText)
     last_status: Named[int | None] = Column(Integer)
     done_at: Named[datetime | None] = Column(UtcDateTime)
@@ -301,6 +256,7 @@ class OrderColumns(TypedColumns):
     scheduled_date: Named[str] = Column(SentText)
     scheduled_time: Named[str] = Column(SentText)
     heard_at: Named[datetime] = Column(UtcDateTime, index=True)
+    priority: Named[str] = Column(SentText)
 
 
 class PriorRequestColumns(LeaseColumns):
@@ -416,7 +372,7 @@ class QuarantinedMessageColumns(TypedColumns):
     times: Named[int] = Column(Integer)
     origin: Named[str] = Column(SentText)
     reason: Named[str] = Column(SentText)
-    path: Named[str] = Column(Text)
+    path: Named[str] = Column(Text, index=True)
     sha256: Named[str] = Column(Text, unique=True)
     size_bytes: Named[int] = Column(BigInteger)
     resolved_at: Named[datetime | None] = Column(UtcDateTime)
@@ -432,6 +388,9 @@ class ReportFeedColumns(TypedColumns):
 # sqlite_autoincrement: a number is never given twice, even after the newest row was deleted.
 studies = Table("studies", metadata, StudyColumns)
 study_identifiers = Table("study_identifiers", metadata, StudyIdentifierColumns)
+holds = Table("holds", metadata, HoldColumns)
+deleted_instances = Table("deleted_instances", metadata, DeletedInstanceColumns)
+audit_records = Table("audit_records", metadata, AuditRecordColumns, sqlite_autoincrement=True)
 patient_links = Table("patient_links", metadata, PatientLinkColumns, sqlite_autoincrement=True)
 patient_demographics = Table(
     "patient_demographics", metadata, PatientDemographicsColumns, sqlite_autoincrement=True
@@ -492,6 +451,12 @@ is_open_delivery = and_(deliveries.c.done_at.is_(None), deliveries.c.failed_at.i
 is_open_request = and_(prior_requests.c.done_at.is_(None), prior_requests.c.failed_at.is_(None))
 """An archive is still to be asked, or to send; the condition of the claim's index."""
 
+is_held_job = jobs.c.study_instance_uid.in_(select(holds.c.study_instance_uid))
+"""A job whose study somebody holds: no step of it is claimed."""
+
+is_held_delivery = deliveries.c.job_number.in_(select(jobs.c.number).where(is_held_job))
+"""A delivery of such a job: it does not go."""
+
 Index("ix_studies_unread", studies.c.study_instance_uid, sqlite_where=is_unread, postgresql_where=is_unread)
 Index("ix_studies_newest_number", studies.c.newest_number)
 Index(
@@ -516,7 +481,7 @@ Index(
     unique=True,
 )
 Index("ix_instances_study_instance_uid_number", instances.c.study_instance_uid, instances.c.number)
-Index("ix_jobs_stage_due_at", jobs.c.stage, jobs.c.due_at)
+Index("ix_jobs_stage_turn_at", jobs.c.stage, jobs.c.turn_at)
 Index(
     "ix_deliveries_open",
     deliveries.c.due_at,

@@ -141,6 +141,13 @@ def a_radiograph(
     return _finish(dataset, transfer_syntax, missing)
 
 
+def having(dataset: Dataset, **attributes: Any) -> Dataset:
+    """The object with these attributes more, by keyword; a list of datasets becomes a sequence."""
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
 def a_report_sr(
     *,
     patient_id: str = "A1",

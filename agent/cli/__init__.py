@@ -3,7 +3,18 @@ so that `preread --help` answers at once."""
 
 import typer
 
-from agent.cli import configuration, models, patients, reports, running, scores, studies
+from agent.cli import (
+    backup,
+    configuration,
+    keeping,
+    models,
+    patients,
+    reports,
+    rules,
+    running,
+    scores,
+    studies,
+)
 
 app = typer.Typer(
     help="Draft chest X-ray reports in the PACS before the radiologist opens the study. AI drafts, not verified.",
@@ -13,12 +24,14 @@ app = typer.Typer(
     rich_markup_mode=None,  # which would take [[calibration]] for a style
 )
 
-for module in (running, studies, scores):
+for module in (running, studies, keeping, scores):
     app.add_typer(module.app)
 for name, module in (
     ("config", configuration),
+    ("backup", backup),
     ("patients", patients),
     ("reports", reports),
+    ("rules", rules),
     ("models", models),
 ):
     app.add_typer(module.app, name=name)

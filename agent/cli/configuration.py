@@ -43,8 +43,9 @@ def show(
     ] = False,
 ) -> None:
     """What is set, as TOML, and where each value comes from: file and line, or variable. Passwords are never shown."""
+    from agent.configuration import load_with_origins
     from config.effective import effective as effective_text
-    from config.loading import ConfigError, load_with_origins
+    from config.loading import ConfigError
     from config.sources import DEFAULT
 
     try:

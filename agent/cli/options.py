@@ -27,7 +27,8 @@ def settings_of(config: Path | None, environment: "Mapping[str, str] | None" = N
     Args:
         environment: the variables that stand above the files; None for those of this process.
     """
-    from config.loading import ConfigError, load
+    from agent.configuration import load
+    from config.loading import ConfigError
 
     try:
         return load(config, environment)

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,19 +14,29 @@ from agent.cli.options import AsJson, Config, settings_of
 app = typer.Typer()
 
 
+@contextmanager
+def _without_decoders() -> Iterator[None]:
+    """Keeps pydicom from importing every pixel decoder that it finds, some 20 MB: it looks for them once.
+
+    Afterwards dicomweb-client, for an archive that is reached that way, may have pillow.
+    """
+    decoders = [name for name in ("gdcm", "PIL") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(decoders))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in decoders:
+            del sys.modules[name]
+
+
 @app.command()
 def serve(config: Config = None) -> None:
     """Listen for studies, gather priors, deliver drafts; starts the reader too, unless reading.toml says not to."""
-    settings = settings_of(config)
-    # pydicom imports every pixel decoder that it finds, some 20 MB; this process decodes nothing. It looks for them
-    # once: afterwards dicomweb-client, for an archive that is reached that way, may have pillow.
-    decoders = [name for name in ("gdcm", "PIL") if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(decoders))  # type: ignore[arg-type]
-    from agent import service
-    from agent.logs import configure_log
+    with _without_decoders():
+        settings = settings_of(config)  # for a rule that names a DICOM keyword pydicom is imported here
+        from agent import service
+        from agent.logs import configure_log
 
-    for name in decoders:
-        del sys.modules[name]
     configure_log(settings.agent.log)
     if not service.serve(settings):
         raise typer.Exit(1)

@@ -103,11 +103,63 @@ def ask(
 def again(study: str, config: Config = None) -> None:
     """Read a study once more, as the next revision."""
     from agent import service
+    from agent.operators import operator
 
     store = service.open_store(settings_of(config))
     try:
-        job = store.jobs.again(study, service.system_clock())
+        job = store.jobs.again(study, service.system_clock(), operator())
     except LookupError as error:
         typer.echo(error.args[0], err=True)
         raise typer.Exit(1) from None
     typer.echo(f"job {job.number} opened: study {study}, revision {job.revision}")
+
+
+Why = Annotated[str, typer.Option(help="For the history.")]
+
+
+@app.command()
+def hold(study: str, config: Config = None, why: Why = "") -> None:
+    """Do nothing more with a study until it is released: no step, no delivery, no deletion."""
+    from agent import keeping_desk
+
+    say_or_exit(lambda: keeping_desk.hold(settings_of(config), study, why))
+
+
+@app.command()
+def release(study: str, config: Config = None) -> None:
+    """Let a held study go on from where it is."""
+    from agent import keeping_desk
+
+    say_or_exit(lambda: keeping_desk.release(settings_of(config), study))
+
+
+@app.command()
+def delete(
+    study: str,
+    config: Config = None,
+    why: Why = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a study: its images, drafts and life. What destinations have, they keep. Audited."""
+    from agent import keeping_desk
+
+    settings = settings_of(config)
+    say_or_exit(lambda: keeping_desk.what_is_here(settings, study))
+    if not yes and typer.prompt("Type the last four characters of the UID to delete it") != study[-4:]:
+        typer.echo("not deleted", err=True)
+        raise typer.Exit(1)
+    say_or_exit(lambda: keeping_desk.delete(settings, study, why))
+
+
+@app.command()
+def withdraw(
+    study: str,
+    why: Annotated[
+        str, typer.Option(help="The reason, without the patient's name; it goes to everybody told.")
+    ],
+    config: Config = None,
+) -> None:
+    """Take the drafts of a study back: whoever may hold one is told, and nothing else of it is sent any more."""
+    from agent import service, withdrawing
+
+    say_or_exit(lambda: withdrawing.withdraw(settings_of(config), study, why, service.system_clock()))

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from agent import manifest as manifests
+from agent.configuration import load
 from agent.demo.pacs import MiniPacs
 from agent.demo.page import write_page
 from agent.demo.pictures import write_picture
@@ -25,7 +26,6 @@ from agent.demo.studies import DemoPatient, demo_patient
 from agent.manifest import Manifest
 from agent.peers import Peers
 from agent.service import Store, open_store
-from config.loading import load
 from config.settings import DestinationSettings, Settings
 from inference.reading import Finding, Reading, Status
 from storage.records import Job, Stage

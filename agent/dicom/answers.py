@@ -8,10 +8,17 @@ from pydicom.dataset import Dataset
 
 from agent.dicom.headers import issuer_of, text_encodings
 from agent.dicom.opening import CONTENT_ERRORS, quietly, raw_text, small_sequence
-from storage.records import Order, Study
+from storage.records import Order, Priority, Study
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _UID_LENGTH_MAX = 64
+
+_PRIORITIES = {
+    "STAT": Priority.STAT,
+    "HIGH": Priority.URGENT,
+    **dict.fromkeys(("ROUTINE", "MEDIUM", "LOW"), Priority.ROUTINE),
+}
+"""Requested Procedure Priority (PS3.3 Table C.4-11)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,7 @@ def found_order(
                 scheduled_date=text("ScheduledProcedureStepStartDate", step),
                 scheduled_time=text("ScheduledProcedureStepStartTime", step),
                 heard_at=now,
+                priority=_PRIORITIES.get(text("RequestedProcedurePriority").upper(), ""),
             )
     except (OSError, *CONTENT_ERRORS):
         return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.hl7.message import FIELD_MISSING, SEGMENT_ERROR, MessageError, Segment
-from storage.records import Order
+from storage.records import Order, Priority
 
 TYPES = ("ORM", "OMI", "OMG")
 """Message types (MSH-9.1) that carry orders of imaging: HL7 v2.3.1, v2.5.1, and what some send instead."""
@@ -16,6 +16,13 @@ _CANCELS = frozenset({"CA", "DC", "OC", "OD", "CR", "DR"})
 
 _NUMBER_TYPES = ("MR", "PI")
 """Identifier types (HL7 Table 0203) of the number that modalities write into Patient ID."""
+
+_PRIORITIES = {
+    "S": Priority.STAT,
+    **dict.fromkeys(("A", "P", "T"), Priority.URGENT),
+    **dict.fromkeys(("R", "C"), Priority.ROUTINE),
+}
+"""HL7 Tables 0027 and 0485: as soon as possible, before an operation and critical in time are all urgent."""
 
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
 _UID_LENGTH_MAX = 64
@@ -104,6 +111,9 @@ def _told(patient: Segment, group: _Group, source: str, heard_at: datetime) -> T
         scheduled_date=_digits(scheduled)[:8],
         scheduled_time=_digits(scheduled)[8:14],
         heard_at=heard_at,
+        priority=_PRIORITIES.get(
+            group.first(("TQ1", 9, 1), ("ORC", 7, 6), ("OBR", 27, 6), ("OBR", 5, 1)).upper(), ""
+        ),
     )
     return ToldOrder(order, bool(_CANCELS & {group.text("ORC", 1), group.text("ORC", 5)}))
 

@@ -46,7 +46,7 @@ class Listener:
 
     Args:
         listener: the port and its limits, `settings.agent.listener`.
-        ae_title: ours.
+        ae_title: ours; also_called: other ones of ours.
         senders: who may send, `settings.peers.sender`.
         headers: turns the elements that a survey found into headers.
         clock: gives the time, UTC and aware.
@@ -62,6 +62,7 @@ class Listener:
         *,
         listener: Limits,
         ae_title: str,
+        also_called: tuple[str, ...] = (),
         senders: Sequence[SenderValues],
         files: Files,
         index: Index,
@@ -75,7 +76,11 @@ class Listener:
         _quieten_pynetdicom()
         self._intake = Intake(
             limits=listener,
-            rules=SenderRules(ae_title=ae_title, check_called_ae_title=listener.check_called_ae_title),
+            rules=SenderRules(
+                ae_title=ae_title,
+                also_called=also_called,
+                check_called_ae_title=listener.check_called_ae_title,
+            ),
             senders={},
             files=files,
             index=index,

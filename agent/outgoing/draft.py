@@ -7,7 +7,7 @@ from datetime import datetime
 from agent.dicom.uids import derived_uid
 from agent.outputs.report_sr import impression_of, named, split_report
 from agent.outputs.stamp import Device
-from agent.outputs.wording import CONSIDERED, as_text, banner
+from agent.outputs.wording import CONSIDERED, as_text, banner, withdrawn
 from inference.reading import Finding, Reading, Status
 from storage.records import Order, ResultObject, Study
 
@@ -72,7 +72,7 @@ def banner_of(draft: Draft) -> str:
 def chain_of(draft: Draft) -> str:
     """What this revision replaces, a sentence; "" if it is the first draft."""
     if draft.withdrawn_because is not None:
-        return f"The draft of this study was withdrawn and must not be used: {draft.withdrawn_because}"
+        return withdrawn(draft.withdrawn_because)
     if draft.replaces is None:
         return ""
     return f"Revision {draft.revision} of this draft; it takes the place of revision {draft.replaces}."

@@ -28,8 +28,10 @@ KINDS = (
     "segmentation",
     "encapsulated_pdf",
     "findings_sr_air",
+    "rejection_note",
 )
-"""Keys of OUTPUTS, in the order of their Series Numbers; a new one comes last, or old series get new numbers."""
+"""Keys of OUTPUTS and the note of a withdrawal, in the order of their Series Numbers; a new one comes last, or old
+series get new numbers."""
 
 INSTANCES_PER_REVISION = 1000
 """Instance Numbers of one revision; a later one's are higher: viewers show "the last of the series"."""

@@ -14,6 +14,7 @@ SERIES_DESCRIPTIONS = {
     "segmentation": "AI boxes as masks (DRAFT)",
     "encapsulated_pdf": "AI DRAFT report, printed (unverified)",
     "findings_sr_air": "AI CXR findings, IHE AIR (DRAFT)",
+    "rejection_note": "AI draft withdrawn",
 }
 """Kind to Series Description; ASCII, at most 64 characters with the demo's addition."""
 
@@ -53,6 +54,11 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 def banner(engine: EngineIdentity) -> str:
     """Gives the first words of every document."""
     return f"AI DRAFT - NOT VERIFIED{f' - {_DEMO}' if engine.is_demo else ''}"
+
+
+def withdrawn(because: str) -> str:
+    """Says that a draft was withdrawn, and why in the operator's words."""
+    return f"The draft of this study was withdrawn and must not be used: {because}"
 
 
 def picture_banner(engine: EngineIdentity) -> str:

@@ -49,6 +49,7 @@ _WORKLIST_KEYS = (
     "PlacerOrderNumberImagingServiceRequest",
     "FillerOrderNumberImagingServiceRequest",
     "RequestedProcedureDescription",
+    "RequestedProcedurePriority",
     "ReasonForTheRequestedProcedure",
     "ReasonForTheImagingServiceRequest",
 )

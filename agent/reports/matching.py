@@ -49,6 +49,10 @@ _SAME_PART = {
 }
 
 
+SURE_TIES = ("study UID", "accession number")
+"""What a report may name so that no other study comes into question: `AttachedReport.because`."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttachedReport:
     """A version of an outside report that belongs to a study.
@@ -106,7 +110,7 @@ def choose_report(
     for report in _newest_of_each(versions, study):
         tie = _sure_tie(report, study)
         if tie is not None:
-            against = _patient_speaks_against(report, study, is_proof=tie == "study UID")
+            against = _patient_speaks_against(report, study, is_proof=tie == SURE_TIES[0])
             if against is None:
                 sure.append(AttachedReport(report, tie))
             else:
@@ -162,10 +166,10 @@ def _with_names_of_all(versions: list[Report]) -> Report:
 
 def _sure_tie(report: Report, study: Study) -> str | None:
     if report.study_instance_uid == study.study_instance_uid:
-        return "study UID"
+        return SURE_TIES[0]
     accession = study.accession_number.strip()
     if accession and accession in (report.accession_number, report.report_key):
-        return "accession number"
+        return SURE_TIES[1]
     return None
 
 

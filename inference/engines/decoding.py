@@ -85,3 +85,17 @@ def until_end(ids: Tensor, end_id: int) -> list[int]:
     """Cuts one row of new ids (T,) behind its end token; all of it if there is none."""
     every: list[int] = ids.tolist()
     return every[: every.index(end_id) + 1] if end_id in every else every
+
+
+def positions_of(attention_mask: Tensor | None, length: int) -> Tensor | None:
+    """Says at which positions the last `length` places stand, so that a row padded on the left says what it says alone.
+
+    Args:
+        attention_mask: (B, all places), 0 for padding, which has no position; or None where all counts.
+
+    Returns:
+        (B, length); None for None: transformers then counts from what is cached.
+    """
+    if attention_mask is None:
+        return None
+    return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -length:]

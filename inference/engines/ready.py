@@ -1,9 +1,10 @@
 """What every engine holds while it is open: its model with each adapter, and what that has seen of images."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
+from inference.case import Case
 from inference.engines.opening import Opened, free_memory
 from inference.engines.vision_rows import VisionRows
 from inference.reading import EngineIdentity
@@ -37,6 +38,25 @@ class Ready(Generic[Respondent]):
             return work(replace(respondent, vision_rows=self._vision_rows[adapter]), identity)
 
         return self._opened.use(adapter, seeing)
+
+    def use_together(
+        self,
+        cases: Sequence[Case],
+        work: Callable[[Respondent, EngineIdentity, Sequence[Case]], list[Result]],
+    ) -> list[Result]:
+        """Does some work with all cases of an adapter at once, adapter by adapter; gives the results case by case."""
+        results: dict[int, Result] = {}
+        for adapter in dict.fromkeys(case.adapter for case in cases):
+            places = [place for place, case in enumerate(cases) if case.adapter == adapter]
+            chosen = [cases[place] for place in places]
+
+            def with_them(
+                respondent: Respondent, identity: EngineIdentity, chosen: Sequence[Case] = chosen
+            ) -> list[Result]:
+                return work(respondent, identity, chosen)
+
+            results |= zip(places, self.use(adapter, with_them), strict=True)
+        return [results[place] for place in range(len(cases))]
 
     def close(self) -> None:
         """Gives the memory back."""

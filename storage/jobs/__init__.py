@@ -5,18 +5,23 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, not_, select, update
 
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import audit, patient_of
 from storage.database import Database
 from storage.jobs import rows
 from storage.jobs.closing import Closings, is_closed, reopen, stop_earlier
 from storage.jobs.rows import JOB, NO_LEASE, LeaseLost
 from storage.jobs.stages import CLAIMABLE, ENDS, NEXT, STAGES, check_move
-from storage.records import Delivery, Event, Job, ResultObject, Stage, StepOutcome
+from storage.records import Delivery, Event, Job, Priority, ResultObject, Stage, StepOutcome
 from storage.tables import (
     columns_of,
     deliveries,
     events,
+    instances,
+    is_held_delivery,
+    is_held_job,
     is_open_delivery,
     jobs,
     result_objects,
@@ -58,11 +63,11 @@ class Jobs:
                 return None
             return rows.open_job(connection, study_instance_uid, watermark, complete_because, now)
 
-    def again(self, study_instance_uid: str, now: datetime) -> Job:
+    def again(self, study_instance_uid: str, now: datetime, asked_by: str = "the operator") -> Job:
         """Opens one more job over all that is here of a study, because the operator asks for it; reopens it.
 
         Raises:
-            LookupError: if the study is unknown, or one of its jobs is still on its way.
+            LookupError: if the study is unknown, its images were deleted, or one of its jobs is still on its way.
         """
         with self._database.writing() as connection:
             newest_number = rows.lock_study(connection, study_instance_uid)
@@ -75,9 +80,15 @@ class Jobs:
                     f"job {row.number} of study {study_instance_uid} is still on its way "
                     f"(stage {row.stage}); ask again once it has ended"
                 )
+            here = select(instances.c.number).where(instances.c.study_instance_uid == study_instance_uid)
+            if connection.execute(here.limit(1)).first() is None:
+                raise LookupError(
+                    f"the images of study {study_instance_uid} were deleted; have them sent again, then ask again"
+                )
+            _audit(connection, AuditEvent.AGAIN, study_instance_uid, asked_by, now)
             reopen(connection, study_instance_uid, now)
             return rows.open_job(
-                connection, study_instance_uid, newest_number, "asked for by the operator", now
+                connection, study_instance_uid, newest_number, f"asked for by {asked_by}", now
             )
 
     # A job and its lease
@@ -91,9 +102,11 @@ class Jobs:
         *,
         only_untried: bool = False,
     ) -> Job | None:
-        """Takes the oldest due job of these stages, or None if nothing is due.
+        """Takes the due job of these stages whose turn it is, or None if nothing is due.
 
-        A job whose lease ran out is due, too: its worker died, and that counts one attempt.
+        The turn of a job comes `yields_seconds` after it became due: it lets those go first that become due within
+        that time and yield nothing, and none that comes later. A job whose lease ran out is due, too: its worker
+        died, and that counts one attempt.
 
         Args:
             only_untried: takes no job that this stage has failed before, or whose worker died.
@@ -103,14 +116,14 @@ class Jobs:
         """
         if not set(stages) <= set(CLAIMABLE):
             raise ValueError(f"jobs are claimed at {', '.join(CLAIMABLE)}, not at {', '.join(stages)}")
-        due = and_(jobs.c.stage.in_(stages), rows.is_claimable(jobs, now))
+        due = and_(jobs.c.stage.in_(stages), rows.is_claimable(jobs, now), not_(is_held_job))
         if only_untried:
             due = and_(due, jobs.c.attempts == 0, jobs.c.lease_owner.is_(None))
         if not self._is_any(jobs, due):
             return None
-        oldest = select(jobs).where(due).order_by(jobs.c.due_at, jobs.c.number).limit(1)
+        next_one = select(jobs).where(due).order_by(jobs.c.turn_at, jobs.c.number).limit(1)
         with self._database.writing() as connection:
-            before = connection.execute(oldest.with_for_update(skip_locked=True)).first()
+            before = connection.execute(next_one.with_for_update(skip_locked=True)).first()
             if before is None:
                 return None
             rows.lease(connection, jobs, [before.number], owner, now, lease_seconds)
@@ -124,6 +137,33 @@ class Jobs:
         """Puts off the end of the lease to `lease_seconds` from now. Raises LeaseLost."""
         with self._database.writing() as connection:
             return rows.change_job(connection, job, lease_until=now + timedelta(seconds=lease_seconds))
+
+    def decide(
+        self,
+        job: Job,
+        rule: str,
+        priority: Priority,
+        yields_seconds: float,
+        now: datetime,
+        *,
+        event: str,
+    ) -> Job:
+        """Notes which rule a job falls under, and whom it lets go first from the next stage on; the lease stays.
+
+        Raises:
+            LeaseLost: if the job is no longer the caller's.
+        """
+        with self._database.writing() as connection:
+            decided = rows.change_job(
+                connection,
+                job,
+                rule=rule,
+                priority=priority,
+                yields_seconds=yields_seconds,
+                changed_at=now,
+            )
+            rows.tell(connection, decided, now, event)
+            return decided
 
     def advance(
         self,
@@ -161,7 +201,8 @@ class Jobs:
         stage = Stage.DONE if to == Stage.DELIVER and not has_deliveries else to
         made = {"manifest_json": manifest_json, "reading_json": reading_json}
         values: dict[str, Any] = {name: value for name, value in made.items() if value is not None}
-        values |= {"stage": stage, "attempts": 0, "waiting_since": None, "due_at": now, "changed_at": now}
+        values |= {"stage": stage, "attempts": 0, "waiting_since": None, "changed_at": now}
+        values |= rows.due(job, stage, now)
         with self._database.writing() as connection:
             moved = rows.change_job(connection, job, **values, **NO_LEASE, problem=problem)
             for result in results:
@@ -170,6 +211,8 @@ class Jobs:
                 for sop_instance_uid in sop_instance_uids:
                     rows.add_delivery(connection, job, sop_instance_uid, destination, now)
             rows.tell(connection, moved, now, event)
+            if reading_json is not None:
+                _audit(connection, AuditEvent.READ, job.study_instance_uid, "", now)
             stop_earlier(connection, job, replacing, now)
             if stage != to:
                 rows.tell(connection, moved, now, "no destination wants anything of it: done")
@@ -187,8 +230,8 @@ class Jobs:
                 connection,
                 job,
                 **NO_LEASE,
+                **rows.due(job, job.stage, due_at),
                 waiting_since=since,
-                due_at=due_at,
                 problem=reason,
                 changed_at=now,
             )
@@ -204,8 +247,8 @@ class Jobs:
                 connection,
                 job,
                 **NO_LEASE,
+                **rows.due(job, job.stage, due_at),
                 attempts=jobs.c.attempts + 1,
-                due_at=due_at,
                 problem=problem,
                 changed_at=now,
             )
@@ -255,6 +298,7 @@ class Jobs:
             is_open_delivery,
             rows.is_claimable(deliveries, now),
             deliveries.c.destination.not_in(busy_destinations),
+            not_(is_held_delivery),
         )
         if not self._is_any(deliveries, due):
             return ()
@@ -274,6 +318,15 @@ class Jobs:
             if dead is not None:
                 text = f"{dead} did not finish sending to {first.destination}; {owner} has it now"
                 rows.tell(connection, rows.job_of(connection, first.job_number), now, text)
+            study_instance_uid = rows.job_of(connection, first.job_number).study_instance_uid
+            _audit(
+                connection,
+                AuditEvent.SENDING,
+                study_instance_uid,
+                first.destination,
+                now,
+                instances=len(numbers),
+            )
             return rows.deliveries_of(connection, deliveries.c.number.in_(numbers))
 
     def delivered(
@@ -343,6 +396,9 @@ class Jobs:
             job = rows.job_of(connection, delivery.job_number)
             if text is not None:
                 rows.tell(connection, job, now, f"{delivery.sop_instance_uid} {text}")
+            if "done_at" in values:
+                to = delivery.destination
+                _audit(connection, AuditEvent.SENT, job.study_instance_uid, to, now, instances=1)
             rows.end_if_all_sent(connection, job, now)
             changed = rows.deliveries_of(connection, deliveries.c.number == delivery.number)[0]
             if outcome is not None:
@@ -361,6 +417,19 @@ class Jobs:
         query = select(*JOB).where(jobs.c.study_instance_uid == study_instance_uid)
         with self._database.reading() as connection:
             return tuple(Job(**row) for row in connection.execute(query.order_by(jobs.c.revision)).mappings())
+
+    def opened_since(self, since: datetime, limit: int) -> tuple[Job, ...]:
+        """The newest job of each study that got one since then, in the order in which these were opened.
+
+        Args:
+            limit: jobs looked at, the newest ones.
+        """
+        query = select(*JOB).where(jobs.c.opened_at >= since).order_by(jobs.c.number.desc()).limit(limit)
+        with self._database.reading() as connection:
+            newest: dict[str, Job] = {}
+            for row in connection.execute(query).mappings():
+                newest.setdefault(row["study_instance_uid"], Job(**row))
+        return tuple(reversed(newest.values()))
 
     def latest(self, limit: int) -> tuple[Job, ...]:
         """The jobs opened last, newest first."""
@@ -417,3 +486,16 @@ class Jobs:
         """Looks before it claims: workers ask all the time, and an idle one must not hold up a writer."""
         with self._database.reading() as connection:
             return connection.execute(select(table.c.number).where(due).limit(1)).first() is not None
+
+
+def _audit(
+    connection: Connection,
+    event: AuditEvent,
+    study_instance_uid: str,
+    actor: str,
+    now: datetime,
+    *,
+    instances: int = 0,
+) -> None:
+    patient_id = patient_of(connection, study_instance_uid)
+    audit(connection, [AuditRecord(now, event, actor, "", study_instance_uid, patient_id, instances)])

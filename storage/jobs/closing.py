@@ -4,13 +4,25 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import audit, patient_of
 from storage.database import Database
 from storage.jobs import rows
 from storage.jobs.stages import CLAIMABLE
-from storage.records import Closing, Event, Job, ResultObject, Stage
-from storage.tables import closings, columns_of, deliveries, events, is_open_delivery, jobs, row_of, studies
+from storage.records import Closing, ClosingKind, Event, Job, ReportStatus, ResultObject, Stage
+from storage.tables import (
+    closings,
+    columns_of,
+    deliveries,
+    events,
+    is_open_delivery,
+    jobs,
+    reports,
+    row_of,
+    studies,
+)
 
 CLOSING = columns_of(closings, Closing)
 
@@ -83,6 +95,40 @@ class Closings:
         with self._database.reading() as connection:
             return closings_of(connection, study_instance_uid)
 
+    def reported_since(self, report_number: int, received_since: datetime) -> tuple[int, tuple[str, ...]]:
+        """Looks for final reports that may end drafts.
+
+        Args:
+            report_number: those that came later are looked at,
+            received_since: unless they came before this.
+
+        Returns:
+            The number of the newest report, and the studies with a job and no closing that a final or corrected
+            one names, by Study Instance UID or accession number. Whether it is of the same patient is not asked.
+        """
+        is_definite = reports.c.status.in_((ReportStatus.FINAL, ReportStatus.CORRECTED))
+        numbers = (reports.c.accession_number, reports.c.report_key)
+        # Two joins, each by its own index: for one with "or" between them both databases walk through all studies.
+        ties = (
+            studies.c.study_instance_uid == reports.c.study_instance_uid,
+            *(and_(studies.c.accession_number == one, one != "") for one in numbers),
+        )
+        newer = and_(reports.c.number > report_number, reports.c.received_at >= received_since, is_definite)
+        closed = select(closings.c.study_instance_uid).where(closings.c.reopened_at.is_(None))
+        with self._database.reading() as connection:
+            newest = connection.scalar(select(func.max(reports.c.number))) or 0
+            if newest <= report_number:
+                return report_number, ()
+            found: set[str] = set()
+            for tie in ties:
+                query = (
+                    select(studies.c.study_instance_uid).select_from(reports.join(studies, tie)).where(newer)
+                )
+                open_ones = studies.c.study_instance_uid.not_in(closed)
+                has_job = studies.c.study_instance_uid.in_(select(jobs.c.study_instance_uid))
+                found.update(connection.scalars(query.where(open_ones, has_job)))
+            return newest, tuple(sorted(found))
+
     def pass_over(self, study_instance_uid: str, up_to_number: int, reason: str, now: datetime) -> None:
         """Lets images be, without a job: they count as seen."""
         of_study = and_(
@@ -117,6 +163,12 @@ def add_closing(connection: Connection, closing: Closing) -> None:
     tell_study(
         connection, closing.study_instance_uid, closing.closed_at, f"{closing.kind}: {closing.because}"
     )
+    if closing.kind is ClosingKind.WITHDRAWN:
+        uid, at = closing.study_instance_uid, closing.closed_at
+        patient_id = patient_of(connection, uid)
+        audit(
+            connection, [AuditRecord(at, AuditEvent.WITHDRAWN, "", "", uid, patient_id, 0, closing.because)]
+        )
     of_study = jobs.c.study_instance_uid == closing.study_instance_uid
     going = select(jobs.c.number).where(of_study, jobs.c.stage.in_(CLAIMABLE))
     for number in connection.scalars(going).all():

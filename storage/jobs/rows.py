@@ -7,7 +7,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, func, insert, or_, select, update
 
 from storage.database import lock_writers
-from storage.records import Delivery, Event, Job, PriorRequest, ResultObject, Stage, StepOutcome, StepTime
+from storage.records import (
+    Delivery,
+    Event,
+    Job,
+    Priority,
+    PriorRequest,
+    ResultObject,
+    Stage,
+    StepOutcome,
+    StepTime,
+)
 from storage.tables import (
     columns_of,
     deliveries,
@@ -34,6 +44,15 @@ class LeaseLost(Exception):
 
     Nothing was changed. What was being done is to be dropped.
     """
+
+
+def due(job: Job, stage: Stage, due_at: datetime) -> dict[str, datetime]:
+    """The columns that say when a job is due at a stage, and when its turn is among those that are.
+
+    At gather nobody yields: how urgent a study is is only found out there.
+    """
+    yields_seconds = 0.0 if stage is Stage.GATHER else job.yields_seconds
+    return {"due_at": due_at, "turn_at": due_at + timedelta(seconds=yields_seconds)}
 
 
 def is_claimable(table: Table, now: datetime) -> ColumnElement[bool]:
@@ -112,6 +131,9 @@ def open_job(
         "attempts": 0,
         "claim_number": 0,
         "due_at": now,
+        "turn_at": now,
+        "priority": Priority.ROUTINE,
+        "yields_seconds": 0.0,
         "opened_at": now,
         "changed_at": now,
     }

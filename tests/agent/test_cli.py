@@ -225,3 +225,73 @@ def test_a_reader_without_its_model_says_what_to_do_and_exits(tmp_path: Path):
     assert "the model cannot be opened" in ended.stderr
     assert "nowhere" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_held_study_is_shown_and_goes_on_when_released(failed_study: Path):
+    def study(command: str, *options: str) -> str:
+        return run(command, "2.25.100", *options, "--config", failed_study)[1]
+
+    assert "is held: nothing of it is read, sent or deleted" in study("hold", "--why", "ask the ward")
+    assert "2.25.100 by operator" in run("status", "--config", failed_study)[1]
+    assert "ask the ward" in study("why")
+    assert "held by operator" in study("hold")
+    assert "goes on; it was held by operator" in study("release")
+    assert "is not held" in study("release")
+
+
+def test_a_study_is_deleted_after_it_was_named_and_why_remembers_it(failed_study: Path):
+    def delete(study: str, answer: str) -> tuple[int, str]:
+        command = ["delete", study, "--why", "sent by mistake", "--config", str(failed_study)]
+        result = RUNNER.invoke(app, command, input=f"{answer}\n")
+        return result.exit_code, result.output
+
+    assert delete("2.25.999", "")[0] == 1
+    code, said = delete("2.25.100", "no")
+    assert (code, "not deleted" in said) == (1, True)
+    code, said = delete("2.25.100", ".100")
+
+    assert code == 0
+    assert "2.25.100 is deleted: 1 instances and 0 result objects" in said
+    told = run("why", "2.25.100", "--config", failed_study)[1]
+    assert "deleted by operator" in told
+    assert "sent by mistake" in told
+
+
+def test_what_is_on_its_way_is_not_deleted(failed_study: Path):
+    run("again", "2.25.100", "--config", failed_study)
+
+    code, said = run("delete", "2.25.100", "--yes", "--config", failed_study)
+
+    assert code == 1
+    assert "is on its way (stage gather)" in said
+
+
+def test_retention_says_what_would_go_and_then_deletes_it(failed_study: Path):
+    (failed_study / "agent.toml").write_text(
+        '[storage]\nfolder = "data"\n[retention]\nimage_days = 1\nprior_days = 1\n'
+    )
+
+    code, would = run("retention", "--dry-run", "--config", failed_study)
+    said = run("retention", "--config", failed_study)[1]
+
+    assert code == 0
+    assert "images of 2.25.100: 1, 0.0 MB; last changed" in would
+    assert "1 studies, 0.0 MB of images" in would
+    assert "images of 1 studies deleted" in said
+    assert "instances deleted by retention" in run("why", "2.25.100", "--config", failed_study)[1]
+
+
+def test_a_backup_is_made_verified_and_restored_by_commands(failed_study: Path, tmp_path: Path):
+    store = open_store(load(failed_study))
+    store.files.put(an_instance().path, b"image")
+    store.database.close()
+
+    code, said = run("backup", "make", tmp_path / "backups", "--config", failed_study)
+    folder = said.split(": ")[0]
+
+    assert code == 0, said
+    assert run("backup", "verify", folder) == (0, f"{folder} is whole\n")
+    code, said = run("backup", "restore", folder, "--to", tmp_path / "restored")
+    assert (code, f'folder = "{tmp_path / "restored"}"' in said) == (0, True)
+    assert run("backup", "restore", folder, "--to", tmp_path / "restored")[0] == 1
+    assert run("backup", "verify", tmp_path)[0] == 1

@@ -59,6 +59,17 @@ def test_an_entry_becomes_an_order_however_often_it_is_told(line: Line):
     assert (order.scheduled_date, order.scheduled_time) == (a_day(), "0830")
 
 
+@pytest.mark.parametrize(("sent", "priority"), [("HIGH", "urgent"), ("stat", "stat"), ("SOON", ""), ("", "")])
+def test_a_worklist_says_how_urgent_an_exam_is(line: Line, sent: str, priority: str):
+    entry = an_entry(RequestedProcedurePriority=sent)
+
+    with a_query_archive(ae_title="RIS", on_find=answering(entry)) as worklist:
+        ask_worklist(a_worklist(worklist.port), line.tools)
+
+    assert [order.priority for order in line.tools.orders.of_study("2.25.77", "")] == [priority]
+    assert "RequestedProcedurePriority" in worklist.queries[0]
+
+
 def test_each_modality_is_asked_for_from_today_on(line: Line):
     with a_query_archive(ae_title="RIS", on_find=answering()) as worklist:
         ask_worklist(a_worklist(worklist.port, modalities=("CR", "DX"), days_ahead=2), line.tools)

@@ -16,6 +16,7 @@ from agent.reader import _Reader
 from agent.service import open_store
 from config.loading import load
 from config.settings import (
+    AdapterSettings,
     AgentSettings,
     EngineSettings,
     LogSettings,
@@ -25,6 +26,7 @@ from config.settings import (
     WorkerSettings,
 )
 from tests.agent.test_loaded import put
+from tests.agent.test_steps_rules import a_rule
 from tests.end_to_end.conftest import wait_for
 
 SCRIPTED = EngineSettings(name="tests.scripted_engine:open_scripted")
@@ -91,6 +93,21 @@ def test_another_model_is_opened_in_place_of_the_one_before(running: Running):
     running.wait_for("model ready", times=2)
 
     assert running.said("model ready")[1]["configuration"] == new.digest
+
+
+def test_an_adapter_more_has_the_model_opened_anew_and_a_rule_has_not(running: Running):
+    rule = a_rule("films", {"Modality": "CR"}, adapter="bedside")
+    before = settings_in(running.folder)
+    adapters = (AdapterSettings(name="bedside", folder=running.folder),)
+    with_adapter = before.reading.model_copy(update={"adapters": adapters})
+    put(before.model_copy(update={"reading": with_adapter}))
+    running.wait_for("model ready", times=2)
+
+    put(Settings(agent=before.agent, reading=with_adapter.model_copy(update={"rules": (rule,)})))
+
+    running.wait_for("configuration loaded", times=2)
+    assert running.said("configuration loaded")[1]["changes"] == ('reading.toml rule "films": added',)
+    assert len(running.said("model ready")) == 2
 
 
 def test_a_model_that_cannot_be_opened_leaves_the_one_before(running: Running):

@@ -10,7 +10,7 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
-from agent import loaded
+from agent import configuration, loaded
 from agent.service import Serving
 from config.loading import FILES, ConfigError, load
 from storage.records import Stage
@@ -160,6 +160,20 @@ def test_a_study_is_judged_by_the_rules_of_the_reload(site: Site):
 
     jobs = site.serving._store.jobs
     wait_for("the study to be skipped by the new rule", lambda: jobs.counts()[Stage.SKIPPED], 20)
+
+
+def test_a_study_falls_under_a_rule_of_the_reload_which_is_kept_as_it_was_written(site: Site):
+    rule = '[[rule]]\nname = "none of these"\nwhen = { Modality = ["CR", "DX"] }\nread = false\n'
+    site.write(reading=f"[reader]\nchild = false\n[study]\nsettle_seconds = 0.1\n{rule}")
+    told = site.serving.reload()
+
+    send(site.port, "XRAY1", number=0)
+
+    jobs = site.serving._store.jobs
+    wait_for("the study to be skipped by the new rule", lambda: jobs.counts()[Stage.SKIPPED], 20)
+    assert [job.rule for job in jobs.latest(1)] == ["none of these"]
+    assert told.problems == ()
+    assert configuration.load(loaded.kept(site.folder.parent / "data")).digest == told.digest
 
 
 def send(port: int, calling_ae_title: str, number: int) -> int:

@@ -26,6 +26,7 @@ from agent.peers import Peers
 from agent.steps import Tools, settle
 from agent.worker import Worker
 from config.settings import (
+    AdapterSettings,
     AgentSettings,
     ArchiveSettings,
     CalibrationSettings,
@@ -33,6 +34,7 @@ from config.settings import (
     OutputKind,
     PeersSettings,
     ReadingSettings,
+    RuleSettings,
     Settings,
     StudySettings,
 )
@@ -73,6 +75,8 @@ class Line:
     calibrations: tuple[CalibrationSettings, ...] = ()
     outputs: tuple[OutputKind, ...] = ()
     archives: tuple[ArchiveSettings, ...] = ()
+    rules: tuple[RuleSettings, ...] = ()
+    adapters: tuple[AdapterSettings, ...] = ()
     receivers: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,7 +111,12 @@ class Line:
             settings=Settings(
                 agent=AgentSettings(),
                 peers=PeersSettings(destinations=(destination,), archives=self.archives, **self.receivers),
-                reading=ReadingSettings(study=study, calibrations=self.calibrations),
+                reading=ReadingSettings(
+                    study=study,
+                    calibrations=self.calibrations,
+                    rules=self.rules,
+                    adapters=self.adapters,
+                ),
             ),
             take=listener.take,
         )

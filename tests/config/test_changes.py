@@ -3,15 +3,19 @@
 import pytest
 
 from config.changes import differences, in_force
+from config.conditions import OneOf, When
+from config.conditions import Test as Condition
 from config.problems import ConfigError
 from config.settings import (
     AgentSettings,
     DestinationSettings,
+    DeviceSettings,
     Hl7Settings,
     ListenerSettings,
     LogSettings,
     PeersSettings,
     ReadingSettings,
+    RuleSettings,
     Secret,
     SenderSettings,
     Settings,
@@ -83,6 +87,22 @@ def test_lists_are_shown_whole():
     assert differences(Settings(), new) == (
         'reading.toml study complete_when_views: ["frontal", "lateral"] → ["frontal"]',
     )
+
+
+def test_the_conditions_of_a_rule_are_told_as_one():
+    def with_rule(view: str) -> Settings:
+        when = When(any=(When((Condition("view", "text", OneOf((view,))),)),))
+        return Settings(reading=ReadingSettings(rules=(RuleSettings(name="a", when=when),)))
+
+    assert differences(with_rule("PA"), with_rule("AP")) == (
+        'reading.toml rule "a" when: { any = [{ view = "PA" }] } → { any = [{ view = "AP" }] }',
+    )
+
+
+def test_other_ae_titles_of_ours_wait_for_a_restart():
+    new = with_agent(device=DeviceSettings(also_called=("TRIAL",)))
+
+    assert in_force(Settings(), new) == Settings()
 
 
 def test_peers_reading_patience_and_log_level_are_taken_while_running():

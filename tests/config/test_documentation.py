@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.dicom.attributes import vr_by_keyword
 from config.documentation import field_documents, pages
 from config.loading import FILES, load
 from config.wording import expectation, fields_by_key, leaf_keys, table_in
@@ -40,7 +41,8 @@ def test_the_examples_load_as_they_are():
 def test_the_commented_out_parts_of_the_examples_are_right_too(file):
     text = re.sub(r"^#(?=[\[\w])", "", (EXAMPLE / file).read_text(), flags=re.MULTILINE)
 
-    assert FILES[file].model_validate(tomllib.loads(text), by_alias=True, by_name=False)
+    context = {"dictionary": vr_by_keyword}
+    assert FILES[file].model_validate(tomllib.loads(text), context=context, by_alias=True, by_name=False)
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -245,6 +245,41 @@ def test_retries_need_a_range_that_is_one(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("image_days = 800", "retention.prior_days = 730: expected at least retention.image_days = 800"),
+        ("result_days = 2000", "retention.study_days = 1825: expected at least retention.result_days = 2000"),
+        (
+            "free_bytes_start = 1073741824",
+            "retention.free_bytes_start = 1073741824: expected more than listener.free_bytes_min = 1073741824, or 0",
+        ),
+        (
+            "free_bytes_stop = 5368709120",
+            "retention.free_bytes_stop = 5368709120: expected more than retention.free_bytes_start = 5368709120",
+        ),
+    ],
+)
+def test_what_is_kept_longer_is_kept_longer(tmp_path, table: str, told: str):
+    assert problems(tmp_path, agent=f"[retention]\n{table}\n") == [f"agent.toml: {told}"]
+
+
+def test_no_room_need_be_made(tmp_path):
+    load(a_folder(tmp_path, agent="[retention]\nfree_bytes_start = 0\n"))
+
+
+def test_an_audit_server_needs_files_that_are_there_and_a_key_for_a_certificate(tmp_path):
+    syslog = '[audit.syslog]\nhost = "audit"\nca_file = "no.pem"\n'
+    certificate = 'certificate_file = "no.pem"\n'
+
+    told = problems(tmp_path, agent=syslog + certificate)
+
+    keys = [one.split(" = ")[0].split(": ")[1].removesuffix(" is missing") for one in told]
+    assert [key.split(":")[0] for key in keys] == [
+        f"audit.syslog.{key}" for key in ("key_file", "ca_file", "certificate_file")
+    ]
+
+
+@pytest.mark.parametrize(
     ("text", "hidden"),
     [
         ('[storage]\ndatabase_password = "hunter2"\n', "hunter2"),

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from storage.audits import Audits
 from storage.database import Database, connect
+from storage.deletions import Deletions
+from storage.holds import Holds
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
@@ -103,6 +106,21 @@ def requests(database: Database) -> PriorRequests:
 @pytest.fixture
 def orders(database: Database) -> Orders:
     return Orders(database)
+
+
+@pytest.fixture
+def holds(database: Database) -> Holds:
+    return Holds(database)
+
+
+@pytest.fixture
+def deletions(database: Database) -> Deletions:
+    return Deletions(database)
+
+
+@pytest.fixture
+def audits(database: Database) -> Audits:
+    return Audits(database)
 
 
 def _empty(database: Database) -> None:

@@ -1,18 +1,21 @@
 """What the worklist promises about the end of drafts, on SQLite and on PostgreSQL alike."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from storage.index import Index
 from storage.jobs import Jobs, LeaseLost
-from storage.records import Closing, ClosingKind, Job, Stage
+from storage.records import Closing, ClosingKind, Job, ReportStatus, Stage
 from storage.reports import Reports
 from tests.storage.builders import (
     NOW,
     STUDY,
     a_report,
     a_result,
+    a_study,
+    an_instance,
     an_open_job,
     at_compose,
     claimed,
@@ -177,3 +180,27 @@ def test_a_new_revision_stops_what_the_one_before_has_on_its_way_where_it_replac
 
     stopped = {one.destination: one.is_stopped for one in jobs.deliveries_of_job(first.number)}
     assert stopped == {"PACS": False, "RIS": True}
+
+
+@pytest.mark.parametrize(
+    ("about", "is_named"),
+    [
+        ({"study_instance_uid": STUDY, "accession_number": ""}, True),
+        ({"accession_number": "4711"}, True),
+        ({"accession_number": "", "report_key": "4711"}, True),
+        ({"accession_number": "4712"}, False),
+        ({"accession_number": "4711", "status": ReportStatus.PRELIMINARY}, False),
+        ({"accession_number": "4711", "received_at": later(-100)}, False),
+    ],
+    ids=["study UID", "accession number", "filler number", "another's", "preliminary", "old"],
+)
+def test_a_final_report_that_came_lately_names_the_studies_with_a_job(
+    index: Index, jobs: Jobs, reports: Reports, about: dict[str, Any], is_named: bool
+):
+    instance = an_instance("2.25.7")
+    index.put(instance, a_study(accession_number="4711"))
+    jobs.open(STUDY, 1, "quiet", NOW)
+    reports.add([a_report(**about)])
+
+    assert jobs.closings.reported_since(0, NOW) == (1, (STUDY,) if is_named else ())
+    assert jobs.closings.reported_since(1, NOW) == (1, ())

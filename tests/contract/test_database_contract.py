@@ -17,7 +17,8 @@ import storage.database
 from storage.database import HEAD, Database, SchemaError, connect
 from storage.index import Index
 from storage.inspection import look_at_database
-from storage.records import PatientIdentifier
+from storage.jobs import Jobs
+from storage.records import PatientIdentifier, Stage
 from storage.tables import metadata
 from tests.storage.builders import NOW, an_instance, put
 
@@ -79,6 +80,24 @@ def test_studies_of_an_older_program_are_found_by_the_patient_id_they_came_with(
     without_id = Index(database).study("2.25.2")
     assert without_id is not None
     assert without_id.identifiers == ()
+    database.close()
+
+
+def test_jobs_of_an_older_program_are_taken_in_the_order_in_which_they_became_due(empty_url: str):
+    study = (
+        "INSERT INTO studies VALUES ('2.25.1', '', '', '', '', '', '', '', '', '', '', NULL, NULL, 1, 1, 1)"
+    )
+    job = (
+        "INSERT INTO jobs (number, study_instance_uid, revision, watermark, stage, complete_because, attempts, "
+        "claim_number, due_at, opened_at, changed_at) VALUES ({0}, '2.25.1', {0}, 1, 'read', 'quiet', 0, 0, "
+        "'2026-03-01 0{1}:00:00.000000', '2026-03-01 01:00:00.000000', '2026-03-01 01:00:00.000000')"
+    )
+    at_first_revision(empty_url, study, job.format(1, 5), job.format(2, 4))
+
+    database = connect(empty_url)
+
+    claims = [Jobs(database).claim([Stage.READ], "reader", NOW, 60) for _ in range(2)]
+    assert [claim and (claim.number, claim.priority) for claim in claims] == [(2, "routine"), (1, "routine")]
     database.close()
 
 

@@ -49,6 +49,19 @@ def test_a_cancelled_order_says_so(orc: str, is_cancelled: bool):
     assert told(PID, f"ORC|{orc}", OBR)[0].is_cancelled is is_cancelled
 
 
+@pytest.mark.parametrize(
+    ("lines", "priority"),
+    [
+        (("ORC|NW|P1|F1", "TQ1|1||||||||S", "OBR|1|P1|F1"), "stat"),
+        (("ORC|NW|P1|F1||||1^^^202603010830^^A", "OBR|1|P1|F1"), "urgent"),
+        (("ORC|NW|P1|F1", "OBR|1|P1|F1||S"), "stat"),
+        (("ORC|NW|P1|F1", "OBR|1|P1|F1"), ""),
+    ],
+)
+def test_an_order_says_how_urgent_it_is(lines: tuple[str, ...], priority: str):
+    assert told(PID, *lines)[0].order.priority == priority
+
+
 def test_several_orders_of_one_message_are_told_apart():
     orders = told(PID, "ORC|NW|P1|F1", "OBR|1|P1|F1", "ORC|NW|P2|F2", "OBR|1|P2|F2")
 

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from inference.case import View
@@ -154,6 +155,20 @@ def test_a_model_that_talks_nonsense_gives_a_reading_with_problems(tiny_folder):
     assert len(reading.turns) == 2
     assert reading.report == reading.turns[0].answer.strip()
     assert "The answer to the question for report was cut off after 30 tokens." in reading.problems
+
+
+def test_films_read_beside_one_another_get_the_words_that_each_gets_alone(tiny_folder):
+    engine = open_cxr_llava(tiny_folder, device="cpu", answer_tokens_max=40)
+    cases = [a_case((replace(an_image(f"{number}"), pixels=a_noise(number)),)) for number in range(5)]
+
+    alone = [[turn.answer for turn in engine.read(case).turns] for case in cases]
+
+    assert len({answers[0] for answers in alone}) > 1, "the films say something to the model"
+    assert [[turn.answer for turn in reading.turns] for reading in engine.read_many(cases)] == alone
+
+
+def a_noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 65536, (60, 40), dtype=np.uint16)
 
 
 def test_a_report_that_fills_the_context_leaves_no_room_for_the_second_question(tiny_folder):

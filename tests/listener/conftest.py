@@ -86,6 +86,7 @@ def start(tmp_path: Path, empty_database: Path) -> Iterator[StartListener]:
             senders: tuple[SenderSettings, ...] = (),
             accept_any_sender: bool | None = None,
             archives: tuple[SenderSettings, ...] = (),
+            also_called: tuple[str, ...] = (),
             headers: Any = headers_from_elements,
             **limits: Any,
         ) -> Inbox:
@@ -100,6 +101,7 @@ def start(tmp_path: Path, empty_database: Path) -> Iterator[StartListener]:
             listener = Listener(
                 listener=settings,
                 ae_title="PREREAD",
+                also_called=also_called,
                 senders=senders,
                 files=files,
                 index=Index(database),

@@ -77,6 +77,13 @@ def test_everybody_else_hears_why_not(calling: str, called: str, address: str, p
     assert said.startswith(problem)
 
 
+def test_we_may_have_several_ae_titles() -> None:
+    rules = SenderRules("PREREAD", RULES.senders, also_called=("BEDSIDE",))
+
+    assert sender_problem("ROOM_3", "BEDSIDE", "192.0.2.1", rules) is None
+    assert 'ours is "PREREAD" or "BEDSIDE"' in (sender_problem("ROOM_3", "X", "192.0.2.1", rules) or "")
+
+
 def test_anybody_may_come_where_the_rules_say_so_but_the_listed_only_from_their_addresses() -> None:
     rules = SenderRules("PREREAD", RULES.senders, accept_any_sender=True)
 

@@ -49,6 +49,15 @@ def test_an_association_for_somebody_else_is_rejected(inbox: Inbox) -> None:
     assert inbox.the_refusal().reason.startswith('called AE title is "ARCHIVE", ours is "PREREAD"')
 
 
+def test_an_image_keeps_the_one_of_our_ae_titles_that_it_was_sent_to(start: StartListener) -> None:
+    inbox = start(also_called=("BEDSIDE",))
+
+    with RawSender(inbox.port).associate(called="BEDSIDE") as sender:
+        assert sender.store(*reversed(a_cr())).status == 0x0000
+
+    assert [instance.called_ae_title for instance in inbox.stored] == ["BEDSIDE"]
+
+
 def test_nobody_asks_for_the_called_ae_title_if_told_not_to(start: StartListener) -> None:
     inbox = start(check_called_ae_title=False)
 

@@ -9,9 +9,9 @@ import pytest
 
 from agent.casework import draft_of, messages_of
 from agent.hl7.message import parse_message
+from agent.lanes import delivery_lanes
 from agent.manifest import load_manifest, load_reading
 from agent.outputs import OUTPUTS
-from agent.service import _delivery_lanes
 from config.settings import Settings
 from storage.records import Delivery, Job, ResultObject, Stage
 from tests.agent.test_steps import Line
@@ -207,6 +207,6 @@ def test_each_receiver_has_one_lane_so_that_no_message_overtakes_another():
         update={"peers": Settings().peers.model_copy(update={"hl7_receivers": receivers})}
     )
 
-    lanes = [name for name, _ in _delivery_lanes(settings)]
+    lanes = [name for name, _ in delivery_lanes(settings)]
 
     assert lanes == ["deliver to ris 1", "deliver to fhir 1", "deliver to nobody"]

@@ -171,6 +171,14 @@ def texts(jobs: Jobs, study: str = STUDY) -> list[str]:
     return [event.text for event in jobs.events_of_study(study)]
 
 
+def done(index: Index, jobs: Jobs, study: str = STUDY, now: datetime = NOW) -> Job:
+    """A study of one image that was read and delivered; its job."""
+    job = composed(index, jobs, "PACS", study=study)
+    for delivery in claimed_deliveries(jobs):
+        jobs.delivered(delivery, 0x0000, now)
+    return jobs.job(job.number)
+
+
 PRIOR = "2.25.50"
 
 

@@ -1,8 +1,11 @@
 """Write-once files, and what is left of them after a crash at any point."""
 
 import errno
+import filecmp
 import os
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -342,3 +345,102 @@ def live_until(count: int, after: bool, files: Files, patch: pytest.MonkeyPatch)
     except Cut:
         return True
     return False
+
+
+def aged(files: Files, name: str, hours: float = 48) -> Path:
+    """Makes a file look as if it had been kept so long ago."""
+    path = files.absolute(name)
+    then = time.time() - hours * 3600
+    os.utime(path, (then, then))
+    return path
+
+
+def hours_ago(hours: float) -> datetime:
+    return datetime.now(UTC) - timedelta(hours=hours)
+
+
+def test_a_file_that_nobody_has_kept_since_is_removed(files: Files):
+    files.put(NAME, b"content")
+    aged(files, NAME)
+
+    assert files.remove(NAME, hours_ago(1))
+
+    assert kept(files) == []
+    assert parts(files) == 0
+    assert files.remove(NAME, hours_ago(1)), "there is nothing left to remove"
+
+
+def test_a_file_that_was_kept_since_is_left(files: Files):
+    files.put(NAME, b"content")
+    aged(files, NAME)
+    files.put(NAME, b"content")  # the same object is being stored again: its row is to come
+
+    assert not files.remove(NAME, hours_ago(1))
+
+    assert files.read(NAME) == b"content"
+
+
+def test_a_file_that_is_kept_again_while_it_is_removed_is_there_in_the_end(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+):
+    files.put(NAME, b"content")
+    path = aged(files, NAME)
+    rename = Path.rename
+
+    def keep_again_first(self: Path, target: Path) -> Path:
+        os.utime(path)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", keep_again_first)
+
+    assert not files.remove(NAME, hours_ago(1))
+    assert files.read(NAME) == b"content"
+    assert parts(files) == 0
+
+
+def test_a_file_that_is_removed_while_it_is_kept_again_is_there_in_the_end(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+):
+    files.put(NAME, b"content")
+    aged(files, NAME)
+    compare = filecmp.cmp
+    monkeypatch.setattr(
+        filecmp,
+        "cmp",
+        lambda *pair, shallow: files.remove(NAME, hours_ago(1)) and compare(*pair, shallow=shallow),
+    )
+
+    files.put(NAME, b"content")
+
+    assert files.read(NAME) == b"content"
+
+
+def test_files_that_nobody_has_kept_since_are_listed_folder_by_folder(files: Files):
+    for name in ("received/00/old.dcm", "received/00/new.dcm", "received/01/old.dcm"):
+        files.put(name, b"content")
+    aged(files, "received/00/old.dcm")
+
+    assert files.folders() == ("received", "received/00", "received/01")
+    assert files.untouched("received/00", hours_ago(1)) == ("received/00/old.dcm",)
+
+
+def test_part_files_of_a_running_transfer_stay_and_older_ones_go(files: Files):
+    running = files.begin(NAME)
+    files.begin(NAME)
+    (litter,) = (
+        part for part in (files.absolute("x").parent / ".incoming").iterdir() if "-1.part" in part.name
+    )
+    os.utime(litter, (0, 0))
+
+    assert files.sweep(hours_ago(24)) == 1
+
+    running.keep()
+
+
+def test_nobody_deletes_while_everything_is_being_kept(files: Files):
+    with files.keeping_all(), files.keeping_all(), files.deleting() as may:
+        assert not may
+
+    with files.deleting() as may, files.deleting() as other_may:
+        assert may
+        assert not other_may

@@ -1,8 +1,10 @@
 """The engine for CXR-LLaVA: opens the weights, checks them, and reads cases with them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+
+import torch
 
 from inference.case import Case
 from inference.engines.capability import trained_tasks
@@ -14,6 +16,7 @@ from inference.engines.memory import check_memory, need_of
 from inference.engines.opening import Opened, identities_of, place_of
 from inference.engines.ready import Ready
 from inference.engines.sources import find_sources
+from inference.engines.talk import together
 from inference.engines.vision_rows import VisionRows, kept_rows
 from inference.question import Answer, Question, Task, check_question
 from inference.reading import EngineIdentity, Reading
@@ -79,7 +82,7 @@ def open_cxr_llava(
 
 
 class CXRLLaVAEngine:
-    """A CXR-LLaVA that is loaded and ready; one case at a time."""
+    """A CXR-LLaVA that is loaded and ready."""
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class CXRLLaVAEngine:
     ) -> None:
         self.identity = opened.identities[None]
         self.tasks = tasks
+        self.is_exact_at_once = opened.place.dtype is torch.float32
         self._ready = Ready(opened, vision_rows)
 
     def read(self, case: Case) -> Reading:
@@ -99,11 +103,24 @@ class CXRLLaVAEngine:
             OutOfMemory: if there is not enough memory for this case now.
             RuntimeError: if the engine is closed.
         """
+        return self.read_many([case])[0]
 
-        def work(respondent: Respondent, identity: EngineIdentity) -> Reading:
-            return read_case(respondent, identity, case)
+    def read_many(self, cases: Sequence[Case]) -> list[Reading]:
+        """Reads several cases; in float32 each gets the words that it would get alone.
 
-        return self._ready.use(case.adapter, work)
+        Those that are read with the same adapter are read at once.
+
+        Raises:
+            ValueError: if one of them has no image, or names an adapter that is not attached; then nothing is said of
+                the others either.
+            OutOfMemory: if there is not enough memory for them now.
+            RuntimeError: if the engine is closed.
+        """
+
+        def work(respondent: Respondent, identity: EngineIdentity, chosen: Sequence[Case]) -> list[Reading]:
+            return together(respondent.model, [read_case(respondent, identity, case) for case in chosen])
+
+        return self._ready.use_together(cases, work)
 
     def ask(self, case: Case, question: Question) -> Answer:
         """Answers one question about a case, in a conversation of its own.

@@ -11,7 +11,7 @@ from inference.engines.cxr_llava.preprocess import pixel_values
 from inference.engines.cxr_llava.tokens import Vocabulary
 from inference.engines.follow_up import FollowUp
 from inference.engines.report_words import report_problems, side_of
-from inference.engines.talk import Talk
+from inference.engines.talk import Conversation, Talk
 from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.question import CannotAsk
 from inference.reading import EngineIdentity, Finding, Reading, Status, Turn
@@ -42,7 +42,7 @@ class Asked:
     problems: tuple[str, ...]
 
 
-def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> Reading:
+def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> Conversation[Reading]:
     """Asks a model for a report on a case's first frontal image, then for differential diagnoses.
 
     Raises:
@@ -52,8 +52,8 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> R
     choice = prompts.choose_image(case)
     talk = look(respondent, choice.image)
     questions = [prompts.first_question(prompts.REPORT_QUESTION)]
-    described = ask(respondent, talk, choice.image, "report", questions, [])
-    differential = _ask_for_differential(respondent, talk, choice.image, described.answer)
+    described = yield from ask(respondent, talk, choice.image, "report", questions, [])
+    differential = yield from _ask_for_differential(respondent, talk, choice.image, described.answer)
     findings, contradictions = findings_of(described.answer)
     return Reading(
         findings=findings,
@@ -79,7 +79,7 @@ def ask(
     purpose: str,
     questions: Sequence[str],
     answers: Sequence[str],
-) -> Asked:
+) -> Conversation[Asked]:
     """Puts the last of `questions` to the model, after the earlier ones and their answers.
 
     Raises:
@@ -94,8 +94,10 @@ def ask(
             "and leaves no room for an answer"
         )
     began = perf_counter()
-    new_ids = talk.answer(ids, room)
-    seconds = perf_counter() - began
+    heard = talk.hear(ids, room)
+    heard_seconds = perf_counter() - began
+    (spoken,) = yield [heard]
+    new_ids, seconds = spoken.ids, heard_seconds + spoken.seconds
     text = vocabulary.decode(new_ids)
     turn = Turn(purpose, (image.key,), questions[-1], text, seconds, len(ids), len(new_ids))
     problems: tuple[str, ...] = ()
@@ -123,7 +125,9 @@ def findings_of(report: str) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     return findings, stated.problems
 
 
-def _ask_for_differential(respondent: Respondent, talk: Talk, image: Image, report: str) -> FollowUp:
+def _ask_for_differential(
+    respondent: Respondent, talk: Talk, image: Image, report: str
+) -> Conversation[FollowUp]:
     """Goes on with the report's conversation, if the report leaves room."""
     questions = [prompts.first_question(prompts.REPORT_QUESTION), prompts.DIFFERENTIAL_QUESTION]
     ids = respondent.vocabulary.ids(prompts.render(questions, [report]))
@@ -131,7 +135,7 @@ def _ask_for_differential(respondent: Respondent, talk: Talk, image: Image, repo
         return FollowUp(
             problems=("The report is so long that the model could not be asked for differential diagnoses.",)
         )
-    asked = ask(respondent, talk, image, "differential diagnosis", questions, [report])
+    asked = yield from ask(respondent, talk, image, "differential diagnosis", questions, [report])
     return FollowUp(asked.answer or None, (asked.turn,), asked.problems)
 
 

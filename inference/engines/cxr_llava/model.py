@@ -18,6 +18,8 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaModel
 from transformers.cache_utils import Cache, DynamicCache
 
+from inference.engines.decoding import positions_of
+
 IMAGE_MARKER = -200
 """Token id of a place where a row of an image goes; no vocabulary has it. Upstream takes the same number."""
 
@@ -251,7 +253,7 @@ class CXRLLaVA(nn.Module):
         """Runs the language model over embeddings (B, T, H).
 
         Args:
-            attention_mask: (B, T already cached + T), 0 for padding on the right, or None where all counts.
+            attention_mask: (B, T already cached + T), 0 for padding, or None where all counts.
             cache: keys and values of what came before, T already cached; it grows by T.
             logits_to_keep: only that many last places are worked out; 0 for all.
 
@@ -261,6 +263,7 @@ class CXRLLaVA(nn.Module):
         hidden = self.llama(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,
+            position_ids=positions_of(attention_mask, embeddings.shape[1]),
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state  # (B, T, H)

@@ -4,6 +4,7 @@ from inference.case import Case
 from inference.engines.cxr_llava import prompts
 from inference.engines.cxr_llava.draft import WHY_NO_MEASUREMENT, Respondent, ask, look
 from inference.engines.report_words import report_problems
+from inference.engines.talk import together
 from inference.question import Answer, Question, Task, image_of, plain_text
 from inference.reading import EngineIdentity
 
@@ -22,7 +23,8 @@ def answer(respondent: Respondent, identity: EngineIdentity, case: Case, questio
     if question.task is Task.QUESTION:
         text = plain_text(question.text, prompts.remove_structure)
     talk = look(respondent, image)
-    asked = ask(respondent, talk, image, question.task, [prompts.first_question(text)], [])
+    conversation = ask(respondent, talk, image, question.task, [prompts.first_question(text)], [])
+    (asked,) = together(respondent.model, [conversation])
     doubts = report_problems(
         asked.answer, has_prior=False, why_no_measurement=WHY_NO_MEASUREMENT, what="answer"
     )

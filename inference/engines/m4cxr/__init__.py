@@ -114,24 +114,13 @@ class M4CXREngine:
             OutOfMemory: if there is not enough memory for them now.
             RuntimeError: if the engine is closed.
         """
-        readings: dict[int, Reading] = {}
-        for adapter in dict.fromkeys(case.adapter for case in cases):
-            places = [place for place, case in enumerate(cases) if case.adapter == adapter]
-            chosen = [cases[place] for place in places]
 
-            def work(
-                respondent: Respondent,
-                identity: EngineIdentity,
-                chosen: Sequence[Case] = chosen,
-            ) -> list[Reading]:
-                asks = self._asks_impression
-                conversations = [
-                    read_case(respondent, identity, case, asks_impression=asks) for case in chosen
-                ]
-                return together(respondent.model, conversations)
+        def work(respondent: Respondent, identity: EngineIdentity, chosen: Sequence[Case]) -> list[Reading]:
+            asks = self._asks_impression
+            conversations = [read_case(respondent, identity, case, asks_impression=asks) for case in chosen]
+            return together(respondent.model, conversations)
 
-            readings |= zip(places, self._ready.use(adapter, work), strict=True)
-        return [readings[place] for place in range(len(cases))]
+        return self._ready.use_together(cases, work)
 
     def ask(self, case: Case, question: Question) -> Answer:
         """Answers one question about a case, in a conversation of its own.

@@ -19,6 +19,8 @@ from torch.nn import functional
 from transformers import Dinov2Config, Dinov2Model, MistralConfig, MistralForCausalLM
 from transformers.cache_utils import Cache, DynamicCache
 
+from inference.engines.decoding import positions_of
+
 IMAGE_MARKER = -1
 """Token id of a place where a row of an image goes; no vocabulary has it."""
 
@@ -317,16 +319,10 @@ class M4CXR(nn.Module):
         Returns:
             (B, T or logits_to_keep, W).
         """
-        positions = None
-        if attention_mask is not None:
-            # Positions count what is not padding, so a row padded on the left says what it says alone.
-            positions = (attention_mask.long().cumsum(1) - 1).clamp(min=0)[
-                :, -embeddings.shape[1] :
-            ]  # (B, T)
         hidden = self.language_model.model(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,
-            position_ids=positions,
+            position_ids=positions_of(attention_mask, embeddings.shape[1]),
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state  # (B, T, H)
