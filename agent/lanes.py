@@ -7,7 +7,7 @@ from config.settings import SenderSettings, Settings
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """What one worker leaves to others, see `Worker`."""
+    """What one worker leaves to others, see `Worker`. None: it delivers, or asks, nothing."""
 
     leaves_alone: frozenset[str] | None = None
     leaves_unasked: frozenset[str] | None = None

@@ -90,9 +90,8 @@ class _Reader:
         engine = _opened(following)
         if engine is not None:
             return engine
-        log.error(
-            "the reader goes on with the model that it had", model_folder=str(before.engine.model_folder)
-        )
+        model_folder = str(before.engine.model_folder)
+        log.error("the reader goes on with the model that it had", model_folder=model_folder)
         reading = following.reading.model_copy(update=_model_of(before))
         self._settings = following.model_copy(update={"reading": reading})
         return _opened(self._settings)

@@ -339,8 +339,13 @@ class Serving:
             new = load(self._settings.folder)
             settings = in_force(self._settings, new)
             loaded.keep(settings)
-        except (ConfigError, OSError) as error:
-            problems = tuple(map(str, error.problems)) if isinstance(error, ConfigError) else (str(error),)
+            # The audit's record of this goes there.
+            problems = tuple(filter(None, [self._store.database.problem()]))
+        except ConfigError as error:
+            problems = tuple(map(str, error.problems))
+        except OSError as error:
+            problems = (str(error),)
+        if problems:
             for problem in problems:
                 log.error("configuration refused; the one before stays in force", problem=problem)
             return self.described(problems=problems)
@@ -370,9 +375,9 @@ class Serving:
             self._child.take(patience_of(settings))
         self._schedule_asking()
         self._pulse.take(settings.digest)
-        self._trail.note(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
         # Last, since the reader follows: what it makes for a new destination must find its worker.
         loaded.put_in_force(settings)
+        self._trail.note(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
 
     def described(
         self,
