@@ -108,7 +108,7 @@ def note_outcomes(
     pause = _note_trouble(outcomes, addressee, tools, patience)
     taken = []
     for delivery, outcome in zip(deliveries, outcomes, strict=True):
-        now, reason = tools.clock(), outcome.problem or f"status 0x{outcome.status or 0:04X}"
+        now, reason = tools.clock(), _reason(outcome)
         instead = fallback.get(cast(OutputKind, kinds[delivery.sop_instance_uid]))
         match outcome.kind:
             case StoreKind.TAKEN if destination is not None and destination.commitment:
@@ -116,10 +116,10 @@ def note_outcomes(
             case StoreKind.TAKEN:
                 tools.jobs.deliveries.delivered(delivery, outcome.status, now, outcome.problem)
             case StoreKind.CLASS_REFUSED if instead is not None:
-                _log_not_delivered(delivery, reason)
+                _log_not_delivered(delivery, _logged(outcome))
                 tools.jobs.deliveries.replaced(delivery, instead, reason, now, outcome.status)
             case StoreKind.CLASS_REFUSED | StoreKind.REFUSED_FOR_GOOD:
-                _log_not_delivered(delivery, reason)
+                _log_not_delivered(delivery, _logged(outcome))
                 tools.jobs.deliveries.failed(delivery, reason, now, outcome.status)
             case _:
                 _wait(delivery, outcome, now + pause, tools, patience)
@@ -141,25 +141,41 @@ def _note_trouble(
         return pause
     failures = 1 if before is None else before.failures + 1
     rests_until = now + pause if failures >= failures_max else None
-    problem = outcomes[-1].problem or f"status 0x{outcomes[-1].status or 0:04X}"
+    problem = _reason(outcomes[-1])
     noted = tools.jobs.deliveries.stumbled(addressee.name, problem, rests_until, now)
     if noted.failures == failures_max:
-        log.warning("destination rests", destination=addressee.name, failures=failures, reason=problem)
+        log.warning(
+            "destination rests", destination=addressee.name, failures=failures, reason=_logged(outcomes[-1])
+        )
     return pause
 
 
 def _wait(
     delivery: Delivery, outcome: StoreOutcome, due_at: datetime, tools: "Tools", patience: Patience
 ) -> None:
-    now, reason = tools.clock(), outcome.problem or f"status 0x{outcome.status or 0:04X}"
+    now, reason = tools.clock(), _reason(outcome)
     waited_seconds = _waited_seconds(delivery, now)
     if waited_seconds > patience.wait_seconds[Stage.DELIVER]:
-        _log_not_delivered(delivery, reason)
+        _log_not_delivered(delivery, _logged(outcome))
         text = f"tried for {waited_seconds:.0f} s: {reason}"
         tools.jobs.deliveries.failed(delivery, text, now, outcome.status)
         return
-    log.info("delivery waits", job=delivery.job_number, destination=delivery.destination, reason=reason)
+    log.info(
+        "delivery waits",
+        job=delivery.job_number,
+        destination=delivery.destination,
+        reason=_logged(outcome),
+    )
     tools.jobs.deliveries.later(delivery, reason, due_at, now, outcome.status)
+
+
+def _reason(outcome: StoreOutcome) -> str:
+    return outcome.problem or f"status 0x{outcome.status or 0:04X}"
+
+
+def _logged(outcome: StoreOutcome) -> str:
+    # A peer's own words may name the patient.
+    return "refused with a reason of its own; see preread status" if outcome.is_quoting else _reason(outcome)
 
 
 def _log_not_delivered(delivery: Delivery, reason: str) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -17,7 +18,7 @@ from agent.delivering import note_commitment
 from agent.identity import rules_of_peers
 from agent.keeping.chores import audit_trail, chores
 from agent.lanes import Lane, asking_lanes, called_back_by, delivery_lanes
-from agent.listener import Listener, tls_context
+from agent.listener import Listener
 from agent.logs import set_log_level
 from agent.messages import MessageIntake
 from agent.metrics.health import Condition, is_alive
@@ -33,6 +34,7 @@ from agent.registry import patient_messages
 from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
 from agent.steps import Tools, close_reported, settle
+from agent.tls import PortContext, warn_of_expiry
 from agent.worker import Worker
 from config.changes import differences, in_force
 from config.loading import ConfigError
@@ -179,12 +181,11 @@ class Serving:
         )
         self._workers: dict[str, Worker] = {}
         self._leaving: list[Worker] = []
-        self._arrange_workers()
         self._intake = open_intake(settings, self._store, clock)
         self.mllp: MllpReceiver | None = None
         hl7 = settings.agent.hl7
         if hl7 is not None:
-            tls = None if hl7.tls is None else tls_context(hl7.tls)
+            tls = None if hl7.tls is None else PortContext(hl7.tls)
             self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
         self._trail = audit_trail(lambda: self._settings, self._store.audits, clock)
         self._child: ReaderChild | None = None
@@ -215,7 +216,9 @@ class Serving:
 
     def alive(self) -> tuple[Condition, ...]:
         """Says whether this process still does what it was started for; only a new start helps if not."""
-        dead = [worker.name for worker in self._workers.values() if not worker.is_alive()]
+        # A copy, and none that has yet to be started: a reload may be arranging them just now.
+        started = [worker for worker in tuple(self._workers.values()) if worker.ident is not None]
+        dead = [worker.name for worker in started if not worker.is_alive()]
         return is_alive(dead, time.monotonic() - self._ticked)
 
     def _commitments(self) -> TakeReport | None:
@@ -233,11 +236,11 @@ class Serving:
         swept = self._store.files.sweep()
         if swept:
             log.info("half-received files removed", files=swept)
-        configuration = loaded.keep(self._settings)
+        loaded.keep(self._settings)
+        configuration = loaded.put_in_force(self._settings)
         if self._settings.reading.reader.child:
             self._child = ReaderChild(configuration, patience_of(self._settings))
-        for worker in self._workers.values():
-            worker.start()
+        self._arrange_workers()
         # Threads are made as they are needed: one more for each worklist and report server, since one that does not
         # answer must not hold up the tick.
         pool = ThreadPoolExecutor(_CLOCK_THREADS_MAX)
@@ -256,7 +259,9 @@ class Serving:
         self._scheduler.add_job(lambda: forget_orders(self._tools), "interval", hours=1)
         store, clock = self._store, self._tools.clock
         kept = chores(lambda: self._settings, store.deletions, store.files, store.index, self._trail, clock)
-        for chore, seconds in kept:
+        expiry = partial(warn_of_expiry, lambda: self._settings.certificate_files(), clock)
+        expiry()
+        for chore, seconds in (*kept, (expiry, 86_400)):
             self._scheduler.add_job(chore, "interval", seconds=seconds, max_instances=1, coalesce=True)
         self._audit(AuditEvent.STARTED)
         self._audit(AuditEvent.CONFIGURED, f"configuration {self._settings.digest}")
@@ -300,26 +305,28 @@ class Serving:
             coalesce=True,
         )
 
-    def _arrange_workers(self) -> tuple[Worker, ...]:
-        """Gives each lane of the settings its worker, and sends those away that have none; gives the new ones."""
-        settings, patience = self._settings, patience_of(self._settings)
-        lanes = {"gather": Lane()} | delivery_lanes(settings) | asking_lanes(settings)
-        for name in [name for name in self._workers if name not in lanes]:
-            worker = self._workers.pop(name)
-            worker.stop()
-            self._leaving.append(worker)
-        self._leaving = [worker for worker in self._leaving if worker.is_alive()]
-        new = {}
-        for name in lanes.keys() - self._workers.keys():
-            stages = (Stage.GATHER,) if name == "gather" else ()
-            poll_seconds = settings.agent.worker.poll_seconds
-            new[name] = Worker(name, self._tools, patience, stages=stages, poll_seconds=poll_seconds)
-        self._workers |= new
+    def _arrange_workers(self) -> None:
+        """Gives each lane of the settings a worker that runs, and sends those away that have no lane."""
+        patience, poll_seconds = patience_of(self._settings), self._settings.agent.worker.poll_seconds
+        lanes = {"gather": Lane()} | delivery_lanes(self._settings) | asking_lanes(self._settings)
+        workers = {}
         for name, lane in lanes.items():
-            self._workers[name].take(
+            stages = (Stage.GATHER,) if name == "gather" else ()
+            worker = self._workers.get(name) or Worker(
+                name, self._tools, patience, stages=stages, poll_seconds=poll_seconds
+            )
+            worker.take(
                 self._tools, patience, leaves_alone=lane.leaves_alone, leaves_unasked=lane.leaves_unasked
             )
-        return tuple(new.values())
+            if worker.ident is None:
+                worker.start()
+            workers[name] = worker
+        leaving = [worker for name, worker in self._workers.items() if name not in workers]
+        for worker in leaving:
+            worker.stop()
+        self._leaving = [worker for worker in (*self._leaving, *leaving) if worker.is_alive()]
+        # Replaced, not changed: another thread may just be asking whether all of them are alive.
+        self._workers = workers
 
     def reload(self) -> loaded.Service:
         """Takes the configuration anew, whole or not at all, and says what became of it.
@@ -348,10 +355,7 @@ class Serving:
         self._settings = settings
         self._tools = replace(self._tools, settings=settings)
         set_log_level(settings.agent.log)
-        # The lanes before the reader: it makes deliveries for the destinations of the new settings, and they must
-        # find their worker.
-        for worker in self._arrange_workers():
-            worker.start()
+        self._arrange_workers()
         self.listener.admit(
             settings.peers.senders,
             settings.peers.accept_any_sender,
@@ -362,9 +366,13 @@ class Serving:
         self._intake = open_intake(settings, self._store, self._tools.clock)
         if self.mllp is not None:
             self.mllp.take(self._intake)
+        if self._child is not None:
+            self._child.take(patience_of(settings))
         self._schedule_asking()
         self._pulse.take(settings.digest)
         self._audit(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
+        # Last, since the reader follows: what it makes for a new destination must find its worker.
+        loaded.put_in_force(settings)
 
     def described(
         self,

@@ -207,6 +207,21 @@ class Files:
             part.unlink(missing_ok=True)
         return len(litter)
 
+    def set_aside(self, path: str) -> str:
+        """Moves a damaged file to `damaged/`, so that its name is free for the same content; gives the new path.
+
+        Raises:
+            FileExistsError: if one of this name was set aside before.
+        """
+        aside = f"damaged/{path}"
+        source, target = self.absolute(path), self.absolute(aside)
+        self.make_folders([target.parent])
+        os.link(source, target)
+        source.unlink()
+        _fsync_folder(target.parent)
+        _fsync_folder(source.parent)
+        return aside
+
     def remove(self, path: str, untouched_since: datetime) -> bool:
         """Removes a file, unless it was kept (again) since; True if nothing has its name any more.
 

@@ -1,6 +1,8 @@
 """The command `preread`: parses, calls, prints. Each command imports what it needs when it is called,
 so that `preread --help` answers at once."""
 
+import os
+
 import typer
 
 from agent.cli import (
@@ -14,6 +16,7 @@ from agent.cli import (
     rules,
     running,
     scores,
+    storage,
     studies,
 )
 
@@ -25,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # which would take [[calibration]] for a style
 )
 
-for module in (running, studies, keeping, scores):
+for module in (running, studies, keeping, scores, storage):
     app.add_typer(module.app)
 for name, module in (
     ("config", configuration),
@@ -40,5 +43,6 @@ for name, module in (
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script. What we write is closed to others: images, drafts, the log."""
+    os.umask(0o027)
     app()

@@ -12,6 +12,7 @@ class _Ticket:
     instance: Instance
     study: Study
     put: Put | None = None
+    error: Exception | None = None
 
 
 class Commits:
@@ -36,16 +37,21 @@ class Commits:
         with self._waiting_lock:
             self._waiting.append(ticket)
         with self._turn:
-            if ticket.put is None:  # else another thread took us along while we waited for our turn
+            if ticket.put is None and ticket.error is None:  # else another thread took us along
                 self._commit()
-        if ticket.put is None:
-            raise RuntimeError("the commit that this row was part of has failed; see the log")
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.put is not None, "a commit gives every ticket one of the two"
         return ticket.put
 
     def _commit(self) -> None:
         with self._waiting_lock:
             tickets, self._waiting = self._waiting, []
-        if tickets:
+        try:
             puts = self._index.put_many([(ticket.instance, ticket.study) for ticket in tickets])
-            for ticket, put in zip(tickets, puts, strict=True):
-                ticket.put = put
+        except Exception as error:  # noqa: BLE001 - each of those in the commit raises it, in its own thread
+            for ticket in tickets:
+                ticket.error = error
+            return
+        for ticket, put in zip(tickets, puts, strict=True):
+            ticket.put = put

@@ -12,6 +12,7 @@ from agent.admission import SenderRules
 from agent.identity import IdentifierRules
 from agent.listener.commits import Commits
 from agent.peers import TakeReport
+from agent.tls import PortTls
 from storage.database import DatabaseError
 from storage.files import Files
 from storage.index import Index
@@ -21,19 +22,6 @@ log = structlog.get_logger()
 
 RECEIVED = "received"
 """The folder, within the files, of what senders sent."""
-
-
-class TlsValues(Protocol):
-    """Encryption at the port; what `config.agent_settings.ListenerTlsSettings` holds."""
-
-    @property
-    def certificate_file(self) -> Any: ...
-    @property
-    def key_file(self) -> Any: ...
-    @property
-    def ca_file(self) -> Any: ...
-    @property
-    def require_client_certificate(self) -> bool: ...
 
 
 class Limits(Protocol):
@@ -60,7 +48,7 @@ class Limits(Protocol):
     @property
     def check_called_ae_title(self) -> bool: ...
     @property
-    def tls(self) -> TlsValues | None: ...
+    def tls(self) -> PortTls | None: ...
 
 
 class SenderValues(Protocol):
@@ -70,6 +58,10 @@ class SenderValues(Protocol):
     def ae_title(self) -> str: ...
     @property
     def addresses(self) -> Any: ...
+    @property
+    def certificate_subject(self) -> str: ...
+    @property
+    def certificate_sha256(self) -> Any: ...
     @property
     def assume_charset(self) -> str | None: ...
 

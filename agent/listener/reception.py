@@ -29,6 +29,7 @@ from agent.listener.statuses import (
     ProtocolBreach,
     Refused,
 )
+from storage.database import DatabaseError
 from storage.files import PartFile
 from storage.index import PutVerdict
 from storage.records import Instance
@@ -120,6 +121,12 @@ class Reception:
             self._drop_part()
             self._note(refused.reason, refused.status)
             return Outcome(refused.status, refused.reason)
+        except DatabaseError:
+            # Not as an error of ours, which says that the object cannot be understood: a sender that believes it
+            # never sends the object again.
+            self._drop_part()
+            log.exception("the database is away or full", sop_instance_uid=self._command.sop_instance_uid)
+            return Outcome(OUT_OF_RESOURCES, "the database is away or full; send again later")
         except Exception:
             self._drop_part()
             log.exception("C-STORE failed", sop_instance_uid=self._command.sop_instance_uid)

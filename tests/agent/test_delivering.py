@@ -276,7 +276,7 @@ def test_a_destination_has_no_more_associations_at_once_than_it_may(tmp_path: Pa
             open_now[0] += 1
             most[0] = max(most[0], open_now[0])
         try:
-            both.wait(2)  # two at once, or nobody goes on
+            both.wait(20)  # two at once, or nobody goes on
         except BrokenBarrierError:
             return 0xC000
         finally:
@@ -300,9 +300,9 @@ def test_a_destination_has_no_more_associations_at_once_than_it_may(tmp_path: Pa
 
 def deliver_in_lanes(line: Line) -> None:
     """Runs the workers that the service has for deliveries until nothing is due."""
-    lanes = delivery_lanes(line.tools.settings)
     workers = [
-        Worker(name, line.tools, PATIENCE, leaves_alone=alone, poll_seconds=0.01) for name, alone in lanes
+        Worker(name, line.tools, PATIENCE, leaves_alone=lane.leaves_alone, poll_seconds=0.01)
+        for name, lane in delivery_lanes(line.tools.settings).items()
     ]
     for worker in workers:
         worker.start()

@@ -180,6 +180,21 @@ def test_a_sender_has_its_answer_when_the_refusal_cannot_be_written_down(inbox: 
     assert answers == [0xC000, 0x0000]
 
 
+def test_a_sender_is_told_to_come_again_while_the_database_takes_nothing(inbox: Inbox) -> None:
+    uid, data = a_cr()
+    with inbox.database.writing() as connection:
+        connection.execute(text("ALTER TABLE instances RENAME TO gone"))
+
+    with RawSender(inbox.port).associate() as sender:
+        away = sender.store(data, uid)
+        with inbox.database.writing() as connection:
+            connection.execute(text("ALTER TABLE gone RENAME TO instances"))
+        back = sender.store(data, uid)
+
+    assert (away.status, back.status) == (0xA700, 0x0000)
+    assert inbox.part_files() == []
+
+
 def test_a_deflated_bomb_is_refused_without_being_inflated(inbox: Inbox) -> None:
     deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     bomb = (
