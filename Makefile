@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check crash soak screenshots bench bench-read bench-store evaluate-demo demo-weights format clean help
+.PHONY: demo test check crash soak fuzz sbom audit screenshots bench bench-read bench-store evaluate-demo demo-weights format clean help
 
 help:
 	@echo "make demo           a whole hospital on loopback: studies in, drafts back, pictures in demo-out/"
@@ -10,6 +10,9 @@ help:
 	@echo "make check          format, lint, types, import contracts, quick tests (before every commit)"
 	@echo "make crash          every point of a life cut, and 500 kills under load, on both databases (1 to 2 hours)"
 	@echo "make soak           ten days of turned clock with flat memory, descriptors and threads (about 20 minutes)"
+	@echo "make fuzz           a million damaged inputs for the parsers, 20,000 attacks on a live port"
+	@echo "make sbom           sbom.json: what is installed, in CycloneDX"
+	@echo "make audit          asks PyPI what is known against it; needs a network that reaches pypi.org"
 	@echo "make screenshots    drafts in OHIF, looked at by a program and pictured in viewer-out/ (needs chromium, orthanc, npm)"
 	@echo "make bench          listener against Orthanc and dcmtk, and the line's own seconds"
 	@echo "make bench-read     seconds a reading, against the plain way of asking the model"
@@ -42,6 +45,20 @@ crash: .venv.stamp
 
 soak: .venv.stamp
 	$(BIN)/python -m tests.faults.soak --hours 240
+
+fuzz: .venv.stamp
+	$(BIN)/python -m tests.fuzz
+
+# In an environment of their own: what looks at ours must not be part of it.
+.supply/bin/pip-audit:
+	$(PYTHON) -m venv .supply
+	.supply/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0 pip_audit==2.10.1
+
+sbom: .venv.stamp .supply/bin/pip-audit
+	.supply/bin/cyclonedx-py environment $(BIN)/python --of JSON -o sbom.json
+
+audit: .venv.stamp .supply/bin/pip-audit
+	.supply/bin/pip-audit --strict --path $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 OHIF := 3.13.2
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from agent.tls import ShownCertificate
 from storage.records import InstanceRole
 
 _REPORT = InstanceRole.REPORT
@@ -95,10 +96,14 @@ class Sender:
     Attributes:
         ae_title: its calling AE title.
         addresses: IP addresses or networks (CIDR) it may come from; empty = any.
+        certificate_subject: Common Name or DNS name that its certificate must have; "" = any.
+        certificate_sha256: of the certificates that it may show, hexadecimal in lower case; () = any.
     """
 
     ae_title: str
     addresses: tuple[str, ...] = ()
+    certificate_subject: str = ""
+    certificate_sha256: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +160,14 @@ def called_problem(called_ae_title: str, rules: SenderRules) -> str | None:
     )
 
 
-def calling_problem(calling_ae_title: str, address: str, rules: SenderRules) -> str | None:
-    """Says why a calling AE title at an address may not send to us, or None if it may."""
+def calling_problem(
+    calling_ae_title: str, address: str, rules: SenderRules, shown: ShownCertificate | None = None
+) -> str | None:
+    """Says why a calling AE title at an address may not send to us, or None if it may.
+
+    Args:
+        shown: its certificate, believed by then; None if it has shown none.
+    """
     calling = calling_ae_title.strip()
     known = [sender for sender in rules.senders if sender.ae_title == calling]
     if not known:
@@ -165,9 +176,25 @@ def calling_problem(calling_ae_title: str, address: str, rules: SenderRules) -> 
         return (
             f'calling AE title "{calling}" is not known here. If it may send, add a [[sender]] in peers.toml.'
         )
-    if any(comes_from(address, sender.addresses) for sender in known):
+    here = [sender for sender in known if comes_from(address, sender.addresses)]
+    if not here:
+        return (
+            f'"{calling}" may not send from {address}. If it may, add that to its [[sender]] in peers.toml.'
+        )
+    if any(_is_the_one(sender, shown) for sender in here):
         return None
-    return f'"{calling}" may not send from {address}. If it may, add that to its [[sender]] in peers.toml.'
+    told = f"one of {', '.join(shown.names)}, sha256 {shown.sha256}" if shown else "none"
+    return (
+        f'"{calling}" must show another certificate; it has shown {told}. If that is right, '
+        "correct certificate_subject or certificate_sha256 of its [[sender]] in peers.toml."
+    )
+
+
+def _is_the_one(sender: Sender, shown: ShownCertificate | None) -> bool:
+    names, sha256 = (shown.names, shown.sha256) if shown else ((), "")
+    return (not sender.certificate_subject or sender.certificate_subject in names) and (
+        not sender.certificate_sha256 or sha256 in sender.certificate_sha256
+    )
 
 
 def comes_from(address: str, networks: Sequence[str]) -> bool:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
+from agent.outgoing.greeting import greet
 from agent.peers import Called, EchoOutcome, Peers
-from config.settings import ReportServerSettings, Settings
+from config.settings import ReceiverSettings, ReportServerSettings, Settings
 
 _LONG_FROM_NOW = "9999-01-01T00:00:00Z"
 """Nothing was changed since then: a question with an empty answer."""
@@ -25,7 +26,7 @@ class Greeting:
     """One system that peers.toml names, and the way to ask whether it is there."""
 
     kind: str
-    settings: Called | ReportServerSettings
+    settings: Called | ReportServerSettings | ReceiverSettings
     greet: Callable[[], EchoOutcome]
 
     def line(self) -> CheckLine:
@@ -45,11 +46,18 @@ def greetings(settings: Settings) -> tuple[Greeting, ...]:
     )
     return (
         *(Greeting(kind, one, partial(peers.echo, one)) for kind, ones in called for one in ones),
+        *(Greeting("receiver", one, partial(_greet_receiver, one)) for one in settings.peers.receivers),
         *(
             Greeting("report server", one, partial(_greet_report_server, peers, one))
             for one in settings.peers.report_servers
         ),
     )
+
+
+def _greet_receiver(receiver: ReceiverSettings) -> EchoOutcome:
+    started = monotonic()
+    problem = greet(receiver)
+    return EchoOutcome(problem is None, monotonic() - started, problem)
 
 
 def _greet_report_server(peers: Peers, server: ReportServerSettings) -> EchoOutcome:
@@ -62,7 +70,7 @@ def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
     """Looks at everything the settings name; the settings themselves have been loaded already."""
     lines = [CheckLine(True, f"configuration {settings.folder or '(built-in defaults)'}, {settings.digest}")]
     lines += [greeting.line() for greeting in greetings(settings)]
-    if not settings.peers.destinations:
+    if not (settings.peers.destinations or settings.peers.receivers):
         lines.append(
             CheckLine(True, "no destination in peers.toml: drafts are made and kept, and sent nowhere")
         )

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -73,6 +74,8 @@ def configure_log(settings: LogSettings) -> None:
     # pynetdicom and pydicom may put attribute values into their messages: only what is grave, and never datasets.
     for name in ("pynetdicom", "pydicom", "apscheduler"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Their warnings quote them too, and Python would write those to standard error.
+    warnings.filterwarnings("ignore", module=r"(pynetdicom|pydicom)\b")
 
 
 def set_log_level(settings: LogSettings) -> None:

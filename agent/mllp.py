@@ -15,6 +15,7 @@ import structlog
 from agent.admission import comes_from
 from agent.hl7.framing import Deframer, TooLong, framed
 from agent.messages import MessageIntake
+from agent.tls import PortContext
 from storage.database import DatabaseError
 from storage.index import Index
 from storage.records import Refusal
@@ -55,7 +56,7 @@ class MllpReceiver:
     def __init__(
         self,
         limits: Limits,
-        tls: ssl.SSLContext | None,
+        tls: PortContext | None,
         intake: MessageIntake,
         index: Index,
         clock: Callable[[], datetime],
@@ -96,7 +97,7 @@ class _Server(socketserver.ThreadingTCPServer):
     def __init__(
         self,
         limits: Limits,
-        tls: ssl.SSLContext | None,
+        tls: PortContext | None,
         intake: MessageIntake,
         index: Index,
         clock: Callable[[], datetime],
@@ -171,7 +172,7 @@ class _Server(socketserver.ThreadingTCPServer):
         assert self._tls is not None
         request.settimeout(_HANDSHAKE_SECONDS)
         try:
-            connection = self._tls.wrap_socket(request, server_side=True)
+            connection = self._tls.current().wrap_socket(request, server_side=True)
         except ssl.SSLError as error:
             raise TimeoutError(f"TLS handshake failed: {error.reason or type(error).__name__}") from error
         with self._changed:

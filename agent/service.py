@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -15,7 +16,7 @@ from agent import loaded
 from agent.configuration import load
 from agent.identity import rules_of_peers
 from agent.keeping.chores import audit_trail, chores
-from agent.listener import Listener, tls_context
+from agent.listener import Listener
 from agent.logs import set_log_level
 from agent.messages import MessageIntake
 from agent.metrics.health import Condition, is_alive
@@ -31,6 +32,7 @@ from agent.registry import patient_messages
 from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
 from agent.steps import Tools, close_reported, settle
+from agent.tls import PortContext, warn_of_expiry
 from agent.worker import Worker
 from config.changes import differences, in_force
 from config.loading import ConfigError
@@ -180,7 +182,7 @@ class Serving:
         self.mllp: MllpReceiver | None = None
         hl7 = settings.agent.hl7
         if hl7 is not None:
-            tls = None if hl7.tls is None else tls_context(hl7.tls)
+            tls = None if hl7.tls is None else PortContext(hl7.tls)
             self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
         self._trail = audit_trail(lambda: self._settings, self._store.audits, clock)
         self._child: ReaderChild | None = None
@@ -211,7 +213,9 @@ class Serving:
 
     def alive(self) -> tuple[Condition, ...]:
         """Says whether this process still does what it was started for; only a new start helps if not."""
-        dead = [worker.name for worker in self._workers.values() if not worker.is_alive()]
+        # A copy, and none that has yet to be started: a reload may be arranging them just now.
+        started = [worker for worker in tuple(self._workers.values()) if worker.ident is not None]
+        dead = [worker.name for worker in started if not worker.is_alive()]
         return is_alive(dead, time.monotonic() - self._ticked)
 
     def start(self) -> None:
@@ -245,7 +249,9 @@ class Serving:
         self._scheduler.add_job(lambda: forget_orders(self._tools), "interval", hours=1)
         store, clock = self._store, self._tools.clock
         kept = chores(lambda: self._settings, store.deletions, store.files, store.index, self._trail, clock)
-        for chore, seconds in kept:
+        expiry = partial(warn_of_expiry, lambda: self._settings.certificate_files(), clock)
+        expiry()
+        for chore, seconds in (*kept, (expiry, 86_400)):
             self._scheduler.add_job(chore, "interval", seconds=seconds, max_instances=1, coalesce=True)
         self._audit(AuditEvent.STARTED)
         self._audit(AuditEvent.CONFIGURED, f"configuration {self._settings.digest}")

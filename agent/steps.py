@@ -307,19 +307,21 @@ def deliver(deliveries: Sequence[Delivery], tools: Tools, patience: Patience) ->
 def _note_outcome(delivery: Delivery, outcome: StoreOutcome, tools: Tools, patience: Patience) -> None:
     now = tools.clock()
     reason = outcome.problem or f"status 0x{outcome.status or 0:04X}"
+    # A peer's own words may name the patient.
+    logged = "refused with a reason of its own; see preread status" if outcome.is_quoting else reason
     waited_seconds = (now - (delivery.waiting_since or now)).total_seconds()
     if outcome.kind == "taken":
         tools.jobs.delivered(delivery, outcome.status, now, outcome.problem)
     elif outcome.kind == "refused_for_good":
-        log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=reason)
+        log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=logged)
         tools.jobs.delivery_failed(delivery, reason, now, outcome.status)
     elif waited_seconds > patience.wait_seconds[Stage.DELIVER]:
-        log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=reason)
+        log.warning("not delivered", job=delivery.job_number, destination=delivery.destination, reason=logged)
         tools.jobs.delivery_failed(
             delivery, f"tried for {waited_seconds:.0f} s: {reason}", now, outcome.status
         )
     else:
-        log.info("delivery waits", job=delivery.job_number, destination=delivery.destination, reason=reason)
+        log.info("delivery waits", job=delivery.job_number, destination=delivery.destination, reason=logged)
         next_try = now + timedelta(seconds=pause_seconds(waited_seconds, patience, random.random()))
         tools.jobs.delivery_later(delivery, reason, next_try, now, outcome.status)
 

@@ -20,6 +20,7 @@ from config.values import (
     OptionalPath,
     OptionalSecret,
     Port,
+    TlsProfile,
 )
 
 
@@ -54,6 +55,10 @@ class ListenerTlsSettings(Frozen):
 
     require_client_certificate: bool = True
     """Refuse a sender that cannot prove who it is. The default, since an AE title proves nothing."""
+
+    profile: TlsProfile = "bcp195"
+    """What both sides may agree on: TLS 1.3 or 1.2, with the suites of RFC 9325 ("bcp195", PS3.15 B.12) or only
+    those of 256 bits ("bcp195_extended"). Older versions are refused in both."""
 
 
 class ListenerSettings(Frozen):

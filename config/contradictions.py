@@ -23,7 +23,7 @@ from config.receiver_settings import (
 )
 from config.rule_settings import RuleSettings
 from config.tls_settings import DestinationTlsSettings
-from config.values import OutputKind, Secret, is_loopback
+from config.values import OutputKind, Secret, is_loopback, open_to_others
 from config.wording import quoted, shown
 
 AGENT_FILE, PEERS_FILE, READING_FILE = "agent.toml", "peers.toml", "reading.toml"
@@ -61,6 +61,7 @@ def _port_tls(port: str, tls: ListenerTlsSettings | None) -> Iterator[Problem]:
         yield Problem(AGENT_FILE, f"{port}.tls.ca_file", '""', needed)
     for key in ("certificate_file", "key_file", "ca_file"):
         yield from _unreadable(AGENT_FILE, f"{port}.tls.{key}", getattr(tls, key))
+    yield from _open_key(AGENT_FILE, f"{port}.tls.key_file", tls.key_file)
 
 
 def _hl7(agent: AgentSettings) -> Iterator[Problem]:
@@ -229,6 +230,7 @@ def _peer_tls(place: str, tls: DestinationTlsSettings) -> Iterator[Problem]:
         yield Problem(PEERS_FILE, f"{place}.{missing}", "", "a path: a certificate and its key go together")
     for key in ("ca_file", "certificate_file", "key_file"):
         yield from _unreadable(PEERS_FILE, f"{place}.{key}", getattr(tls, key))
+    yield from _open_key(PEERS_FILE, f"{place}.key_file", tls.key_file)
 
 
 def reading_contradictions(reading: ReadingSettings) -> Iterator[Problem]:
@@ -303,6 +305,14 @@ def contradictions_between(agent: AgentSettings, peers: PeersSettings) -> Iterat
             f"since agent.toml opens the port to the network (listener.host = {quoted(host)})"
         )
         yield Problem(PEERS_FILE, "sender", "", known)
+    tls = agent.listener.tls
+    for number, sender in enumerate(peers.senders, start=1):
+        for key in ("certificate_subject", "certificate_sha256"):
+            if getattr(sender, key) and (tls is None or tls.ca_file is None):
+                needed = (
+                    "listener.tls with ca_file in agent.toml, since without it nobody shows a certificate"
+                )
+                yield Problem(PEERS_FILE, f"sender[{number}].{key}", "", needed)
     if not peers.accept_any_sender and not peers.senders:
         someone = "at least one [[sender]], since accept_any_sender = false lets nobody else send"
         yield Problem(PEERS_FILE, "sender", "", someone)
@@ -325,6 +335,11 @@ def _is_ourselves(destination: DestinationSettings, listener: ListenerSettings) 
         return False
     we_hear_loopback = is_loopback(listener.host) or listener.host in _EVERY_INTERFACE
     return destination.host == listener.host or (is_loopback(destination.host) and we_hear_loopback)
+
+
+def _open_key(file: str, key: str, path: Path | None) -> Iterator[Problem]:
+    if path is not None and (problem := open_to_others(path)):
+        yield Problem(file, key, quoted(str(path)), f"a private key that is private ({problem})")
 
 
 def _hidden(file: str, key: str, secret: Secret | None, what: str) -> Iterator[Problem]:

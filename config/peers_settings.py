@@ -15,6 +15,7 @@ from config.tls_settings import DestinationTlsSettings
 from config.values import (
     AETitle,
     Distinct,
+    Fingerprint,
     Frozen,
     Host,
     Listed,
@@ -42,6 +43,14 @@ class SenderSettings(Frozen):
 
     addresses: Distinct[Network] = ()
     """IP addresses or networks it may come from. Empty: any. An AE title alone proves nothing: list them."""
+
+    certificate_subject: OneLine = ""
+    """Common Name or DNS name that its client certificate must have. Empty: any that `listener.tls.ca_file`
+    vouches for."""
+
+    certificate_sha256: Distinct[Fingerprint] = ()
+    """SHA-256 fingerprints of the client certificates it may show, with or without colons; two while one is
+    renewed. Empty: any. `openssl x509 -fingerprint -sha256 -in FILE` prints one."""
 
     assume_charset: OptionalCharset = None
     """Specific Character Set to assume where this sender names none although its texts need one."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from config.agent_settings import (
@@ -110,6 +111,10 @@ class Settings(Frozen):
         values = self.model_dump(mode="json", exclude={"folder"})
         return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
+    def certificate_files(self) -> tuple[Path, ...]:
+        """Names the files of our own certificates, each once, at the ports and towards peers."""
+        return tuple(dict.fromkeys(_certificate_files(self)))
+
     def outputs_of(self, destination: DestinationSettings) -> tuple[OutputKind, ...]:
         """Names the kinds of object that a destination gets."""
         return destination.outputs or self.reading.outputs.defaults
@@ -136,3 +141,14 @@ class Settings(Frozen):
         if self.reading.priors.count_max == 0:
             return ()
         return tuple(one for one in self.peers.archives if one.for_priors)
+
+
+def _certificate_files(value: object) -> Iterator[Path]:
+    if isinstance(value, Frozen):
+        for key, one in value:
+            if key == "certificate_file" and one is not None:
+                yield one
+            yield from _certificate_files(one)
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _certificate_files(one)

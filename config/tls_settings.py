@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from config.values import Frozen, OptionalPath
+from config.values import Frozen, OptionalPath, TlsProfile
 
 
 class DestinationTlsSettings(Frozen):
@@ -21,3 +21,6 @@ class DestinationTlsSettings(Frozen):
 
     server_name: Annotated[str, Field(max_length=253)] = ""
     """Name that the peer's certificate must carry. Empty: `host`. Not looked at over HTTP."""
+
+    profile: TlsProfile = "bcp195"
+    """What both sides may agree on, as `listener.tls.profile` of agent.toml. Not looked at over HTTP."""

@@ -277,6 +277,8 @@ class Secret(Frozen):
                 raise LookupError(f"environment variable {self.env} is not set")
             return os.environ[self.env]
         assert self.file is not None
+        if problem := open_to_others(self.file):
+            raise LookupError(problem)
         try:
             lines = self.file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -284,6 +286,18 @@ class Secret(Frozen):
         if not lines or not lines[0]:
             raise LookupError(f"the first line of {self.file} is empty")
         return lines[0]
+
+
+def open_to_others(path: Path) -> str:
+    """Says what to do about a secret that every user of the machine can read; "" if not, or if it is not there.
+
+    A group may read it: ssl-cert of Debian does.
+    """
+    try:
+        mode = path.stat().st_mode & 0o777
+    except OSError:
+        return ""
+    return f"{path} is open to everybody, mode {mode:04o}; run: chmod o= {path}" if mode & 0o007 else ""
 
 
 SECRET_EXPECTED = Expected('{ env = "NAME" } or { file = "path" }, never the password itself; or "" for none')
@@ -352,6 +366,18 @@ OutputKind = Literal[
     "findings_sr_air",
 ]
 View = Literal["frontal", "lateral"]
+TlsProfile = Literal["bcp195", "bcp195_extended"]
+
+
+def _fingerprint(text: str) -> str:
+    digits = text.replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError(FINGERPRINT_EXPECTED.words)
+    return digits
+
+
+FINGERPRINT_EXPECTED = Expected("a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons")
+Fingerprint = Annotated[str, AfterValidator(_fingerprint), FINGERPRINT_EXPECTED]
 
 Hl7Charset = Literal[
     "", "ASCII", "8859/1", "8859/2", "8859/5", "8859/7", "8859/9", "8859/15",

@@ -15,7 +15,7 @@ from config.values import Expected
 
 SHOWN_CHARACTERS_MAX = 80
 
-_SECRET_KEY = re.compile(r"passw|pwd|passphrase|secret|token|credential", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"passw|pwd|passphrase|secret|token(?!s_max)|credential", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(//[^/@\s:]*:)[^/@\s]*(?=@)")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LAST_PART = re.compile(r"""(?:\[\d+\]|(?:^|\.)(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"))$""")

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import ColumnElement, Select, func, literal, not_, select
 
 from storage.database import Database
 from storage.records import InstanceRole, Stage
-from storage.tables import instances, jobs, studies, study_identifiers
+from storage.tables import instances, jobs, studies
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,10 @@ class ListedStudy:
     problem: str | None
 
 
+_ARRIVED = instances.alias("newest")
+_HAS_PATIENT = studies.c.identifiers != literal((), studies.c.identifiers.type)
+
+
 class Listing:
     """Lists studies; safe for several threads."""
 
@@ -58,50 +63,53 @@ class Listing:
             stage: of the newest job; None takes all, those without a job too.
             since: nothing that has been silent since before this time.
         """
-        of_study = jobs.alias()
-        newest_job = (
-            select(func.max(of_study.c.number))
-            .where(of_study.c.study_instance_uid == studies.c.study_instance_uid)
-            .correlate(studies)
-            .scalar_subquery()
-        )
-        images = (
-            select(func.count())
-            .where(
-                instances.c.study_instance_uid == studies.c.study_instance_uid,
-                instances.c.role == InstanceRole.IMAGE,
-            )
-            .correlate(studies)
-            .scalar_subquery()
-        )
-        has_patient = exists().where(study_identifiers.c.study_instance_uid == studies.c.study_instance_uid)
-        newest = instances.alias()
-        query = (
-            select(
-                studies.c.study_instance_uid,
-                newest.c.received_at,
-                newest.c.calling_ae_title,
-                images,
-                studies.c.modalities,
-                studies.c.fetched_from,
-                has_patient,
-                jobs.c.number,
-                jobs.c.revision,
-                jobs.c.stage,
-                jobs.c.opened_at,
-                jobs.c.changed_at,
-                func.coalesce(jobs.c.problem, studies.c.conflict),
-            )
-            .join(newest, newest.c.number == studies.c.newest_number)
-            .outerjoin(jobs, jobs.c.number == newest_job)
-            .order_by(studies.c.newest_number.desc())
-            .limit(limit)
-        )
-        conditions = [
-            *([] if stage is None else [jobs.c.stage == stage]),
-            *([] if since is None else [newest.c.received_at >= since]),
-            *([~has_patient] if only_without_patient else []),
-        ]
+        conditions: list[ColumnElement[bool]] = []
+        if stage is not None:
+            conditions.append(jobs.c.stage == stage)
+        if since is not None:
+            conditions.append(_ARRIVED.c.received_at >= since)
+        if only_without_patient:
+            conditions.append(not_(_HAS_PATIENT))
         with self._database.reading() as connection:
-            rows = connection.execute(query.where(*conditions))
+            rows = connection.execute(_newest_first().where(*conditions).limit(limit))
             return tuple(ListedStudy(*row) for row in rows)
+
+
+def _newest_first() -> Select[*tuple[Any, ...]]:
+    """Every study with its newest instance and its newest job, in the order of `ListedStudy`."""
+    other_jobs = jobs.alias()
+    newest_job = (
+        select(func.max(other_jobs.c.number))
+        .where(other_jobs.c.study_instance_uid == studies.c.study_instance_uid)
+        .correlate(studies)
+        .scalar_subquery()
+    )
+    images = (
+        select(func.count())
+        .where(
+            instances.c.study_instance_uid == studies.c.study_instance_uid,
+            instances.c.role == InstanceRole.IMAGE,
+        )
+        .correlate(studies)
+        .scalar_subquery()
+    )
+    return (
+        select(
+            studies.c.study_instance_uid,
+            _ARRIVED.c.received_at,
+            _ARRIVED.c.calling_ae_title,
+            images,
+            studies.c.modalities,
+            studies.c.fetched_from,
+            _HAS_PATIENT,
+            jobs.c.number,
+            jobs.c.revision,
+            jobs.c.stage,
+            jobs.c.opened_at,
+            jobs.c.changed_at,
+            func.coalesce(jobs.c.problem, studies.c.conflict),
+        )
+        .join(_ARRIVED, _ARRIVED.c.number == studies.c.newest_number)
+        .outerjoin(jobs, jobs.c.number == newest_job)
+        .order_by(studies.c.newest_number.desc())
+    )

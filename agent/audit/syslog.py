@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from agent.audit.messages import AuditSource
+from agent.tls import peer_context
 from config.settings import AuditSyslogSettings
 
 _PRIORITY = 10 * 8 + 5  # facility "security/authorization", severity "notice" (PS3.15 A.6)
@@ -32,10 +33,7 @@ def send(frames: Sequence[bytes], server: AuditSyslogSettings) -> None:
     Raises:
         OSError: if it cannot be reached, its certificate is no good, or it took not all; then send all again.
     """
-    context = ssl.create_default_context(cafile=server.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if server.certificate_file is not None:
-        context.load_cert_chain(server.certificate_file, server.key_file)
+    context = peer_context(server)
     with (
         socket.create_connection((server.host, server.port), server.timeout_seconds) as plain,
         context.wrap_socket(plain, server_hostname=server.host) as connection,

@@ -1,6 +1,8 @@
 """The command `preread`: parses, calls, prints. Each command imports what it needs when it is called,
 so that `preread --help` answers at once."""
 
+import os
+
 import typer
 
 from agent.cli import (
@@ -39,5 +41,6 @@ for name, module in (
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script. What we write is closed to others: images, drafts, the log."""
+    os.umask(0o027)
     app()

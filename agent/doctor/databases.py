@@ -32,7 +32,7 @@ def judge_database(facts: DatabaseFacts, revisions: Sequence[str]) -> Iterator[L
 def _judge_answer(facts: DatabaseFacts) -> Line:
     found = f"{facts.version} at {facts.place} answers in {facts.answer_seconds * 1000:.1f} ms"
     if facts.answer_seconds > _ANSWER_SECONDS_MAX:
-        text = f"{found}: each step asks it a dozen times; put it nearer, or see what keeps it busy"
+        text = f"{found}: each step asks it several times; put it nearer, or see what keeps it busy"
         return Line(Verdict.WARNING, _AREA, text)
     return Line(Verdict.OK, _AREA, found)
 

@@ -18,9 +18,9 @@ _TRIES = 16
 _BYTES = 65_536
 
 FSYNC_SECONDS_MAX = 0.05
-"""Slower than this, a modality waits for the disk: two of these stand in the way of each image's answer."""
+"""Slower than this, a modality waits for the disk: file, folder and commit are synced before each image's answer."""
 FSYNC_SECONDS_MIN = 20e-6
-"""Quicker than this no device answers a flush; the quickest with a capacitor take about twice as long."""
+"""Quicker than this is memory: at 3 GB/s, what four lanes of PCIe 3 carry, 64 KiB alone take 22 microseconds."""
 DAYS_LEFT_MIN = 7.0
 
 
@@ -137,6 +137,8 @@ def _judge_fsync(facts: DiskFacts) -> Line:
         )
         return Line(Verdict.WARNING, "disk", text)
     if facts.fsync_seconds > FSYNC_SECONDS_MAX:
-        text = f"{took}: each image waits for two of these before its sender is answered; take a quicker disk"
+        text = (
+            f"{took}: each image waits for three of these before its sender is answered; take a quicker disk"
+        )
         return Line(Verdict.WARNING, "disk", text)
     return Line(Verdict.OK, "disk", took)

@@ -1,5 +1,6 @@
 """The whole examination, in the order in which a person would look: the machine first, the other systems last."""
 
+import socket
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
@@ -71,7 +72,8 @@ def _disk(settings: Settings, bytes_by_day: float | None) -> Iterator[Line]:
 
 def _ports(settings: Settings, processes: tuple[RunningProcess, ...]) -> Iterator[Line]:
     agent = settings.agent
-    serving = [process for process in processes if process.role == "serve"]
+    here = socket.gethostname()
+    serving = [process for process in processes if process.role == "serve" and process.host == here]
     ours = {"listener": agent.listener, "hl7": agent.hl7, "metrics": agent.metrics}
     for table, port in ours.items():
         if port is not None:

@@ -163,7 +163,7 @@ def judge_processes(processes: Sequence[RunningProcess], config_digest: str, now
         ago = (now - process.seen_at).total_seconds()
         what = f"preread {process.role}, process {process.pid} on {process.host}, seen {ago:.0f} s ago"
         if process.config_digest != config_digest:
-            text = f"{what}, runs with another configuration than this one; start it anew"
+            text = f"{what}, runs with another configuration than this one: preread reload, or start it anew"
             yield Line(Verdict.WARNING, "service", text)
         else:
             engine = f", reads with {process.engine}" if process.engine else ""

@@ -1,5 +1,6 @@
 """The other systems: are they there, do they take what we send, whom do they show themselves to be?"""
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,13 @@ from agent.doctor.certificates import judge_shown
 from agent.doctor.lines import Line, Verdict
 from agent.doctor.places import Endpoint, endpoints
 from agent.peers import Called, Offered, Peers, classes_needed
-from config.settings import ArchiveSettings, DestinationSettings, Settings, WorklistSettings
+from config.settings import (
+    ArchiveSettings,
+    DestinationSettings,
+    DropFolderSettings,
+    Settings,
+    WorklistSettings,
+)
 
 _AT_ONCE = 8
 """Peers asked at the same time: ten that do not answer must not take ten times their patience."""
@@ -33,6 +40,7 @@ def look_at_peers(settings: Settings, now: datetime) -> Iterator[Line]:
             looks.append(partial(_reached, endpoint))
         if endpoint.has_tls:
             looks.append(partial(judge_shown, endpoint.name, endpoint.host, endpoint.port, now))
+    looks += [partial(_dropped_into, folder) for folder in settings.peers.drop_folders]
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="doctor") as pool:
         yield from pool.map(lambda look: look(), looks)
 
@@ -59,6 +67,18 @@ def judge_offer(whose: str, offered: Offered) -> Line:
         text = f"{whose} does not accept {refused}; allow it there, or take it out of what is asked of it in peers.toml"
         return Line(Verdict.PROBLEM, "peer", text)
     return Line(Verdict.OK, "peer", f"{whose} accepts {', '.join(offered.accepted)}")
+
+
+def _dropped_into(folder: DropFolderSettings) -> Line:
+    """Asks whether files can be put into a folder; puts none there, since somebody would take it."""
+    place = f'drop folder "{folder.name}": {folder.path}'
+    if not folder.path.is_dir():
+        return Line(
+            Verdict.WARNING, "peer", f"{place} is not there; drafts wait until it is: make or mount it"
+        )
+    if not os.access(folder.path, os.W_OK | os.X_OK):
+        return Line(Verdict.PROBLEM, "peer", f"{place} cannot be written to; correct its owner or its mode")
+    return Line(Verdict.OK, "peer", f"{place} can be written to")
 
 
 def _reached(endpoint: Endpoint) -> Line:

@@ -131,11 +131,15 @@ def parse_message(content: bytes, assumed_charset: str = "") -> Message:
     if content[:3] != b"MSH" or len(content) < 8:
         raise MessageError("it does not begin with an MSH segment", SEGMENT_ERROR)
     separator, marks = chr(content[3]), content[4:8].decode("latin-1")
-    if separator.isalnum() or separator in marks or len({*marks} - {separator}) < 4:
+    # A mark that is a letter, a blank or the end of a line would cut words, and our answer to it is no message.
+    if not all(mark.isprintable() and not mark.isalnum() and mark != " " for mark in separator + marks) or (
+        separator in marks or len({*marks}) < 4
+    ):
         raise MessageError("MSH-1 and MSH-2 do not name five delimiters", SEGMENT_ERROR)
     header = re.split(rb"[\r\n]", content, maxsplit=1)[0].decode("latin-1")
     named = [*header.split(separator), *[""] * 18][17].split(marks[1])[0]
     text, codec = _decoded(content, named, assumed_charset)
+    text = text.replace("\0", " ")  # the one character that no PostgreSQL text can hold
     delimiters = Delimiters(separator, marks[0], marks[1], marks[2], marks[3], codec)
     segments = tuple(_segment(line, delimiters) for line in _lines(text, separator))
     if sum(segment.name == "MSH" for segment in segments) > 1:
@@ -217,7 +221,9 @@ def _sequence(mark: str) -> re.Pattern[str]:
 def _meaning(match: re.Match[str], delimiters: Delimiters) -> str:
     if match["hex"]:
         digits = match["hex"].replace(delimiters.escape, " ").replace("X", " ")
-        return bytes.fromhex(digits).decode(delimiters.codec, "replace").replace("\r\n", "\n")
+        return (
+            bytes.fromhex(digits).decode(delimiters.codec, "replace").replace("\r\n", "\n").replace("\0", " ")
+        )
     if match["sign"]:
         return {
             "F": delimiters.field,

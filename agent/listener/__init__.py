@@ -19,11 +19,12 @@ from agent.listener.commands import C_STORE_RQ, Command
 from agent.listener.commits import Commits
 from agent.listener.contexts import VERIFICATION
 from agent.listener.gate import Gate
-from agent.listener.intake import RECEIVED, Intake, Limits, Peer, SenderValues, TlsValues
+from agent.listener.intake import RECEIVED, Intake, Limits, Peer, SenderValues
 from agent.listener.reception import Reception
-from agent.listener.server import ListenerRequestHandler, ListenerServer, handshake
+from agent.listener.server import ListenerRequestHandler, ListenerServer
 from agent.listener.statuses import SOP_CLASS_NOT_SUPPORTED, ProtocolBreach
 from agent.peers import Arrived
+from agent.tls import PortContext
 from storage.files import Files
 from storage.index import Index
 from storage.records import Instance
@@ -109,7 +110,15 @@ class Listener:
         more = [archive for archive in archives if archive.ae_title not in known]
         rules = replace(
             self._intake.rules,
-            senders=tuple(Sender(one.ae_title, tuple(map(str, one.addresses))) for one in (*senders, *more)),
+            senders=tuple(
+                Sender(
+                    one.ae_title,
+                    tuple(map(str, one.addresses)),
+                    one.certificate_subject,
+                    tuple(one.certificate_sha256),
+                )
+                for one in (*senders, *more)
+            ),
             accept_any_sender=accepts_any,
         )
         self._intake = replace(
@@ -153,7 +162,7 @@ class Listener:
             request_handler=ListenerRequestHandler,
             gate=self._gate,
             intake=self._intake,
-            tls=None if limits.tls is None else tls_context(limits.tls),
+            tls=None if limits.tls is None else PortContext(limits.tls),
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True
@@ -195,10 +204,6 @@ class Listener:
         self._intake.syncing.shutdown(wait=False)
         if self._thread is not None:
             self._thread.join(seconds)
-
-
-def tls_context(tls: TlsValues) -> Any:
-    return handshake(tls.certificate_file, tls.key_file, tls.ca_file, tls.require_client_certificate)
 
 
 def _quieten_pynetdicom() -> None:

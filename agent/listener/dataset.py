@@ -5,10 +5,12 @@ headers are made of, jumps over the rest, and so sees in one pass whether the la
 """
 
 import struct
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from agent.listener.statuses import CANNOT_UNDERSTAND, DOES_NOT_MATCH, OUT_OF_RESOURCES, Refused
 
@@ -23,6 +25,10 @@ DEPTH_MAX = 32
 INFLATED_BYTES_MAX = 67_108_864
 """A deflated dataset that inflates to more is refused: 1 MB can hold 1 GB. Reports, which is what is
 sent deflated, inflate to less than one."""
+
+# Of all associations together one at a time: twenty-five that inflate at once would hold 1.6 GB.
+_one_inflated = threading.Lock()
+_PIECE_BYTES = 1_048_576
 
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
@@ -81,8 +87,15 @@ def survey(
         Refused: CANNOT_UNDERSTAND if the dataset ends in the middle of an element or is no DICOM;
             OUT_OF_RESOURCES if it inflates to more than INFLATED_BYTES_MAX.
     """
-    if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-        content, start = _inflated(content, start), 0
+    if transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        return _surveyed(content, start, transfer_syntax_uid, wanted, value_bytes_max)
+    with _one_inflated, _inflated(content, start) as inflated:
+        return _surveyed(inflated, 0, transfer_syntax_uid, wanted, value_bytes_max)
+
+
+def _surveyed(
+    content: bytes | mmap, start: int, transfer_syntax_uid: str, wanted: frozenset[int], value_bytes_max: int
+) -> Survey:
     found: dict[int, str] = {}
     elements: dict[int, tuple[str, bytes]] = {}
     for tag, vr, offset, length in _Walk(content, transfer_syntax_uid).elements(start):
@@ -195,21 +208,38 @@ class _Walk:
         return Refused(CANNOT_UNDERSTAND, f"the dataset ends in the middle of an element{where}: {how}")
 
 
-def _inflated(content: bytes | mmap, start: int) -> bytes:
+@contextmanager
+def _inflated(content: bytes | mmap, start: int) -> Iterator[mmap]:
+    """The dataset inflated, in pages of its own: as bytes, zlib took twice the size, and the heap kept it."""
+    # Private: shared pages are files in /dev/shm, whose size a container may limit, and then a write is SIGBUS.
+    with mmap(-1, INFLATED_BYTES_MAX, flags=MAP_PRIVATE | MAP_ANONYMOUS) as inflated:
+        for piece in _pieces(content, start):
+            if inflated.tell() + len(piece) > INFLATED_BYTES_MAX:
+                raise Refused(
+                    OUT_OF_RESOURCES, f"the deflated dataset inflates to more than {INFLATED_BYTES_MAX} bytes"
+                )
+            inflated.write(piece)
+        inflated.resize(max(inflated.tell(), 1))
+        yield inflated
+
+
+def _pieces(content: bytes | mmap, start: int) -> Iterator[bytes]:
+    """What a deflated dataset inflates to, by and by."""
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    if len(content) - start > INFLATED_BYTES_MAX:
-        raise Refused(OUT_OF_RESOURCES, f"the deflated dataset is larger than {INFLATED_BYTES_MAX} bytes")
     try:
-        inflated = inflater.decompress(content[start:], INFLATED_BYTES_MAX)
+        for at in range(start, len(content), _PIECE_BYTES):
+            packed = content[at : at + _PIECE_BYTES]
+            while packed or not inflater.eof:
+                piece = inflater.decompress(packed, _PIECE_BYTES)
+                packed = inflater.unconsumed_tail
+                yield piece
+                if len(piece) < _PIECE_BYTES:
+                    break
+            if inflater.eof:
+                return
     except zlib.error as error:
         raise Refused(CANNOT_UNDERSTAND, f"the deflated dataset cannot be inflated: {error}") from error
-    if not inflater.eof:
-        if len(inflated) >= INFLATED_BYTES_MAX:
-            raise Refused(
-                OUT_OF_RESOURCES, f"the deflated dataset inflates to more than {INFLATED_BYTES_MAX} bytes"
-            )
-        raise Refused(CANNOT_UNDERSTAND, "the deflated dataset ends too early")
-    return inflated
+    raise Refused(CANNOT_UNDERSTAND, "the deflated dataset ends too early")
 
 
 def _uid_text(value: bytes) -> str:

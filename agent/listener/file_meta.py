@@ -4,6 +4,7 @@ Written by hand because pydicom's writer takes 0.6 ms of the interpreter for eac
 whole CR image takes otherwise; a test reads it back with pydicom.
 """
 
+import re
 import struct
 
 from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -46,5 +47,6 @@ def _uid(text: str) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    value = text.encode("ascii", "replace")
+    # A backslash would make two values of one, and a control character has no place in either VR (PS3.5 6.2).
+    value = re.sub(r"[^ -\[\]-~]", "?", text).encode("ascii")
     return value + b" " * (len(value) % 2)

@@ -11,6 +11,7 @@ import structlog
 from agent.admission import SenderRules
 from agent.identity import IdentifierRules
 from agent.listener.commits import Commits
+from agent.tls import PortTls
 from storage.database import DatabaseError
 from storage.files import Files
 from storage.index import Index
@@ -20,19 +21,6 @@ log = structlog.get_logger()
 
 RECEIVED = "received"
 """The folder, within the files, of what senders sent."""
-
-
-class TlsValues(Protocol):
-    """Encryption at the port; what `config.agent_settings.ListenerTlsSettings` holds."""
-
-    @property
-    def certificate_file(self) -> Any: ...
-    @property
-    def key_file(self) -> Any: ...
-    @property
-    def ca_file(self) -> Any: ...
-    @property
-    def require_client_certificate(self) -> bool: ...
 
 
 class Limits(Protocol):
@@ -59,7 +47,7 @@ class Limits(Protocol):
     @property
     def check_called_ae_title(self) -> bool: ...
     @property
-    def tls(self) -> TlsValues | None: ...
+    def tls(self) -> PortTls | None: ...
 
 
 class SenderValues(Protocol):
@@ -69,6 +57,10 @@ class SenderValues(Protocol):
     def ae_title(self) -> str: ...
     @property
     def addresses(self) -> Any: ...
+    @property
+    def certificate_subject(self) -> str: ...
+    @property
+    def certificate_sha256(self) -> Any: ...
     @property
     def assume_charset(self) -> str | None: ...
 

@@ -25,6 +25,7 @@ from agent.listener.gate import Gate
 from agent.listener.intake import Intake, Peer
 from agent.listener.short_path import MALFORMED, ShortPathProvider
 from agent.listener.waking import Checkpoint, WakingQueue
+from agent.tls import PortContext, shown_certificate
 
 log = structlog.get_logger()
 
@@ -102,7 +103,8 @@ class Admission(ACSE):
         reason = called_problem(peer.called_ae_title, rules)
         if reason:
             return _CALLED_NOT_RECOGNIZED, reason
-        reason = calling_problem(peer.calling_ae_title, peer.address, rules)
+        shown = shown_certificate(self.dul.socket.socket)
+        reason = calling_problem(peer.calling_ae_title, peer.address, rules, shown)
         if reason:
             return _CALLING_NOT_RECOGNIZED, reason
         if not self._gate.enter(self.dul):
@@ -183,7 +185,7 @@ class ListenerServer(ThreadedAssociationServer):
     block_on_close = False
 
     def __init__(
-        self, *args: Any, gate: Gate, intake: Intake, tls: ssl.SSLContext | None, **keywords: Any
+        self, *args: Any, gate: Gate, intake: Intake, tls: PortContext | None, **keywords: Any
     ) -> None:
         self.gate = gate
         self.intake = intake
@@ -236,7 +238,7 @@ class ListenerServer(ThreadedAssociationServer):
     def _shake_hands(self, request: socket.socket) -> ssl.SSLSocket:
         assert self.tls is not None
         request.settimeout(self.intake.limits.negotiation_seconds)
-        return self.tls.wrap_socket(request, server_side=True)
+        return self.tls.current().wrap_socket(request, server_side=True)
 
     def _note_failure(self, address: str, error: OSError) -> None:
         if isinstance(error, TimeoutError):
@@ -248,17 +250,3 @@ class ListenerServer(ThreadedAssociationServer):
             )
         else:
             log.info("connection ended before it began", address=address)
-
-
-def handshake(
-    certificate_file: Any, key_file: Any, ca_file: Any, require_client_certificate: bool
-) -> ssl.SSLContext:
-    """Gives the TLS context of the port: 1.2 or newer, with client certificates if asked for."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate_file, key_file)
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
-    if require_client_certificate:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context

@@ -14,7 +14,6 @@ from typing import Any
 import structlog
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import TRANSITION_TABLE
-from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_P_ABORT, P_DATA
 
 from agent.listener.gate import Gate
@@ -227,8 +226,7 @@ class ShortPathProvider(DULServiceProvider):
         """Decodes a PDU and puts it through the state machine, as pynetdicom does with all of them."""
         try:
             decoded, event = self._decode_pdu(bytearray(pdu))
-            if isinstance(decoded, A_ASSOCIATE_RQ):
-                decoded.to_primitive()  # what is wrong raises here, not within the state machine
+            decoded.to_primitive()  # what is wrong raises here, not within the state machine
         except MALFORMED as error:
             raise ProtocolBreach(
                 f"a PDU of type {pdu[0]:02X}H cannot be decoded: {type(error).__name__}"

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from agent.outgoing.drop import drop
 from agent.outgoing.mllp_client import send_oru
-from agent.peers import StoreOutcome
+from agent.peers import StoreKind, StoreOutcome
 from config.receiver_settings import (
     DropFolderSettings,
     FhirServerSettings,
@@ -36,9 +36,11 @@ class Outgoing:
 
 def send(receiver: ReceiverSettings, outgoing: Outgoing, now: datetime) -> StoreOutcome:
     """Sends one message once and says what became of it; nothing is raised for what a receiver does."""
+    is_quoting = False
     match receiver:
         case Hl7ReceiverSettings():
             verdict = send_oru(receiver, outgoing.content)
+            is_quoting = verdict.kind in (StoreKind.REFUSED_FOR_NOW, StoreKind.REFUSED_FOR_GOOD)
         case DropFolderSettings():
             verdict = drop(receiver, outgoing.name, outgoing.content)
         case FhirServerSettings() | WebhookSettings():
@@ -48,4 +50,4 @@ def send(receiver: ReceiverSettings, outgoing: Outgoing, now: datetime) -> Store
                 verdict = web.post_bundle(receiver, outgoing.content)
             else:
                 verdict = web.post_signed(receiver, outgoing.uid, outgoing.content, now)
-    return StoreOutcome(outgoing.uid, None, verdict.kind, verdict.words)
+    return StoreOutcome(outgoing.uid, None, verdict.kind, verdict.words, is_quoting)

@@ -9,6 +9,7 @@ from time import monotonic
 from agent.hl7.framing import Deframer, TooLong, framed
 from agent.hl7.message import Message, MessageError, parse_message
 from agent.peers import StoreKind, Verdict
+from agent.tls import peer_context
 from config.receiver_settings import Hl7ReceiverSettings
 
 ANSWER_BYTES_MAX = 1_000_000
@@ -35,6 +36,15 @@ def send_oru(receiver: Hl7ReceiverSettings, content: bytes) -> Verdict:
         return Verdict(StoreKind.NOT_SENT, _problem(receiver, error))
 
 
+def reach(receiver: Hl7ReceiverSettings) -> str | None:
+    """Opens a connection and closes it; a sentence if that cannot be done, or None."""
+    try:
+        with _connection(receiver):
+            return None
+    except OSError as error:
+        return _problem(receiver, error)
+
+
 @contextmanager
 def _connection(receiver: Hl7ReceiverSettings) -> Iterator[socket.socket]:
     address = receiver.host, receiver.port
@@ -44,10 +54,7 @@ def _connection(receiver: Hl7ReceiverSettings) -> Iterator[socket.socket]:
             plain.settimeout(receiver.ack_seconds)
             yield plain
             return
-        context = ssl.create_default_context(cafile=receiver.tls.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if receiver.tls.certificate_file is not None:
-            context.load_cert_chain(receiver.tls.certificate_file, receiver.tls.key_file)
+        context = peer_context(receiver.tls, receiver.tls.profile)
         name = receiver.tls.server_name or receiver.host
         with context.wrap_socket(plain, server_hostname=name) as encrypted:
             encrypted.settimeout(receiver.ack_seconds)

@@ -45,6 +45,23 @@ def post_signed(webhook: WebhookSettings, uid: str, content: bytes, now: datetim
     return _posted(webhook, None, headers, content)
 
 
+def reach(receiver: FhirServerSettings | WebhookSettings) -> str | None:
+    """Asks a FHIR server for its capability statement (R4 3.1.0.1), a webhook for anything; a sentence, or None."""
+    name, wait = _name(receiver), (receiver.connect_seconds, receiver.answer_seconds)
+    try:
+        if isinstance(receiver, WebhookSettings):
+            with session(receiver.tls, None) as opened:
+                opened.head(receiver.url, timeout=wait, allow_redirects=False)
+            return None
+        with session(receiver.tls, receiver.authorization) as opened:
+            headers = {"Accept": "application/fhir+json"}
+            url = f"{receiver.url}/metadata?_summary=true"
+            opened.get(url, headers=headers, timeout=wait, stream=True).raise_for_status()
+        return None
+    except OSError as error:
+        return problem_of(name, receiver.answer_seconds, error)[0]
+
+
 def key_of(secret: str) -> bytes:
     """The bytes of a webhook secret: what is base64 behind "whsec_", else the text itself in UTF-8."""
     if secret.startswith("whsec_"):

@@ -21,6 +21,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from agent.tls import peer_context
 from config.settings import ArchiveSettings, DestinationSettings, WorklistSettings
 
 Called = DestinationSettings | ArchiveSettings | WorklistSettings
@@ -143,11 +144,7 @@ def _tls_arguments(called: Called) -> tuple[ssl.SSLContext, str] | None:
     tls = called.tls
     if tls is None:
         return None
-    context = ssl.create_default_context(cafile=tls.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if tls.certificate_file is not None:
-        context.load_cert_chain(tls.certificate_file, tls.key_file)
-    return context, tls.server_name or called.host
+    return peer_context(tls, tls.profile), tls.server_name or called.host
 
 
 def peer_name(called: Called) -> str:

@@ -62,12 +62,14 @@ class StoreOutcome:
     Attributes:
         status: DIMSE status of the answer, or None if none came.
         problem: a sentence for the person on duty, also for a warning; None if all is well.
+        is_quoting: the sentence has the peer's own words in it, which may name the patient: not for the log.
     """
 
     sop_instance_uid: str
     status: int | None
     kind: StoreKind
     problem: str | None
+    is_quoting: bool = False
 
 
 _NOW, _GOOD, _TAKEN = StoreKind.REFUSED_FOR_NOW, StoreKind.REFUSED_FOR_GOOD, StoreKind.TAKEN

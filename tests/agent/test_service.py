@@ -1,13 +1,16 @@
-"""What the reader's process decides before it claims anything."""
+"""What the reader's process decides before it claims anything, and what the log leaves out."""
 
 import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from agent.logs import configure_log
 from agent.reader import batch_max_of, read
-from config.settings import AgentSettings, Settings, StorageSettings
+from config.settings import AgentSettings, LogSettings, Settings, StorageSettings
 from tests.scripted_engine import ScriptedEngine
 
 
@@ -41,6 +44,17 @@ def test_cases_are_read_at_once_where_words_stay_the_same_or_the_administrator_s
     engine, asked, expected
 ):
     assert batch_max_of(engine, asked) == expected
+
+
+def test_warnings_that_quote_values_of_a_dataset_are_not_shown():
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        configure_log(LogSettings())
+        for module in ("pydicom.valuerep", "pynetdicom.pdu_primitives"):
+            warnings.warn_explicit("Invalid value for VR PN: 'Doe^Jane'", UserWarning, "x.py", 1, module)
+    structlog.reset_defaults()
+
+    assert shown == []
 
 
 @pytest.fixture

@@ -224,6 +224,23 @@ def test_files_that_tls_needs_are_looked_for(tmp_path):
     ]
 
 
+def test_a_private_key_that_everybody_can_read_is_refused(tmp_path):
+    for name in ("a.pem", "a.key", "ca.pem"):
+        (tmp_path / name).touch(0o644)
+    files = 'certificate_file = "a.pem"\nkey_file = "a.key"\nca_file = "ca.pem"\n'
+
+    (told,) = problems(tmp_path, agent=f"[listener.tls]\n{files}")
+
+    assert told.startswith(f'agent.toml: listener.tls.key_file = "{tmp_path}/a.key": expected a private key')
+    assert told.endswith(f"mode 0644; run: chmod o= {tmp_path}/a.key)")
+
+
+def test_a_sender_s_certificate_is_looked_at_only_where_one_is_shown(tmp_path):
+    (told,) = problems(tmp_path, peers='[[sender]]\nae_title = "A"\ncertificate_subject = "a.example"\n')
+
+    assert told.startswith("peers.toml: sender[1].certificate_subject: expected listener.tls with ca_file")
+
+
 def test_a_certificate_and_its_key_go_together(tmp_path):
     (tmp_path / "a.pem").touch()
     peers = '[[destination]]\nname = "p"\nae_title = "P"\nhost = "h"\nport = 1\n[destination.tls]\n'

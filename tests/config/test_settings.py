@@ -6,7 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from config.settings import (
+    AgentSettings,
     DestinationSettings,
+    DestinationTlsSettings,
+    ListenerSettings,
+    ListenerTlsSettings,
     PeersSettings,
     Secret,
     SenderSettings,
@@ -152,6 +156,7 @@ def test_the_password_joins_the_url_only_when_the_driver_asks(monkeypatch):
 
 def test_a_password_may_stand_in_a_file(tmp_path):
     (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "password").chmod(0o640)
 
     assert Secret(file=tmp_path / "password").reveal() == "secret"
 
@@ -164,6 +169,7 @@ def test_a_password_that_is_not_there_is_said_with_its_place(secret):
 
 def test_an_empty_password_file_is_no_password(tmp_path):
     (tmp_path / "password").write_text("\n")
+    (tmp_path / "password").chmod(0o600)
 
     with pytest.raises(LookupError, match="is empty"):
         Secret(file=tmp_path / "password").reveal()
@@ -178,3 +184,29 @@ def test_importing_the_settings_brings_no_heavy_library():
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert said.stdout.strip() == "[]"
+
+
+def test_a_password_that_everybody_can_read_is_refused(tmp_path):
+    (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "password").chmod(0o644)
+
+    with pytest.raises(LookupError, match=r"open to everybody, mode 0644; run: chmod o= .*/password$"):
+        Secret(file=tmp_path / "password").reveal()
+
+
+def test_a_fingerprint_is_taken_with_and_without_colons():
+    digits = "ab" * 32
+    sender = SenderSettings(ae_title="X", certificate_sha256=(":".join(["AB"] * 32),))
+
+    assert sender.certificate_sha256 == (digits,)
+    with pytest.raises(ValidationError, match="64 hexadecimal digits"):
+        SenderSettings(ae_title="X", certificate_sha256=("ab:cd",))
+
+
+def test_the_files_of_our_certificates_are_named_each_once(tmp_path):
+    tls = ListenerTlsSettings(certificate_file=tmp_path / "a.pem", key_file=tmp_path / "a.key")
+    out = DestinationTlsSettings(certificate_file=tmp_path / "a.pem", key_file=tmp_path / "a.key")
+    peers = PeersSettings(destinations=(a_destination(tls=out),))
+    settings = Settings(agent=AgentSettings(listener=ListenerSettings(tls=tls)), peers=peers)
+
+    assert settings.certificate_files() == (tmp_path / "a.pem",)

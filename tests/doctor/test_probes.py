@@ -12,7 +12,7 @@ import trustme
 from agent.doctor.certificates import judge_files, read_validity, shown_validity
 from agent.doctor.disks import look_at_disk
 from agent.doctor.lines import Verdict
-from agent.doctor.machine import look_at_port
+from agent.doctor.machine import Card, look_at_cards, look_at_port
 from agent.doctor.network import look_at_peers
 from agent.doctor.ownership import look_at_secrets, look_at_state
 from agent.doctor.places import certificate_files, endpoints, secret_files
@@ -21,12 +21,15 @@ from config.settings import (
     AgentSettings,
     DestinationSettings,
     DestinationTlsSettings,
+    DropFolderSettings,
+    Hl7ReceiverSettings,
     Hl7Settings,
     ListenerTlsSettings,
     PeersSettings,
     ReportServerSettings,
     Secret,
     Settings,
+    WebhookSettings,
     WorklistSettings,
 )
 from storage.database import connect
@@ -88,6 +91,32 @@ def test_a_port_is_taken_while_somebody_listens_and_free_afterwards():
 
     assert (taken.error, taken.holder_pid) == (errno.EADDRINUSE, os.getpid())
     assert look_at_port("listener.port", "127.0.0.1", port).error == 0
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program in the place of the driver's; a test says what it does."""
+    program = tmp_path / "nvidia-smi"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return program
+
+
+def test_the_driver_is_asked_for_its_cards(driver: Path):
+    driver.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = --query-gpu=index,name,memory.total,memory.free,driver_version ] || exit 2\n'
+        '[ "$2" = --format=csv,noheader,nounits ] || exit 2\n'
+        'echo "0, NVIDIA L4, 23034, 22000, 570.10"\n'
+    )
+
+    assert look_at_cards() == (Card(0, "NVIDIA L4", 23034, 22000, "570.10"),)
+
+
+def test_a_driver_that_fails_is_told_in_a_sentence(driver: Path):
+    driver.write_text("#!/bin/sh\nexit 9\n")
+
+    assert look_at_cards() == "nvidia-smi does not answer (CalledProcessError)"
 
 
 def test_a_certificate_is_read_from_its_file_and_as_a_peer_shows_it(tmp_path: Path):
@@ -165,6 +194,32 @@ def test_a_peer_is_greeted_and_asked_for_the_classes_that_it_will_get():
     assert offered.verdict is Verdict.PROBLEM
     assert "does not accept Segmentation Storage" in offered.text
     assert there.received == []
+
+
+def test_receivers_of_messages_are_reached_and_not_spoken_to():
+    with socket.create_server(("127.0.0.1", 0)) as ris:
+        receiver = Hl7ReceiverSettings(name="ris", host="127.0.0.1", port=ris.getsockname()[1])
+        gone = WebhookSettings(
+            name="hook", url=f"http://127.0.0.1:{a_free_port()}/in", secret=Secret(file=Path("/key"))
+        )
+        peers = PeersSettings(hl7_receivers=(receiver,), webhooks=(gone,))
+        lines = {
+            line.text.partition(":")[0]: line.verdict for line in look_at_peers(Settings(peers=peers), NOW)
+        }
+
+    assert lines == {'hl7 receiver "ris"': Verdict.OK, 'webhook "hook"': Verdict.PROBLEM}
+
+
+def test_a_drop_folder_is_looked_at_and_stays_empty(tmp_path: Path):
+    folders = (
+        DropFolderSettings(name="here", path=tmp_path),
+        DropFolderSettings(name="gone", path=tmp_path / "gone"),
+    )
+
+    lines = tuple(look_at_peers(Settings(peers=PeersSettings(drop_folders=folders)), NOW))
+
+    assert [line.verdict for line in lines] == [Verdict.OK, Verdict.WARNING]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_worklist_that_is_not_there_is_a_problem_with_its_name():

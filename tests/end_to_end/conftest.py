@@ -43,7 +43,12 @@ def wait_for(what: str, is_there: Callable[[], object], seconds_max: float = SEC
 
 @dataclass
 class Running:
-    """preread with one destination. `port` is the listener's; `kill` is a power cut of both processes."""
+    """preread with one destination. `port` is the listener's; `kill` is a power cut of both processes.
+
+    Attributes:
+        more_of_agent: tables that agent.toml has beside those of every test.
+        output: descriptor that both processes write their standard output and error to; None leaves the tests' own.
+    """
 
     folder: Path
     destination_port: int
@@ -54,6 +59,9 @@ class Running:
     study_age_days_max: int = 36500
     senders: str = ""
     wait_for_priors_seconds: float = 60.0
+    deliver_patience_seconds: float = 604_800.0
+    more_of_agent: str = ""
+    output: int | None = None
     port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -68,6 +76,8 @@ class Running:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agent", "serve", "--config", str(self.folder / "config")],
             start_new_session=True,
+            stdout=self.output,
+            stderr=self.output,
         )
         us = DestinationSettings(name="us", ae_title="PREREAD", host="127.0.0.1", port=self.port)
         wait_for("an answer to C-ECHO", lambda: self._alive() and Peers("TESTPACS").echo(us).ok)
@@ -85,8 +95,9 @@ class Running:
             f'[listener]\nport = {self.port}\n[storage]\nfolder = "../data"\n'
             "[worker]\ntick_seconds = 0.1\npoll_seconds = 0.05\nlease_seconds = 4\n"
             "retry_seconds_min = 0.2\nretry_seconds_max = 1.0\n"
+            f"deliver_patience_seconds = {self.deliver_patience_seconds}\n"
             f"[metrics]\nport = {self.metrics_port}\n"
-            f'[log]\nfile = "{self.log}"\nformat = "json"\n'
+            f'[log]\nfile = "{self.log}"\nformat = "json"\n{self.more_of_agent}'
         )
         kinds = ", ".join(f'"{kind}"' for kind in self.outputs)
         (config / "peers.toml").write_text(

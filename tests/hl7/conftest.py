@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from agent.hl7.message import Message, parse_message
-from agent.listener import tls_context
 from agent.messages import MessageIntake, MessageType
 from agent.mllp import MllpReceiver
 from agent.reports.results import result_messages
+from agent.tls import PortContext
 from config.agent_settings import Hl7Settings, ListenerTlsSettings
 from storage.database import connect
 from storage.files import Files
@@ -116,7 +116,7 @@ def port(inbox: Inbox) -> Iterator[OpenPort]:
 
         def _open(tls: ListenerTlsSettings | None = None, number: int = 0, **limits: Any) -> MllpReceiver:
             settings = Hl7Settings(**limits).model_copy(update={"port": number})
-            context = None if tls is None else tls_context(tls)
+            context = None if tls is None else PortContext(tls)
             receiver = MllpReceiver(settings, context, inbox.intake, inbox.index, lambda: NOW)
             receiver.start()
             stack.callback(receiver.stop, 10)

@@ -57,6 +57,19 @@ def test_a_sender_may_choose_its_own_delimiters():
 
 
 @pytest.mark.parametrize(
+    "header", [b"MSH|\rPID|1||A1\r", b"MSH|^~A&|RIS\r", b"MSH|^~ &|RIS\r", b"MSH\x01^~\\&\x01\r"]
+)
+def test_a_letter_a_blank_or_a_line_end_divides_nothing(header: bytes):
+    with pytest.raises(MessageError, match="five delimiters"):
+        parse_message(header)
+
+
+@pytest.mark.parametrize("sent", ["a\0b", "a\\X00\\b"])
+def test_no_text_holds_a_nul_which_postgresql_would_refuse(sent: str):
+    assert the_text(an_oru(an_obx(sent)).encode()) == "a b"
+
+
+@pytest.mark.parametrize(
     ("sent", "meant"),
     [
         (r"a\.br\b", "a\nb"),

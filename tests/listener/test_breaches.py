@@ -147,6 +147,15 @@ def test_a_pdu_longer_than_agreed_upon_is_not_read(start: StartListener) -> None
     assert inbox.the_refusal().reason == "a PDU of type 04H announces 16385 bytes, 16384 are allowed here"
 
 
+def test_an_abort_from_a_source_that_does_not_exist_ends_the_association(inbox: Inbox) -> None:
+    with RawSender(inbox.port).associate() as sender:
+        sender.socket.sendall(struct.pack(">BxLBBBB", ABORT, 4, 0, 0, 24, 0))
+        assert sender.read_pdu()[0] in (ABORT, 0)
+
+    assert inbox.the_refusal().reason == "a PDU of type 07H cannot be decoded: ValueError"
+    still_works(inbox)
+
+
 ENDINGS: dict[str, Callable[[RawSender], None]] = {
     "abort": lambda sender: sender.socket.sendall(A_ABORT),
     "release": lambda sender: sender.socket.sendall(A_RELEASE_RQ),

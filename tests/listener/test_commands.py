@@ -78,3 +78,9 @@ def test_the_file_meta_is_what_pydicom_would_read() -> None:
     assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) == (CR, "1.2.3")
     assert (meta.TransferSyntaxUID, meta.SourceApplicationEntityTitle) == (EXPLICIT, "ROOM_3")
     assert (meta.ImplementationVersionName, len(meta)) == ("PREREAD", 8)
+
+
+def test_an_ae_title_stays_one_value_whatever_its_characters() -> None:
+    meta = dcmread(BytesIO(file_meta(CR, "1.2.3", EXPLICIT, "A\\B\x1b$\xe9"))).file_meta
+
+    assert meta.SourceApplicationEntityTitle == "A?B?$?"

@@ -127,6 +127,14 @@ def test_who_is_not_listed_gets_no_answer(tmp_path: Path):
     assert answer == b""
 
 
+def heard_until(manager: socket.socket, word: bytes) -> set[bytes]:
+    """What the service manager is told before it is told this."""
+    heard = set()
+    while (told := manager.recv(100)) != word:
+        heard.add(told)
+    return heard
+
+
 def test_the_service_manager_hears_ready_once_the_port_is_open_and_stopping_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -135,8 +143,8 @@ def test_the_service_manager_hears_ready_once_the_port_is_open_and_stopping_at_t
         manager.settimeout(10)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         site = Site(settings_in(tmp_path))
-        started = [manager.recv(100), manager.recv(100)]
+        started = heard_until(manager, b"READY=1")
         site.serving.stop()
 
-        assert started == [b"WATCHDOG=1", b"READY=1"]
-        assert manager.recv(100) == b"STOPPING=1"
+        assert started == {b"WATCHDOG=1"}
+        assert heard_until(manager, b"STOPPING=1") <= {b"WATCHDOG=1"}

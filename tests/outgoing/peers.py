@@ -88,6 +88,7 @@ class WebPeer:
     statuses: list[int]
     body: bytes = b"{}"
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         peer = self
@@ -104,6 +105,15 @@ class WebPeer:
                 self.send_header("Content-Length", str(len(peer.body)))
                 self.end_headers()
                 self.wfile.write(peer.body)
+
+            def do_GET(self) -> None:
+                peer.asked.append(self.path)
+                self.send_response(peer.statuses[0])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def do_HEAD(self) -> None:
+                self.do_GET()
 
             def log_message(self, *_: object) -> None:
                 """Says nothing."""

@@ -81,7 +81,7 @@ def test_a_peer_that_dies_before_its_acknowledgement_gets_the_same_bytes_again(o
 )
 def test_a_peer_in_trouble_gets_it_when_it_is_well(open_line: OpenLine, script: Script):
     with mllp_peer(script, acknowledged("AA")) as ris:
-        line = open_line(hl7_receivers=(an_hl7_receiver(ris.port, ack_seconds=0.1),))
+        line = open_line(hl7_receivers=(an_hl7_receiver(ris.port, ack_seconds=1.0),))
         study = a_study_read(line)
         waiting = line.job(study).stage
 
@@ -102,6 +102,18 @@ def test_a_nak_fails_the_job_with_its_words_and_costs_nobody_else_the_draft(open
     assert line.job(study).stage is Stage.FAILED
     assert "refused it, AR: no such order" in (line.job(study).problem or "")
     assert (len(ris.received), len(fhir.received)) == (1, 1)
+
+
+def test_the_words_of_a_nak_are_in_the_store_and_never_in_the_log(
+    open_line: OpenLine, capsys: pytest.CaptureFixture[str]
+):
+    with mllp_peer(acknowledged("AE", text="unknown patient Doe")) as ris:
+        line = open_line(hl7_receivers=(an_hl7_receiver(ris.port),))
+        study = a_study_read(line)
+
+    assert "unknown patient Doe" in (line.job(study).problem or "")
+    assert "not delivered" in (logged := capsys.readouterr().out)
+    assert "Doe" not in logged
 
 
 @pytest.mark.parametrize("status", [0, 409, 500])
@@ -204,9 +216,13 @@ def test_a_receiver_that_was_taken_out_of_the_settings_fails_its_deliveries_with
 def test_each_receiver_has_one_lane_so_that_no_message_overtakes_another():
     receivers = (an_hl7_receiver(), a_fhir_server())
     settings = Settings().model_copy(
-        update={"peers": Settings().peers.model_copy(update={"hl7_receivers": receivers})}
+        update={
+            "peers": Settings().peers.model_copy(
+                update={"hl7_receivers": receivers[:1], "fhir_servers": receivers[1:]}
+            )
+        }
     )
 
-    lanes = [name for name, _ in _delivery_lanes(settings)]
+    lanes = _delivery_lanes(settings)
 
-    assert lanes == ["deliver to ris 1", "deliver to fhir 1", "deliver to nobody"]
+    assert list(lanes) == ["deliver to ris 1", "deliver to fhir 1", "deliver to nobody"]

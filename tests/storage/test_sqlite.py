@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
+from storage.census import Census, Marks
 from storage.database import HEAD, Database, SchemaError, connect
 from storage.index import Index
 from storage.jobs import Jobs
+from storage.listing import Listing
 from tests.storage.builders import LEASE_SECONDS, NOW, a_study, an_instance, an_open_job, put
 
 WAIT_MAX_SECONDS = 20
@@ -129,6 +131,28 @@ def test_no_question_of_the_line_reads_a_whole_table(database: Database):
 
     # The newest studies are the first ones of their index; the limit ends that walk.
     assert set(scans) == {"SCAN studies USING INDEX ix_studies_newest_number"}
+
+
+def test_a_monitor_s_questions_read_no_table_but_through_an_index(database: Database):
+    index, jobs, census = Index(database), Jobs(database), Census(database)
+    an_open_job(index, jobs)
+
+    def ask() -> None:
+        census.since(Marks(0, 0, 0))
+        census.standing()
+        Listing(database).studies(10)
+
+    scans = {line for line in plans(database, ask) if line.startswith("SCAN")}
+
+    # Jobs are counted over their index; open deliveries and unread studies have an index of their own, which holds
+    # no others; the newest studies are the first ones of theirs; messages that wait in quarantine are few.
+    assert scans == {
+        "SCAN jobs USING COVERING INDEX ix_jobs_stage_due_at",
+        "SCAN deliveries USING INDEX ix_deliveries_open",
+        "SCAN studies USING INDEX ix_studies_unread",
+        "SCAN studies USING INDEX ix_studies_newest_number",
+        "SCAN quarantined_messages",
+    }
 
 
 def test_a_start_with_nothing_to_migrate_does_without_alembic(database: Database, path: Path):
