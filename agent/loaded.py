@@ -26,7 +26,8 @@ from config.effective import toml_of
 from config.settings import Settings
 from storage.files import Files
 
-_LOCK, _RECORD, _LINK = "serving.lock", "serving.json", "configuration"
+_LOCK, _RECORD = "serving.lock", "serving.json"
+_LINK, _NEW_LINK = "configuration", "configuration.new"
 _LOCK_SECONDS = 1.0
 """How long the lock is waited for: a process that ends, or one that only looks, has it for less."""
 _POLL_SECONDS = 0.05
@@ -55,8 +56,8 @@ class Service:
 _SERVICE = TypeAdapter(Service)
 
 
-def keep(settings: Settings) -> Path:
-    """Writes down the settings in force, for good and before anything is done with them; gives the link to them."""
+def keep(settings: Settings) -> None:
+    """Writes settings down for good, before anything is done with them, and all that `put_in_force` needs."""
     state = settings.agent.storage.folder.absolute()
     name = settings.digest.removeprefix("sha256:")
     files = Files(state / "configurations")
@@ -70,10 +71,15 @@ def keep(settings: Settings) -> Path:
             path
         ).exists():  # an older preread may have written the same values in another form
             files.put(path, toml_of(values).encode())
-    new = state / f"{_LINK}.new"
+    new = state / _NEW_LINK
     new.unlink(missing_ok=True)
     new.symlink_to(Path("configurations") / name)
-    return new.replace(state / _LINK)
+
+
+def put_in_force(settings: Settings) -> Path:
+    """Points the link, which the reader follows, at the settings that were kept last; gives the link."""
+    state = settings.agent.storage.folder.absolute()
+    return (state / _NEW_LINK).replace(state / _LINK)
 
 
 def kept(storage_folder: Path) -> Path:

@@ -12,7 +12,7 @@ import structlog
 from agent.configuration import load
 from agent.logs import set_log_level
 from agent.metrics.health import Condition, is_alive
-from agent.notifying import notify
+from agent.notifying import notify, watched_less
 from agent.peers import Peers
 from agent.pulse import Pulse
 from agent.service import Store, awaited_signals, open_store, patience_of, system_clock
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from inference.engine import Engine
 
 log = structlog.get_logger()
+
+_OPENING_SECONDS_MAX = 1800
+"""What the units in deploy/systemd allow for: weights that are hashed for the first time take minutes."""
 
 BATCH = 4
 """Cases at once. More would put the first draft off for longer than they save."""
@@ -67,7 +70,8 @@ class _Reader:
         self._signals = signals
         self._parent = parent
         # Not what the link says now: it may have moved since the settings were loaded.
-        self._followed = settings.digest.removeprefix("sha256:")
+        present = self._configuration()
+        self._followed = present and present.with_name(settings.digest.removeprefix("sha256:"))
 
     def run(self) -> bool:
         engine = _opened(self._settings)
@@ -76,17 +80,22 @@ class _Reader:
             engine.close()
             if following is None:
                 return True
-            before, self._settings = self._settings.reading, following
-            engine = _opened(following)
-            if engine is None:
-                log.error(
-                    "the reader goes on with the model that it had",
-                    model_folder=str(before.engine.model_folder),
-                )
-                reading = following.reading.model_copy(update=_model_of(before))
-                self._settings = following.model_copy(update={"reading": reading})
-                engine = _opened(self._settings)
+            with watched_less(_OPENING_SECONDS_MAX):
+                engine = self._opened_instead(following)
         return False
+
+    def _opened_instead(self, following: Settings) -> "Engine | None":
+        """The model of other settings, which hold from now on; the one before if that cannot be opened."""
+        before, self._settings = self._settings.reading, following
+        engine = _opened(following)
+        if engine is not None:
+            return engine
+        log.error(
+            "the reader goes on with the model that it had", model_folder=str(before.engine.model_folder)
+        )
+        reading = following.reading.model_copy(update=_model_of(before))
+        self._settings = following.model_copy(update={"reading": reading})
+        return _opened(self._settings)
 
     def _work(self, engine: "Engine") -> Settings | None:
         """Reads with a model until the settings name another one, and gives them; None at the end."""
@@ -116,9 +125,12 @@ class _Reader:
                 pulse.take(new.digest)
         worker.stop()
         # Another model waits for the case in hand, however long that takes; the end of the process does not.
-        while following is not None and worker.is_alive() and self._signals.empty():
-            worker.join(1.0)
-            pulse.beat_if_due()
+        while following is not None and worker.is_alive():
+            match self._event(pulse):
+                case "end":
+                    following = None
+                case "reload":
+                    following = self._reloaded() or following
         worker.finish(self._settings.agent.worker.stop_seconds)
         pulse.end()
         return following
@@ -134,16 +146,19 @@ class _Reader:
         if os.getppid() != self._parent:
             log.warning("the listener's process is gone; the reader stops")
             return "end"
-        link, followed = self._folder, self._followed
-        if link is not None and link.is_symlink():
-            self._followed = link.resolve().name
+        followed, self._followed = self._followed, self._configuration()
         return "none" if self._followed == followed else "reload"
+
+    def _configuration(self) -> Path | None:
+        """The folder to load from; a child's is the one that its link names now, which may move between two files."""
+        if self._folder is None or self._parent is None:
+            return self._folder
+        return self._folder.resolve()
 
     def _reloaded(self) -> Settings | None:
         """The settings of now, as far as they need no restart; None if there is something wrong with them."""
         try:
-            # The folder itself, not the link: that may move between two files.
-            new = load(None if self._folder is None else self._folder.resolve())
+            new = load(self._configuration())
             settings = in_force(self._settings, new)
         except ConfigError as error:
             for problem in error.problems:

@@ -52,6 +52,10 @@ class ReaderChild:
         self._not_before = now + pause
         log.error("the reader ended; it is started again", exit_code=code, after_seconds=round(pause, 1))
 
+    def take(self, patience: Patience) -> None:
+        """Waits from now on as these say before it starts the reader anew."""
+        self._patience = patience
+
     def stop(self, seconds: float) -> None:
         """Ends the reader, after the step in hand if that takes no longer than `seconds`."""
         if self._process is None:

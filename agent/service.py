@@ -177,7 +177,6 @@ class Serving:
         )
         self._workers: dict[str, Worker] = {}
         self._leaving: list[Worker] = []
-        self._arrange_workers()
         self._intake = open_intake(settings, self._store, clock)
         self.mllp: MllpReceiver | None = None
         hl7 = settings.agent.hl7
@@ -226,11 +225,11 @@ class Serving:
         swept = self._store.files.sweep()
         if swept:
             log.info("half-received files removed", files=swept)
-        configuration = loaded.keep(self._settings)
+        loaded.keep(self._settings)
+        configuration = loaded.put_in_force(self._settings)
         if self._settings.reading.reader.child:
             self._child = ReaderChild(configuration, patience_of(self._settings))
-        for worker in self._workers.values():
-            worker.start()
+        self._arrange_workers()
         # Threads are made as they are needed: one more for each worklist and report server, since one that does not
         # answer must not hold up the tick.
         pool = ThreadPoolExecutor(_CLOCK_THREADS_MAX)
@@ -295,26 +294,28 @@ class Serving:
             coalesce=True,
         )
 
-    def _arrange_workers(self) -> tuple[Worker, ...]:
-        """Gives each lane of the settings its worker, and sends those away that have none; gives the new ones."""
-        settings, patience = self._settings, patience_of(self._settings)
-        lanes = {"gather": Lane()} | _delivery_lanes(settings) | _asking_lanes(settings)
-        for name in [name for name in self._workers if name not in lanes]:
-            worker = self._workers.pop(name)
-            worker.stop()
-            self._leaving.append(worker)
-        self._leaving = [worker for worker in self._leaving if worker.is_alive()]
-        new = {}
-        for name in lanes.keys() - self._workers.keys():
-            stages = (Stage.GATHER,) if name == "gather" else ()
-            poll_seconds = settings.agent.worker.poll_seconds
-            new[name] = Worker(name, self._tools, patience, stages=stages, poll_seconds=poll_seconds)
-        self._workers |= new
+    def _arrange_workers(self) -> None:
+        """Gives each lane of the settings a worker that runs, and sends those away that have no lane."""
+        patience, poll_seconds = patience_of(self._settings), self._settings.agent.worker.poll_seconds
+        lanes = {"gather": Lane()} | _delivery_lanes(self._settings) | _asking_lanes(self._settings)
+        workers = {}
         for name, lane in lanes.items():
-            self._workers[name].take(
+            stages = (Stage.GATHER,) if name == "gather" else ()
+            worker = self._workers.get(name) or Worker(
+                name, self._tools, patience, stages=stages, poll_seconds=poll_seconds
+            )
+            worker.take(
                 self._tools, patience, leaves_alone=lane.leaves_alone, leaves_unasked=lane.leaves_unasked
             )
-        return tuple(new.values())
+            if worker.ident is None:
+                worker.start()
+            workers[name] = worker
+        leaving = [worker for name, worker in self._workers.items() if name not in workers]
+        for worker in leaving:
+            worker.stop()
+        self._leaving = [worker for worker in (*self._leaving, *leaving) if worker.is_alive()]
+        # Replaced, not changed: another thread may just be asking whether all of them are alive.
+        self._workers = workers
 
     def reload(self) -> loaded.Service:
         """Takes the configuration anew, whole or not at all, and says what became of it.
@@ -343,10 +344,7 @@ class Serving:
         self._settings = settings
         self._tools = replace(self._tools, settings=settings)
         set_log_level(settings.agent.log)
-        # The lanes before the reader: it makes deliveries for the destinations of the new settings, and they must
-        # find their worker.
-        for worker in self._arrange_workers():
-            worker.start()
+        self._arrange_workers()
         self.listener.admit(
             settings.peers.senders,
             settings.peers.accept_any_sender,
@@ -356,9 +354,13 @@ class Serving:
         self._intake = open_intake(settings, self._store, self._tools.clock)
         if self.mllp is not None:
             self.mllp.take(self._intake)
+        if self._child is not None:
+            self._child.take(patience_of(settings))
         self._schedule_asking()
         self._pulse.take(settings.digest)
         self._audit(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
+        # Last, since the reader follows: what it makes for a new destination must find its worker.
+        loaded.put_in_force(settings)
 
     def described(
         self,

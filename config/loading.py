@@ -43,7 +43,7 @@ from config.wording import (
     table_in,
 )
 
-__all__ = ["FILES", "ConfigError", "Problem", "effective", "load"]
+__all__ = ["FILES", "ConfigError", "Problem", "contradictions", "effective", "load", "load_with_origins"]
 
 FILES: dict[str, type[Frozen]] = {
     AGENT_FILE: AgentSettings,

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from agent import loaded
 from config.loading import load
 from tests.agent.test_cli import a_config, run
+from tests.agent.test_loaded import put
 
 
 def test_check_tells_every_mistake_with_file_line_key_value_and_expectation(tmp_path: Path):
@@ -94,7 +94,7 @@ DESTINATION = '[[destination]]\nname = "archive"\nae_title = "A"\nhost = "h"\npo
 
 def test_diff_says_against_what_runs_what_a_reload_takes_and_what_waits(tmp_path: Path):
     agent = '[storage]\nfolder = "data"\n'
-    loaded.keep(load(a_config(tmp_path, agent=agent, peers=DESTINATION.format(104))))
+    put(load(a_config(tmp_path, agent=agent, peers=DESTINATION.format(104))))
     config = a_config(tmp_path, agent=agent + "[listener]\nport = 104\n", peers=DESTINATION.format(105))
 
     code, said = run("config", "diff", "--config", config)

@@ -19,6 +19,12 @@ def settings_in(folder: Path, ae_title: str = "PREREAD") -> Settings:
     )
 
 
+def put(settings: Settings) -> Path:
+    """Puts settings in force as the service does; gives the link to them."""
+    loaded.keep(settings)
+    return loaded.put_in_force(settings)
+
+
 def test_only_one_process_serves_from_a_folder(tmp_path: Path):
     with (
         loaded.claim(tmp_path / "data"),
@@ -72,7 +78,7 @@ def test_every_configuration_that_was_in_force_can_be_loaded_again(tmp_path: Pat
     first, second = settings_in(tmp_path, "ONE"), settings_in(tmp_path, "TWO")
 
     for settings in (first, second, first):
-        assert load(loaded.keep(settings), {}).digest == settings.digest
+        assert load(put(settings), {}).digest == settings.digest
 
     kept = {path.name for path in (tmp_path / "configurations").glob("[0-9a-f]*")}
     assert kept == {one.digest.removeprefix("sha256:") for one in (first, second)}
@@ -80,10 +86,10 @@ def test_every_configuration_that_was_in_force_can_be_loaded_again(tmp_path: Pat
 
 def test_a_configuration_that_was_cut_off_while_it_was_kept_is_completed(tmp_path: Path):
     settings = settings_in(tmp_path)
-    folder = loaded.keep(settings).resolve()
+    folder = put(settings).resolve()
     (folder / "peers.toml").unlink()
 
-    assert (loaded.keep(settings) / "peers.toml").exists()
+    assert (put(settings) / "peers.toml").exists()
 
 
 def test_before_the_first_start_there_is_nothing_to_compare_with(tmp_path: Path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.metrics.health import Condition
-from agent.notifying import notify
+from agent.notifying import notify, watched_less
 from agent.pulse import Pulse
 from storage.database import connect
 from storage.processes import Processes
@@ -27,6 +27,17 @@ def test_a_state_comes_to_the_socket_that_the_manager_names(manager: socket.sock
     notify("READY=1")
 
     assert manager.recv(100) == b"READY=1"
+
+
+def test_the_watchdog_waits_longer_while_a_model_is_opened_and_no_longer_after_that(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("WATCHDOG_USEC", "300000000")
+
+    with watched_less(1800):
+        assert manager.recv(100) == b"WATCHDOG_USEC=1800000000"
+
+    assert manager.recv(100) == b"WATCHDOG_USEC=300000000"
 
 
 def test_an_abstract_socket_is_found_too(monkeypatch: pytest.MonkeyPatch):

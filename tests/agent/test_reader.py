@@ -11,7 +11,6 @@ from queue import SimpleQueue
 import pytest
 import structlog
 
-from agent import loaded
 from agent.logs import set_log_level
 from agent.reader import _Reader
 from agent.service import open_store
@@ -26,6 +25,7 @@ from config.settings import (
     StorageSettings,
     WorkerSettings,
 )
+from tests.agent.test_loaded import put
 from tests.agent.test_steps_rules import a_rule
 from tests.end_to_end.conftest import wait_for
 
@@ -60,7 +60,7 @@ class Running:
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
     signals: SimpleQueue = SimpleQueue()
-    link = loaded.keep(settings_in(tmp_path))
+    link = put(settings_in(tmp_path))
     settings = load(link, {})
     store = open_store(settings)
     with structlog.testing.capture_logs() as log:
@@ -78,7 +78,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 
 def test_other_settings_are_taken_without_opening_the_model_again(running: Running):
-    loaded.keep(settings_in(running.folder, level="debug"))
+    put(settings_in(running.folder, level="debug"))
 
     taken = running.wait_for("configuration loaded")
 
@@ -88,7 +88,7 @@ def test_other_settings_are_taken_without_opening_the_model_again(running: Runni
 
 def test_another_model_is_opened_in_place_of_the_one_before(running: Running):
     new = settings_in(running.folder, EngineSettings(name=SCRIPTED.name, threads=2))
-    loaded.keep(new)
+    put(new)
 
     running.wait_for("model ready", times=2)
 
@@ -100,10 +100,10 @@ def test_an_adapter_more_has_the_model_opened_anew_and_a_rule_has_not(running: R
     before = settings_in(running.folder)
     adapters = (AdapterSettings(name="bedside", folder=running.folder),)
     with_adapter = before.reading.model_copy(update={"adapters": adapters})
-    loaded.keep(before.model_copy(update={"reading": with_adapter}))
+    put(before.model_copy(update={"reading": with_adapter}))
     running.wait_for("model ready", times=2)
 
-    loaded.keep(Settings(agent=before.agent, reading=with_adapter.model_copy(update={"rules": (rule,)})))
+    put(Settings(agent=before.agent, reading=with_adapter.model_copy(update={"rules": (rule,)})))
 
     running.wait_for("configuration loaded", times=2)
     assert running.said("configuration loaded")[1]["changes"] == ('reading.toml rule "films": added',)
@@ -111,7 +111,7 @@ def test_an_adapter_more_has_the_model_opened_anew_and_a_rule_has_not(running: R
 
 
 def test_a_model_that_cannot_be_opened_leaves_the_one_before(running: Running):
-    loaded.keep(settings_in(running.folder, EngineSettings(name="tests.scripted_engine:nowhere")))
+    put(settings_in(running.folder, EngineSettings(name="tests.scripted_engine:nowhere")))
 
     running.wait_for("the reader goes on with the model that it had")
     running.wait_for("model ready", times=2)
@@ -120,10 +120,10 @@ def test_a_model_that_cannot_be_opened_leaves_the_one_before(running: Running):
 
 
 def test_a_configuration_that_cannot_be_loaded_leaves_the_one_before(running: Running):
-    broken = loaded.keep(settings_in(running.folder, level="debug")).resolve() / "agent.toml"
-    loaded.keep(settings_in(running.folder))
+    broken = put(settings_in(running.folder, level="debug")).resolve() / "agent.toml"
+    put(settings_in(running.folder))
     broken.write_text("[listener]\nport = 0\n")
-    loaded.keep(settings_in(running.folder, level="debug"))
+    put(settings_in(running.folder, level="debug"))
 
     told = running.wait_for("configuration refused; the one before stays in force")
 
