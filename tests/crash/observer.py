@@ -33,6 +33,8 @@ def store_problems(store: Store, acknowledged: dict[str, str]) -> Iterator[str]:
         known = store.index.known(uid)
         if known is None:
             yield f"{uid} was acknowledged and is not in the index"
+        elif not store.files.absolute(known.path).is_file():
+            yield f"{uid} was acknowledged and its file is not there"
         elif hashlib.sha256(dataset_of(store.files.read(known.path))).hexdigest() != sha256:
             yield f"{uid} was acknowledged and is stored with other content"
     yield from _row_problems(store, instances, dataset_only=True)

@@ -90,7 +90,8 @@ class Product:
     def __post_init__(self) -> None:
         self.now = self.start.now
         self.serving = Serving(self.start.settings, lambda: self.now)
-        self.tools = replace(self.serving._tools, engine=ScriptedEngine(self._script))
+        self.engine = ScriptedEngine(self._script)
+        self.tools = replace(self.serving._tools, engine=self.engine)
         patience = patience_of(self.start.settings)
         self.reader = Worker("reader", self.tools, patience, stages=(Stage.COMPOSE, Stage.READ))
         self.serving._store.files.sweep()
@@ -113,6 +114,7 @@ class Product:
             if self._is_ended():
                 break
             self.now += STEP
+        self.engine.cases.clear()  # it remembers them for tests that ask; for ten days that is much
         process = psutil.Process()
         usage = Usage(process.memory_info().rss, process.num_fds(), process.num_threads())
         return Turned(self._is_ended(), self.now, self.effects.count, self.effects.kind_cut, usage)
