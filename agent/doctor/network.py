@@ -14,6 +14,7 @@ from agent.peers import Called, Offered, Peers, classes_needed
 from config.settings import (
     ArchiveSettings,
     DestinationSettings,
+    DropFolderSettings,
     Settings,
     WorklistSettings,
 )
