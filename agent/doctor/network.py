@@ -14,7 +14,6 @@ from agent.peers import Called, Offered, Peers, classes_needed
 from config.settings import (
     ArchiveSettings,
     DestinationSettings,
-    DropFolderSettings,
     Settings,
     WorklistSettings,
 )
@@ -28,8 +27,7 @@ _CONNECT_SECONDS = 10.0
 def look_at_peers(settings: Settings, now: datetime) -> Iterator[Line]:
     """Greets every peer, proposes to it what we need of it, and reads the certificate it shows."""
     looks: list[Callable[[], Line]] = []
-    # Of a folder more can be said than there or not: see `_dropped_into`.
-    greeted = [one for one in greetings(settings) if not isinstance(one.settings, DropFolderSettings)]
+    greeted = greetings(settings)
     for greeting in greeted:
         looks.append(partial(_greeted, greeting.line))
         if isinstance(greeting.settings, DestinationSettings | ArchiveSettings | WorklistSettings):

@@ -176,6 +176,7 @@ def test_a_folder_with_another_commit_is_left_alone(hub, tmp_path):
 def test_a_gated_repository_asks_for_a_token_and_takes_it_from_where_it_is(hub, tmp_path, monkeypatch):
     hub.is_gated = True
     (tmp_path / "token").write_text(f"{TOKEN}\n")
+    (tmp_path / "token").chmod(0o600)
     monkeypatch.setenv("HUB_TOKEN", TOKEN)
     code, said = pull(tmp_path / "none", *ACCEPTED)
     assert code == 1

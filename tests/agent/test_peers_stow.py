@@ -209,6 +209,7 @@ def test_a_service_that_is_not_there_is_named(tmp_path: Path):
 
 def test_an_authorization_is_read_where_the_settings_say_and_sent(tmp_path: Path):
     (tmp_path / "token").write_text("Bearer of-good-news\n")
+    (tmp_path / "token").chmod(0o600)
     files, uids = two_reports(tmp_path)
     secret = Secret(file=tmp_path / "token")
 

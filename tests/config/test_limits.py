@@ -28,6 +28,8 @@ TRIED_BY = {
     "archive.request_seconds": "agent/test_peers_querying.py::test_answers_without_end_are_left_when_the_time_is_over",
     "archive.answer_seconds": "agent/test_peers_querying.py::test_an_archive_that_falls_silent_is_left_after_answer",
     "destination.answer_seconds": "agent/test_peers.py::test_an_archive_that_never_answers_a_store_is_left_after",
+    "destination.failures_max": "agent/test_delivering.py::test_a_destination_that_is_down_rests_and_one_draft_tries",
+    "destination.commitment_seconds": "agent/test_commitment.py::test_what_is_not_committed_to_in_time_is_sent_again",
     "destination.connect_seconds": "agent/test_peers.py::test_a_port_that_takes_connections_and_says_nothing_is_left",
 }
 NETWORK = ("listener.", "hl7.", "archive.", "destination.")

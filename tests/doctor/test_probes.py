@@ -209,7 +209,7 @@ def test_receivers_of_messages_are_reached_and_not_spoken_to():
             line.text.partition(":")[0]: line.verdict for line in look_at_peers(Settings(peers=peers), NOW)
         }
 
-    assert lines == {'receiver "ris"': Verdict.OK, 'receiver "hook"': Verdict.PROBLEM}
+    assert lines == {'hl7 receiver "ris"': Verdict.OK, 'webhook "hook"': Verdict.PROBLEM}
 
 
 def test_the_server_of_the_audit_trail_is_reached_and_has_to_show_a_certificate():
