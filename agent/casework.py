@@ -23,6 +23,7 @@ from agent.outputs import (
     OUTPUTS,
     Device,
     Narrative,
+    Ordered,
     Predecessor,
     Sources,
     Stamp,
@@ -41,7 +42,7 @@ from inference.question import Answer
 from inference.reading import EngineIdentity, Finding, Reading, Status
 from storage.files import Files
 from storage.jobs import Jobs
-from storage.records import Job, Order, ResultObject, Study
+from storage.records import Job, ResultObject, Study
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -151,6 +152,7 @@ def results_of(
         priors=tuple(header for prior in manifest.priors for header in _headers(prior, files)),
         pixels=_pixels(manifest, files) if KINDS_WITH_PICTURES.intersection(kinds) else {},
         predecessors=_predecessors(job, files, jobs),
+        ordered=_ordered(manifest),
     )
     narrative, stamp = _narrative(manifest), _stamp(job, settings)
     return tuple(
@@ -176,7 +178,11 @@ def withdrawal_objects(
         job: the draft's, with revision and time of the withdrawal.
         held: what each destination may hold; those that hold nothing are told nothing.
     """
-    sources = Sources(current=_headers(manifest.current, files), predecessors=_predecessors(job, files, jobs))
+    sources = Sources(
+        current=_headers(manifest.current, files),
+        predecessors=_predecessors(job, files, jobs),
+        ordered=_ordered(manifest),
+    )
     stamp = _stamp(job, settings)
     made = {}
     for index, destination in enumerate(settings.peers.destinations):
@@ -215,16 +221,11 @@ def draft_of(
     manifest: Manifest,
     reading: Reading,
     study: Study,
-    order: Order | None,
     files: Files,
     jobs: Jobs,
     settings: Settings,
 ) -> Draft:
-    """Gathers what messages tell of a draft, its objects aside.
-
-    Args:
-        order: what the study was ordered by, or None.
-    """
+    """Gathers what messages tell of a draft, its objects aside."""
     sources = Sources(
         current=_headers(manifest.current, files),
         priors=tuple(header for prior in manifest.priors for header in _headers(prior, files)),
@@ -238,7 +239,7 @@ def draft_of(
     ]
     return Draft(
         study=study,
-        order=order,
+        order=manifest.order,
         revision=job.revision,
         made_at=stamp.now,
         observed_at=_observed_at(study),
@@ -298,6 +299,13 @@ def _headers(
             raise GiveUp(f"study {exam.study_instance_uid}: {error.reason}") from error
         headers.append(header)
     return tuple(headers)
+
+
+def _ordered(manifest: Manifest) -> Ordered:
+    order = manifest.order
+    if order is None:
+        return Ordered()
+    return Ordered(order.placer_order_number, order.filler_order_number, order.requested_procedure)
 
 
 def _pixels(manifest: Manifest, files: Files) -> dict[str, Image]:

@@ -103,6 +103,20 @@ class ManifestRule:
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestOrder:
+    """What the study was ordered by, as it was known when the case was gathered; "" for what nobody told.
+
+    Attributes:
+        source: who told of it.
+    """
+
+    source: str
+    placer_order_number: str = ""
+    filler_order_number: str = ""
+    requested_procedure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What one job shows to the model.
 
@@ -114,6 +128,7 @@ class Manifest:
         complete_because: why the study was called complete, a sentence.
         notes: sentences for the radiologist on how this came together.
         rule: None in manifests that are older than rules.
+        order: None if nobody told of one.
         configuration: digest of the settings by which this was decided; "" in manifests that were made without.
     """
 
@@ -125,6 +140,7 @@ class Manifest:
     complete_because: str = ""
     notes: tuple[str, ...] = ()
     rule: ManifestRule | None = None
+    order: ManifestOrder | None = None
     configuration: str = ""
 
 

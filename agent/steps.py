@@ -26,7 +26,7 @@ from agent.delivering import (
 from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
 from agent.gathering import await_priors, exam_of, priors_of, rules_of
-from agent.manifest import Manifest
+from agent.manifest import Manifest, ManifestOrder
 from agent.patience import Patience
 from agent.peers import Arrived, Peers
 from agent.rules import Decision, decide
@@ -155,6 +155,7 @@ def gather(job: Job, tools: Tools) -> Job:
         complete_because=job.complete_because,
         notes=(*priors.notes, *missing, *from_order),
         rule=kept_rule(decision),
+        order=_kept_order(order),
         configuration=tools.settings.digest,
     )
     counts = len(selection.images), len(priors.exams), len(priors.passed_over)
@@ -193,6 +194,13 @@ def _indication(
     return order.indication, (
         f"the indication is that of the order, told by {order.source}; no image has one",
     )
+
+
+def _kept_order(order: Order | None) -> ManifestOrder | None:
+    if order is None:
+        return None
+    numbers = order.placer_order_number, order.filler_order_number
+    return ManifestOrder(order.source, *numbers, order.requested_procedure)
 
 
 def read(job: Job, tools: Tools) -> Job:
@@ -275,8 +283,7 @@ def compose(job: Job, tools: Tools) -> Job:
     if settings.peers.receivers and not before:
         study = tools.index.study(job.study_instance_uid)
         assert study is not None, "a study with a job is never deleted alone"
-        order = order_of(study, tools.orders.of_study(study.study_instance_uid, study.accession_number))
-        draft = draft_of(job, manifest, reading, study, order, tools.files, tools.jobs, settings)
+        draft = draft_of(job, manifest, reading, study, tools.files, tools.jobs, settings)
         messages = messages_of(replace(draft, objects=objects), job.number, tools.files, settings)
     receivers = {name: [message.sop_instance_uid] for name, message in messages.items()}
     event = f"made {len(made)} objects for {len(destinations)} destinations"

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from agent.casework import draft_of, messages_of, withdrawal_objects
 from agent.errors import GiveUp
-from agent.fetching import order_of
 from agent.manifest import load_manifest, load_reading
 from agent.service import Store, open_store
 from config.settings import Settings
@@ -97,8 +96,7 @@ def _made(
     manifest, reading = load_manifest(last.manifest_json or ""), load_reading(last.reading_json or "")
     study = store.index.study(job.study_instance_uid)
     assert study is not None, "a study with a job is never deleted alone"
-    order = order_of(study, store.orders.of_study(study.study_instance_uid, study.accession_number))
-    draft = draft_of(job, manifest, reading, study, order, store.files, store.jobs, settings)
+    draft = draft_of(job, manifest, reading, study, store.files, store.jobs, settings)
     withdrawn = replace(draft, withdrawn_because=closing.because, reasons=())
     messages = messages_of(withdrawn, last.number, store.files, settings, names=held.keys())
     objects = withdrawal_objects(

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.dicom.uids import derived_uid
+from agent.manifest import ManifestOrder
 from agent.outputs.report_sr import impression_of, named, split_report
 from agent.outputs.stamp import Device
 from agent.outputs.wording import CONSIDERED, as_text, banner, withdrawn
 from inference.reading import Finding, Reading, Status
-from storage.records import Order, ResultObject, Study
+from storage.records import ResultObject, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Draft:
     """
 
     study: Study
-    order: Order | None
+    order: ManifestOrder | None
     revision: int
     made_at: datetime
     observed_at: datetime | None

@@ -16,7 +16,7 @@ from agent.outputs.key_objects import build_key_objects
 from agent.outputs.presentation import build_presentation_states, needs_pixels
 from agent.outputs.report_sr import build_report_sr
 from agent.outputs.segmentation import build_segmentations
-from agent.outputs.stamp import Device, Narrative, Predecessor, Sources, Stamp
+from agent.outputs.stamp import Device, Narrative, Ordered, Predecessor, Sources, Stamp
 from inference.reading import Reading
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "OUTPUTS",
     "Device",
     "Narrative",
+    "Ordered",
     "Predecessor",
     "Sources",
     "Stamp",

@@ -37,7 +37,7 @@ def build_key_objects(
     document = KeyObjectSelectionDocument(
         images,
         selection,
-        requested_procedures=requested_procedures(sources.current[0]),
+        requested_procedures=requested_procedures(sources),
         **heading(KIND, 0, sources, reading.engine, stamp),
     )
     return (finished(document, sources.current[0], stamp),)

@@ -50,7 +50,7 @@ def document_arguments(
         "is_complete": True,
         "is_final": False,
         "is_verified": False,
-        "requested_procedures": requested_procedures(sources.current[0]),
+        "requested_procedures": requested_procedures(sources),
         "previous_versions": predecessors or None,
     }
 
@@ -128,16 +128,23 @@ def concept(value: Code) -> CodedConcept:
     return CodedConcept.from_code(value)
 
 
-def requested_procedures(header: Dataset) -> list[Dataset] | None:
-    """Gives Referenced Request Sequence (C.17.2) if the study has an accession number."""
-    known = normalised(header)
+def requested_procedures(sources: Sources) -> list[Dataset] | None:
+    """Gives Referenced Request Sequence (C.17.2) if the study has an accession number; its order fills in what the
+    images do not say."""
+    known, ordered = normalised(sources.current[0]), sources.ordered
     requests = known.get("RequestAttributesSequence") or [Dataset()]
     if not known.AccessionNumber:
         return None
     item = Dataset()
     item.StudyInstanceUID = known.StudyInstanceUID
     item.ReferencedStudySequence = []
+    told = {
+        "PlacerOrderNumberImagingServiceRequest": ordered.placer_order_number,
+        "FillerOrderNumberImagingServiceRequest": ordered.filler_order_number,
+        "RequestedProcedureDescription": ordered.requested_procedure,
+    }
     for keyword in _REQUEST_KEYWORDS:
-        setattr(item, keyword, known.get(keyword) or requests[0].get(keyword) or "")
+        sent = known.get(keyword) or requests[0].get(keyword)
+        setattr(item, keyword, sent or long_string(told.get(keyword, "")))
     item.RequestedProcedureCodeSequence = []
     return [item]

@@ -70,6 +70,15 @@ class Predecessor:
     sop_instance_uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """What a study was ordered by, as worklist or RIS told it; "" for what they did not."""
+
+    placer_order_number: str = ""
+    filler_order_number: str = ""
+    requested_procedure: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sources:
     """The images behind a draft.
@@ -80,12 +89,14 @@ class Sources:
         priors: headers of the prior images that the model saw, oldest exam first.
         pixels: SOP Instance UID to the rendered image; only secondary captures and PDFs look at it.
         predecessors: our objects of the last revision, of every kind; empty for revision 1.
+        ordered: what the images themselves do not say of their order is taken from here.
     """
 
     current: tuple[Dataset, ...]
     priors: tuple[Dataset, ...] = ()
     pixels: Mapping[str, Image] = field(default_factory=dict)
     predecessors: tuple[Predecessor, ...] = ()
+    ordered: Ordered = Ordered()
 
     def __post_init__(self) -> None:
         if not self.current:

@@ -91,7 +91,7 @@ def build_rejection_note(
     document = KeyObjectSelectionDocument(
         objects,
         selection,
-        requested_procedures=requested_procedures(sources.current[0]),
+        requested_procedures=requested_procedures(sources),
         **heading(REJECTION_KIND, index, sources, engine, stamp),
     )
     return finished(document, sources.current[0], stamp)

@@ -117,6 +117,7 @@ def test_a_model_that_cannot_be_opened_is_one_sentence(study: tuple[str, Path]):
     assert "then: preread check" in said
 
 
+@pytest.mark.slow
 def test_why_tells_impression_differential_and_what_scores_are_worth(tmp_path: Path):
     def script(case: Case) -> Reading:
         scores = (Score("edema", 0.92, 0.61, "9 cases"), Score("fracture", 0.1))

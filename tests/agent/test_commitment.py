@@ -211,6 +211,7 @@ def test_a_destination_without_the_service_has_the_draft_and_somebody_is_told(tm
         assert "offers no storage commitment" in (delivery(line, study).problem or "")
 
 
+@pytest.mark.slow
 def test_a_request_that_is_refused_for_now_is_put_again(tmp_path: Path):
     with committing(tmp_path, status=0x0213) as (line, peer):
         study = deliver(line)

@@ -25,6 +25,7 @@ def put(settings: Settings) -> Path:
     return loaded.put_in_force(settings)
 
 
+@pytest.mark.slow
 def test_only_one_process_serves_from_a_folder(tmp_path: Path):
     with (
         loaded.claim(tmp_path / "data"),

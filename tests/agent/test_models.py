@@ -289,6 +289,7 @@ def test_the_page_on_models_names_every_model_with_its_licence_and_repository():
             assert f"{model.gigabytes} GB" in row
 
 
+@pytest.mark.slow
 def test_the_environment_s_endpoint_serves_a_whole_pull_in_a_process_of_its_own(hub, tmp_path):
     command = [sys.executable, "-m", "agent", "models", "pull", "m4cxr", "--revision", COMMIT]
     command += ["--to", str(tmp_path / "weights"), *ACCEPTED]

@@ -220,6 +220,7 @@ def test_an_archive_that_aborts_leaves_the_rest_unsent_with_the_same_reason(tmp_
     assert len({outcome.problem for outcome in outcomes}) == 1
 
 
+@pytest.mark.slow
 def test_an_archive_that_never_answers_a_store_is_left_after_answer_seconds(tmp_path):
     release = threading.Event()
 
@@ -240,6 +241,7 @@ def test_an_archive_that_never_answers_a_store_is_left_after_answer_seconds(tmp_
     assert seconds < 10
 
 
+@pytest.mark.slow
 def test_an_archive_that_stops_reading_in_the_middle_of_an_object_is_left(tmp_path):
     path = a_file(tmp_path, text="x" * 20_000_000)
     with an_archive() as archive, stalled_after_negotiation(archive.port) as port:

@@ -121,6 +121,7 @@ def test_more_answers_than_the_limit_are_cancelled_and_said():
     assert found.note == "arch has more than 9 answers; the first 9 were looked at"
 
 
+@pytest.mark.slow
 def test_answers_without_end_are_left_when_the_time_is_over():
     def drip(event: evt.Event) -> Iterator[Answer]:
         for answer in endless(event):
@@ -157,6 +158,7 @@ def test_an_archive_that_is_not_there_or_is_silent_is_a_sentence_that_names_it()
     assert "did not answer our association request within 0.5 s" in silent.problem
 
 
+@pytest.mark.slow
 def test_an_archive_that_falls_silent_is_left_after_answer_seconds():
     def sleep(event: evt.Event) -> Iterator[Answer]:
         time.sleep(2)
@@ -216,6 +218,7 @@ def test_a_move_to_an_ae_title_that_the_archive_does_not_know_is_not_tried_again
     assert outcome.is_ended
 
 
+@pytest.mark.slow
 def test_a_move_without_end_is_cancelled_when_the_time_is_over():
     def slow(event: evt.Event) -> Iterator[object]:
         yield archive.destination([a_radiograph()])

@@ -12,7 +12,7 @@ from pynetdicom.sop_class import CTImageStorage
 
 from agent import manifest as manifests
 from agent.demo.pacs import MiniPacs
-from agent.manifest import Manifest
+from agent.manifest import Manifest, ManifestOrder
 from agent.ordering import take_order
 from agent.steps import settle
 from agent.worker import Worker
@@ -71,6 +71,7 @@ def test_the_model_sees_a_prior_that_the_archive_had_with_its_report(
     assert line.tools.jobs.jobs_of_study(PRIOR.StudyInstanceUID) == ()
 
 
+@pytest.mark.slow
 def test_a_prior_that_is_here_is_not_fetched_again(make_line: MakeLine, archive: QueryArchive):
     line = make_line(archive.port)
     line.arrive(PRIOR, REPORT)
@@ -81,6 +82,7 @@ def test_a_prior_that_is_here_is_not_fetched_again(make_line: MakeLine, archive:
     assert archive.moved == []
 
 
+@pytest.mark.slow
 def test_two_studies_of_a_patient_fetch_their_prior_once(make_line: MakeLine, archive: QueryArchive):
     line = make_line(archive.port)
     studies = [line.arrive(current(study_uid=f"2.25.{n}", time=f"0{n}0000")) for n in (8, 9)]
@@ -133,6 +135,7 @@ def test_an_archive_that_is_back_within_the_wait_is_asked_again(make_line: MakeL
     assert (len(manifest.priors), manifest.notes) == (1, ())
 
 
+@pytest.mark.slow
 def test_half_a_prior_is_told_of_and_fetched_again_for_the_next_study(
     make_line: MakeLine, archive: QueryArchive
 ):
@@ -193,6 +196,7 @@ def test_a_fetch_that_was_cut_off_in_the_middle_is_done_again_and_doubles_nothin
     assert line.tools.requests.studies([uid])[0].ended_at == line.now
 
 
+@pytest.mark.slow
 def test_a_prior_of_which_a_modality_sends_images_later_is_read_as_a_study(
     make_line: MakeLine, archive: QueryArchive
 ):
@@ -223,6 +227,7 @@ def test_an_order_has_priors_fetched_before_the_exam_and_gives_its_indication(
     assert manifest.indication == "Cough for two weeks."
     assert len(manifest.priors) == 1
     assert "the indication is that of the order, told by ris; no image has one" in manifest.notes
+    assert manifest.order == ManifestOrder("ris", "P1", "F1", "XR CHEST 2 VIEWS")
 
 
 def test_the_indication_of_an_order_of_another_patient_is_not_shown(

@@ -162,6 +162,7 @@ numbers = st.integers(0, 5).map(lambda number: PatientIdentifier(str(number), "N
 acts = st.lists(st.tuples(st.sampled_from(["link", "link", "unlink"]), numbers, numbers), max_size=25)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts)
 def test_any_sequence_of_merges_and_unmerges_is_as_in_a_model_of_arrows(database: Database, acts: list):

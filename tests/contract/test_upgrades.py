@@ -68,6 +68,7 @@ def fill(connection: Connection, tables: MetaData) -> dict[str, dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_every_row_of_an_older_schema_is_there_afterwards_with_what_it_held(empty_url: str, revision: str):
     engine = create_engine(empty_url)

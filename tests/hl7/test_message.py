@@ -132,6 +132,7 @@ def test_two_messages_under_one_start_are_refused():
         parse_message(an_oru().encode() * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", [b"^~", b"|", b"\rOBX|", b"\\X41\\", b"\\", b"a\n"])
 def test_a_hostile_message_is_parsed_in_seconds(piece: bytes):
     """2 MB of "^~" took the library that is not used 46 s and 1.3 GB."""

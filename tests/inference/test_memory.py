@@ -68,6 +68,7 @@ def test_weights_are_counted_to_the_byte(weights):
     assert counted == sum(tensor.nbytes for tensor in model.state_dict().values())
 
 
+@pytest.mark.slow
 def test_attached_adapters_are_counted_to_the_byte():
     attached = {"a": TINY / "adapter", "b": TINY / "adapter"}
     sources = find_sources(TINY, m4cxr.published_names, attached=attached)

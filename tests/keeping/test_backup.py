@@ -73,6 +73,7 @@ def take_in(kept: Kept, number: int) -> PutVerdict:
     return kept.store.index.put(image, a_study("2.25.7")).verdict
 
 
+@pytest.mark.slow
 def test_a_backup_during_intake_is_whole_and_what_it_misses_is_taken_when_sent_again(kept: Kept):
     is_under_way = threading.Event()
 

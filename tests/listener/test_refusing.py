@@ -169,6 +169,7 @@ def test_a_disk_that_fills_up_in_mid_object_is_answered(inbox: Inbox, small_file
     assert (status, reason) == (0xA700, "the file could not be written: File too large")
 
 
+@pytest.mark.slow
 def test_a_sender_has_its_answer_when_the_refusal_cannot_be_written_down(inbox: Inbox) -> None:
     with inbox.database.writing() as connection:
         connection.execute(text("DROP TABLE refusals"))

@@ -83,6 +83,7 @@ def test_a_withdrawal_reaches_everybody_who_has_the_draft_and_takes_its_place(op
     assert (report["resourceType"], report["status"]) == ("DiagnosticReport", "entered-in-error")
 
 
+@pytest.mark.slow
 def test_a_pacs_without_rejection_notes_gets_a_text_that_says_so_in_place_of_the_last_one(
     open_line: OpenLine,
 ):
@@ -227,6 +228,7 @@ def test_a_withdrawal_that_a_crash_cut_off_before_its_commit_can_be_given_again(
     assert tools.files.read(first.path) != tools.files.read(again.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status_code", ["F", "C"])
 def test_a_final_report_stops_what_is_not_delivered_and_why_names_it(open_line: OpenLine, status_code: str):
     with mllp_peer(dead, acknowledged("AA")) as ris:

@@ -76,6 +76,7 @@ def test_a_peer_that_dies_before_its_acknowledgement_gets_the_same_bytes_again(o
     assert ris.received[0] == ris.received[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script", [silent, lambda _: b"\x0bnonsense\x1c\r", acknowledged("AE", condition="207")]
 )
@@ -194,7 +195,7 @@ def composed_again(line: Line, job: Job, objects: tuple[ResultObject, ...]) -> d
     manifest, reading = load_manifest(job.manifest_json or ""), load_reading(job.reading_json or "")
     study = tools.index.study(job.study_instance_uid)
     assert study is not None
-    draft = draft_of(job, manifest, reading, study, None, tools.files, tools.jobs, tools.settings)
+    draft = draft_of(job, manifest, reading, study, tools.files, tools.jobs, tools.settings)
     in_the_order_made = tuple(sorted(objects, key=lambda one: list(OUTPUTS).index(one.kind)))
     return messages_of(replace(draft, objects=in_the_order_made), job.number, tools.files, tools.settings)
 

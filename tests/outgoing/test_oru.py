@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.hl7.message import Message, parse_message
 from agent.hl7.oru import parse_results
 from agent.hl7.writing import escaped
+from agent.manifest import ManifestOrder
 from agent.outgoing.draft import Draft, sections_of
 from agent.outgoing.oru import oru_of
 from inference.reading import EngineIdentity
@@ -25,7 +26,7 @@ from tests.outgoing.builders import (
     a_withdrawal,
     an_hl7_receiver,
 )
-from tests.storage.builders import a_study, an_order
+from tests.storage.builders import a_study
 
 
 def told(draft: Draft | None = None, **receiver: Any) -> Message:
@@ -37,9 +38,10 @@ def rows(message: Message, code: str) -> list[str]:
     return [one.text(5) for one in message.segments if one.name == "OBX" and one.text(3) == code]
 
 
+ORDER = ManifestOrder("ris", "P1", "F1", "XR CHEST 2 VIEWS")
 VARIANTS = {
     "plain": (a_draft(), {}),
-    "ordered": (a_draft(order=an_order()), {"status": "P"}),
+    "ordered": (a_draft(order=ORDER), {"status": "P"}),
     "Korean": (a_draft(study=a_study(STUDY_UID, patient_name=KOREAN)), {"charset": "KS X 1001"}),
     "withdrawn": (a_withdrawal(), {}),
 }
@@ -78,7 +80,7 @@ def test_every_revision_and_the_withdrawal_have_the_filler_number_of_the_report(
 @pytest.mark.parametrize(
     ("draft", "numbers"),
     [
-        (a_draft(order=an_order()), ("P1", "F1")),
+        (a_draft(order=ORDER), ("P1", "F1")),
         (a_draft(), ("", "4711")),
         (a_draft(study=a_study(STUDY_UID)), ("", STUDY_UID)),
     ],

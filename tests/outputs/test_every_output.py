@@ -1,5 +1,6 @@
 """Promises of every output, whatever the source."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -7,7 +8,16 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from agent.outputs import KINDS_WITH_PICTURES, Device, Sources, build, encode, instance_uid, series_uid
+from agent.outputs import (
+    KINDS_WITH_PICTURES,
+    Device,
+    Ordered,
+    Sources,
+    build,
+    encode,
+    instance_uid,
+    series_uid,
+)
 from inference.reading import Change, Finding, Status
 from tests.outputs.drafts import (
     DEMO,
@@ -83,6 +93,18 @@ def test_a_korean_order_keeps_its_words_in_nested_items():
 
     assert made.ReferencedRequestSequence[0].RequestedProcedureDescription == "흉부 촬영"
     assert made.ReferencedRequestSequence[0].AccessionNumber == "ACC7"
+
+
+def test_what_the_images_do_not_say_of_their_order_is_that_of_the_order():
+    header = a_source()
+    ordered = Ordered("P1", "F1", "XR CHEST 2 VIEWS")
+
+    (made,) = built("report_sr", replace(sources_of(header), ordered=ordered), a_reading())
+
+    (request,) = made.ReferencedRequestSequence
+    assert request.PlacerOrderNumberImagingServiceRequest == "P1"
+    assert request.FillerOrderNumberImagingServiceRequest == "F1"
+    assert request.RequestedProcedureDescription == "XR CHEST 2 VIEWS"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def log_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_import_says_what_was_taken_and_what_was_not(tmp_path: Path, log_file: Path):
     code, said = preread(tmp_path, "import", log_file)
 
