@@ -1,7 +1,9 @@
 """The words are true: what the docs say of the code is compared with the code."""
 
+import ast
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +129,24 @@ def test_the_conformance_statement_lists_what_archives_and_worklists_are_asked_w
 
 def test_the_conformance_statement_lists_every_kind_of_output():
     assert set(_table_uids("## 4. Storage as SCU").values()) == set(OUTPUTS)
+
+
+def test_every_warning_and_error_on_the_log_has_its_cure():
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+
+    told = set(re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE))
+
+    assert told == set(_logged("warning", "error", "exception"))
+
+
+def _logged(*levels: str) -> Iterator[str]:
+    """The events that the code logs at these levels."""
+    for package in ("agent", "config", "inference", "storage"):
+        for file in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                match node:
+                    case ast.Call(
+                        func=ast.Attribute(value=ast.Name(id="log"), attr=level),
+                        args=[ast.Constant(value=str(event)), *_],
+                    ) if level in levels:
+                        yield event
