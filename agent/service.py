@@ -434,7 +434,7 @@ def serve(settings: Settings) -> bool:
         with loaded.claim(settings.agent.storage.folder):
             return _serve(settings, signals)
     except BlockingIOError as error:
-        log.error("preread cannot start", reason=str(error))
+        log.error("the service cannot start", reason=str(error))
         return False
 
 
@@ -447,7 +447,7 @@ def _serve(settings: Settings, signals: SimpleQueue[int]) -> bool:
         is_started = True
     except (OSError, SchemaError) as error:
         place = f"{settings.agent.listener.host}:{settings.agent.listener.port}"
-        log.error("preread cannot start", reason=f"{error} (port {place}); correct agent.toml")
+        log.error("the service cannot start", reason=f"{error} (port {place}); correct agent.toml")
     if serving is not None and is_started:
         _tell(settings, serving.described())
         while signals.get() == signal.SIGHUP:

@@ -208,7 +208,7 @@ def test_serve_on_a_port_that_is_taken_says_so_and_exits(tmp_path: Path):
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     assert ended.returncode == 1
-    assert "preread cannot start" in ended.stderr
+    assert "the service cannot start" in ended.stderr
     assert f"127.0.0.1:{port}" in ended.stderr
     assert "Traceback" not in ended.stderr
 
