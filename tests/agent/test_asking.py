@@ -19,6 +19,8 @@ from tests.agent.test_steps import Line
 from tests.builders import a_radiograph
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
 
+pytestmark = pytest.mark.slow
+
 SCRIPTED = '[engine]\nname = "tests.scripted_engine:open_scripted"\n'
 
 
@@ -117,7 +119,6 @@ def test_a_model_that_cannot_be_opened_is_one_sentence(study: tuple[str, Path]):
     assert "then: preread check" in said
 
 
-@pytest.mark.slow
 def test_why_tells_impression_differential_and_what_scores_are_worth(tmp_path: Path):
     def script(case: Case) -> Reading:
         scores = (Score("edema", 0.92, 0.61, "9 cases"), Score("fracture", 0.1))
@@ -157,7 +158,6 @@ def test_check_names_a_calibration_of_other_weights(study: tuple[str, Path]):
     assert "PROBLEM calibration of edema: fitted to other weights" in result.output
 
 
-@pytest.mark.slow
 def test_the_demo_model_answers_in_a_process_of_its_own(study: tuple[str, Path]):
     uid, config = study
     (config / "reading.toml").write_text("[engine]\nthreads = 1\n")

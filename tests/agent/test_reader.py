@@ -29,6 +29,8 @@ from tests.agent.test_loaded import put
 from tests.agent.test_steps_rules import a_rule
 from tests.end_to_end.conftest import wait_for
 
+pytestmark = pytest.mark.slow
+
 SCRIPTED = EngineSettings(name="tests.scripted_engine:open_scripted")
 
 
@@ -77,7 +79,6 @@ def running(tmp_path: Path) -> Iterator[Running]:
     assert not thread.is_alive()
 
 
-@pytest.mark.slow
 def test_other_settings_are_taken_without_opening_the_model_again(running: Running):
     put(settings_in(running.folder, level="debug"))
 
@@ -87,7 +88,6 @@ def test_other_settings_are_taken_without_opening_the_model_again(running: Runni
     assert len(running.said("model ready")) == 1
 
 
-@pytest.mark.slow
 def test_another_model_is_opened_in_place_of_the_one_before(running: Running):
     new = settings_in(running.folder, EngineSettings(name=SCRIPTED.name, threads=2))
     put(new)
@@ -97,7 +97,6 @@ def test_another_model_is_opened_in_place_of_the_one_before(running: Running):
     assert running.said("model ready")[1]["configuration"] == new.digest
 
 
-@pytest.mark.slow
 def test_an_adapter_more_has_the_model_opened_anew_and_a_rule_has_not(running: Running):
     rule = a_rule("films", {"Modality": "CR"}, adapter="bedside")
     before = settings_in(running.folder)
@@ -113,7 +112,6 @@ def test_an_adapter_more_has_the_model_opened_anew_and_a_rule_has_not(running: R
     assert len(running.said("model ready")) == 2
 
 
-@pytest.mark.slow
 def test_a_model_that_cannot_be_opened_leaves_the_one_before(running: Running):
     put(settings_in(running.folder, EngineSettings(name="tests.scripted_engine:nowhere")))
 
@@ -123,7 +121,6 @@ def test_a_model_that_cannot_be_opened_leaves_the_one_before(running: Running):
     assert "nowhere" in running.said("the model cannot be opened")[0]["reason"]
 
 
-@pytest.mark.slow
 def test_a_configuration_that_cannot_be_loaded_leaves_the_one_before(running: Running):
     broken = put(settings_in(running.folder, level="debug")).resolve() / "agent.toml"
     put(settings_in(running.folder))

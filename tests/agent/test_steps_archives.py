@@ -23,6 +23,8 @@ from tests.agent.test_steps import PATIENCE, Line
 from tests.builders import a_day, a_radiograph, a_report_sr
 from tests.storage.builders import a_prior, an_order
 
+pytestmark = pytest.mark.slow
+
 MakeLine = Callable[..., Line]
 PRIOR = a_radiograph(days_ago=20, issuer="CLINIC")
 REPORT = a_report_sr(days_ago=20, issuer="CLINIC", findings="Small left effusion.")
@@ -71,7 +73,6 @@ def test_the_model_sees_a_prior_that_the_archive_had_with_its_report(
     assert line.tools.jobs.jobs_of_study(PRIOR.StudyInstanceUID) == ()
 
 
-@pytest.mark.slow
 def test_a_prior_that_is_here_is_not_fetched_again(make_line: MakeLine, archive: QueryArchive):
     line = make_line(archive.port)
     line.arrive(PRIOR, REPORT)
@@ -82,7 +83,6 @@ def test_a_prior_that_is_here_is_not_fetched_again(make_line: MakeLine, archive:
     assert archive.moved == []
 
 
-@pytest.mark.slow
 def test_two_studies_of_a_patient_fetch_their_prior_once(make_line: MakeLine, archive: QueryArchive):
     line = make_line(archive.port)
     studies = [line.arrive(current(study_uid=f"2.25.{n}", time=f"0{n}0000")) for n in (8, 9)]
@@ -135,7 +135,6 @@ def test_an_archive_that_is_back_within_the_wait_is_asked_again(make_line: MakeL
     assert (len(manifest.priors), manifest.notes) == (1, ())
 
 
-@pytest.mark.slow
 def test_half_a_prior_is_told_of_and_fetched_again_for_the_next_study(
     make_line: MakeLine, archive: QueryArchive
 ):
@@ -196,7 +195,6 @@ def test_a_fetch_that_was_cut_off_in_the_middle_is_done_again_and_doubles_nothin
     assert line.tools.requests.studies([uid])[0].ended_at == line.now
 
 
-@pytest.mark.slow
 def test_a_prior_of_which_a_modality_sends_images_later_is_read_as_a_study(
     make_line: MakeLine, archive: QueryArchive
 ):

@@ -24,6 +24,8 @@ from sqlalchemy import (
 import storage.database
 from storage.database import HEAD, connect
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Config()
 CONFIG.set_main_option("script_location", str(Path(storage.database.__file__).parent / "migrations"))
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(CONFIG).walk_revisions()][::-1]
@@ -68,7 +70,6 @@ def fill(connection: Connection, tables: MetaData) -> dict[str, dict[str, Any]]:
     return rows
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_every_row_of_an_older_schema_is_there_afterwards_with_what_it_held(empty_url: str, revision: str):
     engine = create_engine(empty_url)

@@ -19,6 +19,8 @@ from tests.inference.references import (
 )
 from tests.inference.small import TINY, VECTORS
 
+pytestmark = pytest.mark.slow
+
 WRITERS = {"m4cxr": write_m4cxr_references, "cxr_llava": write_cxr_llava_references}
 
 

@@ -94,6 +94,7 @@ def test_another_protocol_on_the_port_is_put_out(inbox: Inbox, content: bytes) -
     still_works(inbox)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07])
 @pytest.mark.parametrize("content", [b"", b"\0", b"\xff" * 80, bytes(300)])
 def test_a_mutilated_pdu_before_negotiation_is_put_out(inbox: Inbox, kind: int, content: bytes) -> None:

@@ -28,6 +28,8 @@ from tests.outgoing.conftest import OpenLine
 from tests.outgoing.peers import acknowledged, dead, mllp_peer, web_peer
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
 
+pytestmark = pytest.mark.slow
+
 
 def a_study_read(line: Line, **about: object) -> str:
     study = line.arrive(a_radiograph(accession="4711", rows=200, columns=180, **about))
@@ -83,7 +85,6 @@ def test_a_withdrawal_reaches_everybody_who_has_the_draft_and_takes_its_place(op
     assert (report["resourceType"], report["status"]) == ("DiagnosticReport", "entered-in-error")
 
 
-@pytest.mark.slow
 def test_a_pacs_without_rejection_notes_gets_a_text_that_says_so_in_place_of_the_last_one(
     open_line: OpenLine,
 ):
@@ -228,7 +229,6 @@ def test_a_withdrawal_that_a_crash_cut_off_before_its_commit_can_be_given_again(
     assert tools.files.read(first.path) != tools.files.read(again.path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("status_code", ["F", "C"])
 def test_a_final_report_stops_what_is_not_delivered_and_why_names_it(open_line: OpenLine, status_code: str):
     with mllp_peer(dead, acknowledged("AA")) as ris:

@@ -34,6 +34,8 @@ from tests.outputs.drafts import (
 )
 from tests.outputs.validators import dciodvfy_errors, written
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTS = ("report_sr", "findings_sr", "findings_sr_air", "key_object_selection")
 
 
@@ -48,7 +50,6 @@ def values_of(dataset: Dataset, keyword: str) -> set[str]:
     return {str(element.value) for element in dataset.iterall() if element.keyword == keyword}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("charset", "name"),
