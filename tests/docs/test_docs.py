@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from pynetdicom.sop_class import SOPClass
 
 from agent.admission import SOP_CLASSES, TRANSFER_SYNTAXES
 from agent.cli import app
+from agent.dicom.uids import IMPLEMENTATION_CLASS_UID
 from agent.outputs import OUTPUTS
 from agent.peers import querying, retrieving
 from config.peers_settings import PROFILES
 from config.settings import Settings
 from storage.jobs import NEXT
+from tests.docs import attributes
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -109,11 +112,11 @@ def _table_uids(heading: str) -> dict[str, str]:
 def test_the_conformance_statement_lists_the_sop_classes_that_are_accepted():
     accepted = {uid: f"{name} Storage" for uid, (name, _) in SOP_CLASSES.items()}
 
-    assert _table_uids("### 3.1 SOP Classes") == accepted
+    assert _table_uids("### 6.2 SOP Classes accepted") == accepted
 
 
 def test_the_conformance_statement_lists_the_transfer_syntaxes_that_are_accepted():
-    assert _table_uids("### 3.2 Transfer syntaxes") == TRANSFER_SYNTAXES
+    assert _table_uids("### 6.3 Transfer syntaxes accepted") == TRANSFER_SYNTAXES
 
 
 def test_the_conformance_statement_lists_what_archives_and_worklists_are_asked_with():
@@ -124,11 +127,24 @@ def test_the_conformance_statement_lists_what_archives_and_worklists_are_asked_w
         if isinstance(value, SOPClass)
     }
 
-    assert set(_table_uids("## 5. Query, retrieve and worklist as SCU")) == used
+    assert set(_table_uids("### 6.5 SOP Classes asked with")) == used
 
 
 def test_the_conformance_statement_lists_every_kind_of_output():
-    assert set(_table_uids("## 4. Storage as SCU").values()) == set(OUTPUTS)
+    assert set(_table_uids("### 6.4 SOP Classes of our objects").values()) == set(OUTPUTS)
+
+
+def test_the_conformance_statement_has_the_attributes_of_our_objects_as_they_are_made():
+    page = (ROOT / "docs/conformance.md").read_text()
+
+    assert attributes.table() in page, "python -m tests.docs.attributes prints the table as it should be"
+
+
+def test_the_conformance_statement_names_this_implementation():
+    page = (ROOT / "docs/conformance.md").read_text()
+
+    assert f"Implementation Class UID {IMPLEMENTATION_CLASS_UID}," in page
+    assert f"version {version('preread')}," in page
 
 
 def test_every_warning_and_error_on_the_log_has_its_cure():
