@@ -7,7 +7,8 @@ import structlog
 from agent.reports.matching import SURE_TIES, AttachedReport, choose_report
 from config.settings import Settings
 from storage.jobs import Jobs
-from storage.records import Closing, ClosingKind, ReportStatus, Study
+from storage.outside_records import ReportStatus
+from storage.records import Closing, ClosingKind, Study
 from storage.reports import Reports
 
 log = structlog.get_logger()

@@ -14,7 +14,8 @@ from config.conditions import FACTS, Value
 from config.settings import RuleSettings, Settings
 from config.values import Frozen
 from storage.files import Files
-from storage.records import Instance, InstanceRole, Order, Priority, Study
+from storage.outside_records import Order
+from storage.records import Instance, InstanceRole, Priority, Study
 
 
 def study_facts(

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from agent.dicom.answers import FoundStudy
 from agent.priors import PriorCandidate, PriorRules, choose_priors
-from storage.records import KnownPatients, Order, PriorRequest, RequestedStudy, Study
+from storage.outside_records import Order, PriorRequest, RequestedStudy
+from storage.records import KnownPatients, Study
 
 RADIOGRAPHY = frozenset({"CR", "DX"})
 """Modalities (PS3.3 C.7.3.1.1.1) of the exams that can be priors of a radiograph."""

@@ -17,7 +17,8 @@ from config.settings import Settings
 from inference.engine import PRIOR_USE, PriorUse
 from storage.files import Files
 from storage.index import Index
-from storage.records import Instance, InstanceRole, Job, KnownPatients, Report, ReportStatus, Study
+from storage.outside_records import Report, ReportStatus
+from storage.records import Instance, InstanceRole, Job, KnownPatients, Study
 from storage.reports import Reports
 from storage.requests import PriorRequests
 

@@ -14,7 +14,7 @@ import structlog
 from agent.hl7.acknowledgement import AcknowledgmentCode, acknowledgement
 from agent.hl7.message import INTERNAL_ERROR, UNSUPPORTED_TYPE, Message, MessageError, parse_message
 from storage.files import Files
-from storage.records import QuarantinedMessage
+from storage.outside_records import QuarantinedMessage
 from storage.reports import Reports
 
 log = structlog.get_logger()

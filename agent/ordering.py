@@ -12,7 +12,7 @@ from agent.messages import MessageType
 from agent.steps import Tools
 from config.settings import Settings, WorklistSettings
 from storage.orders import Orders
-from storage.records import Order
+from storage.outside_records import Order
 
 log = structlog.get_logger()
 

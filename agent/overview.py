@@ -10,17 +10,8 @@ from agent.service import Store, open_store
 from config.settings import Settings
 from inference.reading import Reading
 from storage.index import PatientHistory
-from storage.records import (
-    Delivery,
-    Instance,
-    InstanceRole,
-    Job,
-    QuarantinedMessage,
-    Refusal,
-    Stage,
-    Study,
-    TroubledDestination,
-)
+from storage.outside_records import QuarantinedMessage
+from storage.records import Delivery, Instance, InstanceRole, Job, Refusal, Stage, Study, TroubledDestination
 
 
 def status(settings: Settings, limit: int) -> dict[str, Any]:

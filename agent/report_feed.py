@@ -13,7 +13,7 @@ from agent.reports.fhir import changed_at, each_with_its_resources, report_of, u
 from agent.reports.rows import OwnDraft, RowError
 from agent.steps import Tools
 from config.settings import ReportServerSettings
-from storage.records import Report
+from storage.outside_records import Report
 
 log = structlog.get_logger()
 

@@ -14,7 +14,8 @@ from agent.patience import Patience, pause_seconds
 from agent.peers import Arrived, FoundStudies
 from agent.steps import Tools
 from config.settings import ArchiveSettings, Settings
-from storage.records import PriorRequest, RequestedStudy, Study
+from storage.outside_records import PriorRequest, RequestedStudy
+from storage.records import Study
 
 log = structlog.get_logger()
 

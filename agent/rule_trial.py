@@ -16,7 +16,8 @@ from agent.rules import Decision, decide
 from agent.service import Store, open_store
 from config.settings import Settings
 from storage.files import Files
-from storage.records import Instance, InstanceRole, Order, Study
+from storage.outside_records import Order
+from storage.records import Instance, InstanceRole, Study
 
 STUDIES_MAX = 1000
 

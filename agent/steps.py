@@ -36,7 +36,8 @@ from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
-from storage.records import Delivery, Instance, Job, Order, ResultObject, Stage, Study
+from storage.outside_records import Order
+from storage.records import Delivery, Instance, Job, ResultObject, Stage, Study
 from storage.reports import Reports
 from storage.requests import PriorRequests
 

@@ -15,7 +15,8 @@ from agent.patience import Patience, pause_seconds
 from agent.requesting import ask
 from agent.steps import STEPS, Tools, deliver, keep_reading, read_ahead
 from storage.jobs import LeaseLost
-from storage.records import Delivery, Job, PriorRequest, Stage
+from storage.outside_records import PriorRequest
+from storage.records import Delivery, Job, Stage
 
 if TYPE_CHECKING:
     from inference.reading import Reading

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from storage.database import Database, lock_writers
-from storage.records import Order
+from storage.outside_records import Order
 from storage.requests import add_requests
 from storage.tables import columns_of, orders, row_of
 

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, insert, or_, select, update
 
 from storage.database import Database, lock_writers
-from storage.records import PatientIdentifier, QuarantinedMessage, Report
+from storage.outside_records import QuarantinedMessage, Report
+from storage.records import PatientIdentifier
 from storage.tables import (
     columns_of,
     quarantined_messages,

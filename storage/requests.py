@@ -11,7 +11,8 @@ from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import audit, patient_of, shown_patient
 from storage.database import Database, lock_writers
 from storage.jobs.rows import NO_LEASE, change, is_claimable, lease
-from storage.records import PatientIdentifier, PriorRequest, RequestedStudy
+from storage.outside_records import PriorRequest, RequestedStudy
+from storage.records import PatientIdentifier
 from storage.tables import (
     columns_of,
     is_open_request,

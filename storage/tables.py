@@ -25,16 +25,8 @@ from sqlalchemy import (
 
 from storage.audit_records import AuditEvent
 from storage.columns import Identifiers, SentText, UtcDateTime, Word, Words
-from storage.records import (
-    ClosingKind,
-    InstanceRole,
-    PatientIdentifier,
-    Priority,
-    ReportSource,
-    ReportStatus,
-    Stage,
-    StepOutcome,
-)
+from storage.outside_records import ReportSource, ReportStatus
+from storage.records import ClosingKind, InstanceRole, PatientIdentifier, Priority, Stage, StepOutcome
 
 # 64 bits on PostgreSQL; on SQLite only a key called exactly INTEGER is the row's own number (also 64 bits).
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")

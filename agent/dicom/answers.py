@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset
 
 from agent.dicom.headers import issuer_of, text_encodings
 from agent.dicom.opening import CONTENT_ERRORS, quietly, raw_text, small_sequence
-from storage.records import Order, Priority, Study
+from storage.outside_records import Order
+from storage.records import Priority, Study
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _UID_LENGTH_MAX = 64

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.hl7.message import FIELD_MISSING, SEGMENT_ERROR, MessageError, Segment
-from storage.records import Order, Priority
+from storage.outside_records import Order
+from storage.records import Priority
 
 TYPES = ("ORM", "OMI", "OMG")
 """Message types (MSH-9.1) that carry orders of imaging: HL7 v2.3.1, v2.5.1, and what some send instead."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.hl7.message import FIELD_MISSING, Message, MessageError, Segment
-from storage.records import PatientIdentifier, Report, ReportSource, ReportStatus
+from storage.outside_records import Report, ReportSource, ReportStatus
+from storage.records import PatientIdentifier
 
 DRAFT_BANNER = "AI DRAFT - NOT"
 """How every text of ours begins; by it a draft is known that came back without its identifiers."""

@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.reports.rows import RowError, checked, local_digits
-from storage.records import PatientIdentifier, Report, ReportSource, ReportStatus
+from storage.outside_records import Report, ReportSource, ReportStatus
+from storage.records import PatientIdentifier
 
 # https://hl7.org/fhir/R4/valueset-diagnostic-report-status.html; whatever else is no claim to be final.
 _STATUSES = {

@@ -18,7 +18,7 @@ from agent.reports.fhir import reports_of_resource
 from agent.reports.rows import RowError, report_of_row
 from agent.sections import find_sections, report_text
 from storage.files import Files
-from storage.records import QuarantinedMessage, Report
+from storage.outside_records import QuarantinedMessage, Report
 from storage.reports import Reports
 
 FILE_BYTES_MAX = 512 * 2**20

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from storage.records import PatientIdentifier, Report, ReportStatus, Study
+from storage.outside_records import Report, ReportStatus
+from storage.records import PatientIdentifier, Study
 
 _RANK = {
     ReportStatus.PRELIMINARY: 0,

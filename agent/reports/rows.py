@@ -20,7 +20,8 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from agent.hl7.oru import digits_of, is_draft_text, status_of
-from storage.records import PatientIdentifier, Report, ReportSource, ReportStatus
+from storage.outside_records import Report, ReportSource, ReportStatus
+from storage.records import PatientIdentifier
 
 SECTIONS = ("indication", "technique", "comparison", "findings", "impression")
 

@@ -11,7 +11,8 @@ from storage.audits import audit, patient_of
 from storage.database import Database
 from storage.jobs import rows
 from storage.jobs.stages import CLAIMABLE
-from storage.records import Closing, ClosingKind, Event, Job, ReportStatus, ResultObject, Stage
+from storage.outside_records import ReportStatus
+from storage.records import Closing, ClosingKind, Event, Job, ResultObject, Stage
 from storage.tables import (
     closings,
     columns_of,

@@ -9,17 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, fun
 from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import audit, patient_of
 from storage.database import Database, lock_writers
-from storage.records import (
-    Delivery,
-    Event,
-    Job,
-    Priority,
-    PriorRequest,
-    ResultObject,
-    Stage,
-    StepOutcome,
-    StepTime,
-)
+from storage.outside_records import PriorRequest
+from storage.records import Delivery, Event, Job, Priority, ResultObject, Stage, StepOutcome, StepTime
 from storage.tables import (
     columns_of,
     deliveries,

@@ -7,7 +7,8 @@ import pytest
 from agent.dicom.answers import FoundStudy
 from agent.fetching import awaited, choose_to_fetch, exam_ordered, order_of, study_query, what_is_missing
 from agent.priors import PriorRules
-from storage.records import KnownPatients, PriorRequest, RequestedStudy, Study
+from storage.outside_records import PriorRequest, RequestedStudy
+from storage.records import KnownPatients, Study
 from tests.storage.builders import NOW, PRIOR, STUDY, a_prior, a_study, an_order, later
 
 

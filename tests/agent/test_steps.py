@@ -47,8 +47,9 @@ from storage.files import Files
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.orders import Orders
+from storage.outside_records import Report, ReportStatus
 from storage.patients import Patients
-from storage.records import Instance, Job, PatientIdentifier, Report, ReportStatus, Stage
+from storage.records import Instance, Job, PatientIdentifier, Stage
 from storage.reports import Reports
 from storage.requests import PriorRequests
 from tests.agent.archives import Archive

@@ -7,7 +7,8 @@ import pytest
 
 from storage.index import Index
 from storage.jobs import Deliveries, Jobs, LeaseLost
-from storage.records import Closing, ClosingKind, Job, ReportStatus, Stage
+from storage.outside_records import ReportStatus
+from storage.records import Closing, ClosingKind, Job, Stage
 from storage.reports import Reports
 from tests.storage.builders import (
     NOW,

@@ -7,7 +7,8 @@ import pytest
 
 from storage.index import Index
 from storage.jobs import Jobs
-from storage.records import PatientIdentifier, ReportSource, ReportStatus, Stage
+from storage.outside_records import ReportSource, ReportStatus
+from storage.records import PatientIdentifier, Stage
 from storage.reports import Reports
 from tests.storage.builders import (
     NOW,

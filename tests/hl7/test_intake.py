@@ -5,7 +5,8 @@ import pytest
 from agent.hl7.acknowledgement import acknowledgement
 from agent.hl7.message import Message, parse_message
 from agent.messages import MessageType
-from storage.records import ReportStatus, Stage
+from storage.outside_records import ReportStatus
+from storage.records import Stage
 from tests.hl7.builders import NOW, an_obx, an_oru
 from tests.hl7.conftest import Inbox, an_intake
 from tests.storage.builders import a_result, at_compose

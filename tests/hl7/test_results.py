@@ -5,7 +5,8 @@ import pytest
 from agent.hl7.message import MessageError, parse_message
 from agent.hl7.oru import DRAFT_BANNER, Results, parse_results, status_of
 from agent.outputs.wording import banner
-from storage.records import PatientIdentifier, Report, ReportStatus
+from storage.outside_records import Report, ReportStatus
+from storage.records import PatientIdentifier
 from tests.hl7.builders import NOW, an_obx, an_oru
 from tests.scripted_engine import ScriptedEngine
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from agent.cli import app
 from agent.scrubbing import Damage, scrub, what_to_do
 from storage.inventory import Inventory, StoredFile
-from storage.records import QuarantinedMessage
+from storage.outside_records import QuarantinedMessage
 from storage.reports import Reports
 from tests.listener.conftest import NOW, Inbox, a_cr
 from tests.listener.wire import RawSender

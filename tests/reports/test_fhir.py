@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from agent.reports.fhir import reports_of_resource
 from agent.reports.rows import RowError
-from storage.records import PatientIdentifier, Report, ReportSource, ReportStatus
+from storage.outside_records import Report, ReportSource, ReportStatus
+from storage.records import PatientIdentifier
 from tests.hl7.builders import NOW
 
 

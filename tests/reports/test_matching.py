@@ -3,7 +3,8 @@
 import pytest
 
 from agent.reports.matching import ReportChoice, choose_report
-from storage.records import PatientIdentifier, Report, ReportStatus, Study
+from storage.outside_records import Report, ReportStatus
+from storage.records import PatientIdentifier, Study
 from tests.storage.builders import a_report, a_study
 
 STUDY = a_study(accession_number="ACC1")

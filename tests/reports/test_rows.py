@@ -3,7 +3,8 @@
 import pytest
 
 from agent.reports.rows import RowError, local_digits, report_of_row
-from storage.records import PatientIdentifier, Report, ReportSource, ReportStatus
+from storage.outside_records import Report, ReportSource, ReportStatus
+from storage.records import PatientIdentifier
 from tests.hl7.builders import NOW
 
 

@@ -7,19 +7,21 @@ from typing import Any
 
 from storage.index import Index, Put
 from storage.jobs import Deliveries, Jobs
-from storage.records import (
-    Delivery,
-    Instance,
-    InstanceRole,
-    Job,
+from storage.outside_records import (
     Order,
-    PatientIdentifier,
     PriorRequest,
     QuarantinedMessage,
     Report,
     ReportSource,
     ReportStatus,
     RequestedStudy,
+)
+from storage.records import (
+    Delivery,
+    Instance,
+    InstanceRole,
+    Job,
+    PatientIdentifier,
     ResultObject,
     Stage,
     Study,
