@@ -33,7 +33,7 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
                 {"study": study.study_instance_uid, "problem": study.conflict}
                 for study in store.index.in_doubt(limit)
             ],
-            "troubled": [_trouble_row(trouble) for trouble in store.jobs.deliveries.troubles()],
+            "troubled": _troubled(store),
             "held": [
                 {**asdict(hold), "held_at": hold.held_at.isoformat()} for hold in store.holds.held(limit)
             ],
@@ -62,10 +62,19 @@ def _undelivered(store: Store, jobs: tuple[Job, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def _trouble_row(trouble: TroubledDestination) -> dict[str, Any]:
+def _troubled(store: Store) -> list[dict[str, Any]]:
+    open_deliveries = store.census.standing().deliveries
+    return [
+        _trouble_row(trouble, open_deliveries.get(trouble.name, (0, None))[0])
+        for trouble in store.jobs.deliveries.troubles()
+    ]
+
+
+def _trouble_row(trouble: TroubledDestination, waiting: int) -> dict[str, Any]:
     rests_until = None if trouble.rests_until is None else trouble.rests_until.isoformat(timespec="seconds")
     return {
         **asdict(trouble),
+        "waiting": waiting,
         "since": trouble.since.isoformat(timespec="seconds"),
         "rests_until": rests_until,
     }
@@ -116,7 +125,8 @@ def status_text(report: dict[str, Any]) -> str:
         "destinations that take nothing now",
         [
             f"{r['name']}: {r['failures']} tries in a row since {r['since']}"
-            f"{', rests until ' + r['rests_until'] if r['rests_until'] else ''}: {r['problem']}"
+            f"{', rests until ' + r['rests_until'] if r['rests_until'] else ''}, {r['waiting']} outputs wait: "
+            f"{r['problem']}"
             for r in report["troubled"]
         ],
     )

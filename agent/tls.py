@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 
 log = structlog.get_logger()
 
@@ -158,6 +156,10 @@ def shown_certificate(connection: object) -> ShownCertificate | None:
     encoded = connection.getpeercert(binary_form=True)
     if not encoded:
         return None
+    # Imported where a certificate is read: it is 7 MB of the process that listens, and most ports are plain.
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
     certificate = x509.load_der_x509_certificate(encoded)
     names = [str(one.value) for one in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     with suppress(x509.ExtensionNotFound):
@@ -174,6 +176,10 @@ def expiring(files: Sequence[Path], now: datetime) -> Iterator[str]:
 
     A file that cannot be read is passed over: who uses it says so.
     """
+    if not files:
+        return
+    from cryptography import x509  # as above
+
     for file in files:
         try:
             certificate = x509.load_pem_x509_certificate(file.read_bytes())

@@ -16,11 +16,12 @@ app = typer.Typer()
 
 @contextmanager
 def _without_decoders() -> Iterator[None]:
-    """Keeps pydicom from importing every pixel decoder that it finds, some 20 MB: it looks for them once.
+    """Keeps libraries from importing what they would use if it were there, some 30 MB; they look once.
 
-    Afterwards dicomweb-client, for an archive that is reached that way, may have pillow.
+    pydicom looks for pixel decoders and for requests, to download its test files; structlog for rich, to colour
+    tracebacks. Afterwards whoever needs one of them, such as dicomweb-client pillow, may have it.
     """
-    decoders = [name for name in ("gdcm", "PIL") if name not in sys.modules]
+    decoders = [name for name in ("gdcm", "PIL", "requests", "rich") if name not in sys.modules]
     sys.modules.update(dict.fromkeys(decoders))  # type: ignore[arg-type]
     try:
         yield

@@ -238,8 +238,8 @@ def test_status_says_which_destination_rests_since_when_and_why(troubled: Path):
 
     assert code == 0
     assert (
-        "PACS: 1 tries in a row since 2026-03-01T08:00:00+00:00, rests until 2026-03-01T08:01:00+00:00: it is down"
-        in said
+        "PACS: 1 tries in a row since 2026-03-01T08:00:00+00:00, rests until 2026-03-01T08:01:00+00:00, "
+        "0 outputs wait: it is down" in said
     )
 
 

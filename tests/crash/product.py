@@ -16,6 +16,7 @@ import psutil
 import structlog
 
 import agent.casework  # noqa: F401 - imported once, in the process that all lives are forked from
+from agent.lanes import Lane, asking_lanes, delivery_lanes
 from agent.outputs import build
 from agent.service import Serving, patience_of
 from agent.worker import Worker
@@ -92,12 +93,29 @@ class Product:
         self.serving = Serving(self.start.settings, lambda: self.now)
         self.engine = ScriptedEngine(self._script)
         self.tools = replace(self.serving._tools, engine=self.engine)
-        patience = patience_of(self.start.settings)
-        self.reader = Worker("reader", self.tools, patience, stages=(Stage.COMPOSE, Stage.READ))
+        self.workers = (*self._workers_that_listen(), self._worker("reader", Stage.COMPOSE, Stage.READ))
         self.serving._store.files.sweep()
         assert self.serving.mllp is not None
         self.serving.mllp.start()
         self.serving.listener.start()
+
+    def _workers_that_listen(self) -> list[Worker]:
+        """Those of `Serving.start`, which would be threads there and turn by themselves."""
+        lanes = delivery_lanes(self.start.settings) | asking_lanes(self.start.settings)
+        return [
+            self._worker("gather", Stage.GATHER),
+            *(self._worker(name, lane=lane) for name, lane in lanes.items()),
+        ]
+
+    def _worker(self, name: str, *stages: Stage, lane: Lane = Lane()) -> Worker:
+        return Worker(
+            name,
+            self.tools,
+            patience_of(self.start.settings),
+            stages=stages,
+            leaves_alone=lane.leaves_alone,
+            leaves_unasked=lane.leaves_unasked,
+        )
 
     def _script(self, case: Case) -> Reading:
         return self.effects.do("engine", lambda: an_effusion(case), lambda: RuntimeError("CUDA error"))
@@ -127,7 +145,7 @@ class Product:
     def loops(self) -> Iterator[Callable[[], object]]:
         """What runs in threads otherwise: the clock's tick and the workers."""
         yield self.serving._tick
-        for worker in (*self.serving._workers.values(), self.reader):
+        for worker in self.workers:
             yield worker.work_once
 
     def attempt(self, loop: Callable[[], object]) -> bool:

@@ -182,7 +182,9 @@ def test_secrets_certificates_and_endpoints_are_found_wherever_they_stand_in_the
 
 
 def test_the_class_of_each_kind_of_output_is_that_of_the_conformance_statement():
-    assert {kind: uid for uid, kind in _table_uids("## 4. Storage as SCU").items()} == SOP_CLASS_OF
+    assert {
+        kind: uid for uid, kind in _table_uids("### 6.4 SOP Classes of our objects").items()
+    } == SOP_CLASS_OF
 
 
 def test_a_peer_is_greeted_and_asked_for_the_classes_that_it_will_get():

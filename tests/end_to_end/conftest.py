@@ -57,6 +57,7 @@ class Running:
     settle_seconds: float = 1.0
     views: tuple[str, ...] = ()
     study_age_days_max: int = 36500
+    close_when_reported: bool = True
     senders: str = ""
     wait_for_priors_seconds: float = 60.0
     deliver_patience_seconds: float = 604_800.0
@@ -108,7 +109,8 @@ class Running:
         views = ", ".join(f'"{view}"' for view in self.views)
         (config / "reading.toml").write_text(
             f"[study]\nsettle_seconds = {self.settle_seconds}\ncomplete_when_views = [{views}]\n"
-            f"study_age_days_max = {self.study_age_days_max}\n[engine]\nthreads = 1\n"
+            f"study_age_days_max = {self.study_age_days_max}\n"
+            f"close_when_reported = {str(self.close_when_reported).lower()}\n[engine]\nthreads = 1\n"
             f"[priors]\nwait_seconds = {self.wait_for_priors_seconds}\n"
         )
 

@@ -133,6 +133,7 @@ def life(tmp_path_factory: pytest.TempPathFactory, pacs: MiniPacs) -> Iterator[L
             pacs.port,
             senders=peers,
             wait_for_priors_seconds=3.0,
+            close_when_reported=False,  # the first message reports on the study that is read
             more_of_agent=hl7,
             output=output.fileno(),
             deliver_patience_seconds=1.0,  # what goes to "down" is given up soon

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ def reload(running: Running) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def digests(running: Running) -> dict[str, str]:
+    """The configuration of each process, as it says itself."""
+    store = running.store()
+    seen = store.processes.seen_since(datetime.now(UTC) - timedelta(minutes=5))
+    store.database.close()
+    return {process.role: process.config_digest for process in seen}
+
+
 def test_a_draft_goes_to_the_destination_of_the_reload_and_says_with_which_settings_it_was_read(
     preread: Running, pacs: MiniPacs
 ):
@@ -40,10 +49,14 @@ def test_a_draft_goes_to_the_destination_of_the_reload_and_says_with_which_setti
 
     assert code == 0, said
     assert said.startswith(f'changed  peers.toml destination "pacs" port: 1 → {pacs.port}')
+    digest = said.rpartition("in force: ")[2].strip()
+    # The reader follows within a second; what it takes before then is read, and says so, with the settings before.
+    assert wait_for(
+        "both processes to have it", lambda: digests(preread) == {"serve": digest, "read": digest}
+    )
     image = a_radiograph(patient_id="R1", rows=300, columns=280)
     pacs.send([image], "127.0.0.1", preread.port, "PREREAD")
     (job,) = preread.wait_for_jobs(str(image.StudyInstanceUID))
-    digest = said.rpartition("in force: ")[2].strip()
     assert job.stage is Stage.DONE
     assert f"read with configuration {digest}" in overview.why_text(preread.settings, job.study_instance_uid)
 

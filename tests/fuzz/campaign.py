@@ -11,6 +11,7 @@ import struct
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -93,6 +94,7 @@ def _one_process(figures: Figures, seed: int, first: int, end: int) -> int:
 
 def _inside(name: str, seed: int, first: int, end: int, place: mmap.mmap, sending: object) -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    warnings.simplefilter("ignore")  # damage is what they are about; under pytest they would be errors
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     figures = Figures(name)
     with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder, ExitStack() as stack:

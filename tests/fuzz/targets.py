@@ -85,7 +85,8 @@ def targets(folder: Path, stack: ExitStack) -> dict[str, Target]:
         "hl7": Target(170, _a_message, lambda content: _hl7(content, intake)),
         "mllp": Target(120, _a_stream, _mllp),
         "tables": Target(40, _a_table, lambda table: _table(table, importer, folder)),
-        "toml": Target(20, _a_config, lambda content: _config(content, folder)),
+        # A table's name of thousands of parts takes the square of that; the file is the administrator's own.
+        "toml": Target(20, _a_config, lambda content: _config(content, folder), 20.0),
     }
 
 

@@ -11,7 +11,8 @@ from tests.fuzz.mutation import damaged_bytes, damaged_dataset
 
 INPUTS = 15_000
 
-pytestmark = pytest.mark.slow
+# What the inputs are made of is wrong on purpose.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.mark.parametrize("name", sorted(shares()))

@@ -5,7 +5,8 @@ import pytest
 from tests.fuzz.port import besiege
 from tests.fuzz.siege import ATTACKS
 
-pytestmark = pytest.mark.slow
+# What the attacks are made of is wrong on purpose.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def test_a_listener_under_attack_still_stores_and_has_nothing_left_over() -> None:

@@ -23,7 +23,7 @@ from inference.engines.memory import need_of
 from inference.engines.opening import Place
 from inference.engines.report_words import FINDING_NAMES
 from inference.engines.sources import find_sources
-from inference.engines.talk import Talk
+from inference.engines.talk import Talk, speak
 
 ANSWER_TOKENS_MAX = 24
 IMAGES = 10
@@ -59,7 +59,7 @@ def go_through_the_worst(model: M4CXR) -> None:
     config = model.config
     side = config.image_size_px
     pixels = torch.zeros(1, 3, side, side)
-    rows = torch.cat([model.image_rows(pixels) for _ in range(IMAGES)])
+    rows = model.image_rows(pixels).repeat(IMAGES, 1, 1)  # one after another they would take no more
     image = [IMAGE_MARKER] * config.query_count
     ids = image * IMAGES
     ids += [7] * (4096 - ANSWER_TOKENS_MAX - len(ids))
@@ -67,7 +67,7 @@ def go_through_the_worst(model: M4CXR) -> None:
     report.answer(ids, ANSWER_TOKENS_MAX)
     report.answer([*ids, *[9] * ANSWER_TOKENS_MAX], ANSWER_TOKENS_MAX)
     places = [[*image, *[11 + number] * 68] for number in range(len(FINDING_NAMES))]
-    Talk(model, rows[:1]).fork(places).answers(range(len(places)), ANSWER_TOKENS_MAX)
+    speak(model, [Talk(model, rows[:1]).hear_each(places, ANSWER_TOKENS_MAX)])
 
 
 def resident_bytes(which: str) -> int:

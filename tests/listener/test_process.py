@@ -18,7 +18,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys, threading
 from pathlib import Path
-from bench.listener import serve
+from agent.cli.running import _without_decoders
+with _without_decoders():  # as `preread serve` does
+    from bench.listener import serve
 serve(Path(sys.argv[1]), int(sys.argv[2]))
 """
 
