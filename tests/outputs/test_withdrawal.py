@@ -1,0 +1,74 @@
+"""What takes a draft back is held to the same judges as the draft, whatever the source."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+
+from agent.outputs.stamp import Predecessor
+from agent.outputs.withdrawal import build_rejection_note, build_withdrawal_sr
+from tests.outputs.drafts import DEMO, KINDS, SOURCES, a_full_reading, a_stamp, built, sources_of, texts
+from tests.outputs.validators import dciodvfy_errors, dcmtk, written
+
+pytestmark = pytest.mark.slow
+
+BECAUSE = "the wrong patient was on the table, 환자 오류"
+
+
+def drafts_of(header: Dataset) -> list[Dataset]:
+    return [made for kind in KINDS for made in built(kind, sources_of(header), a_full_reading(header))]
+
+
+def a_withdrawal_sr(header: Dataset) -> Dataset:
+    (draft,) = built("report_sr", sources_of(header), a_full_reading(header))
+    before = Predecessor(
+        kind="report_sr",
+        study_instance_uid=draft.StudyInstanceUID,
+        series_instance_uid=draft.SeriesInstanceUID,
+        sop_class_uid=draft.SOPClassUID,
+        sop_instance_uid=draft.SOPInstanceUID,
+    )
+    sources = replace(sources_of(header), predecessors=(before,))
+    made = build_withdrawal_sr(sources, BECAUSE, DEMO, a_stamp(revision=2))
+    (predecessor,) = made.PredecessorDocumentsSequence
+    (series,) = predecessor.ReferencedSeriesSequence
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == draft.SOPInstanceUID
+    return made
+
+
+def a_rejection_note(header: Dataset) -> Dataset:
+    rejected = drafts_of(header)
+    made = build_rejection_note(sources_of(header), rejected, 0, BECAUSE, DEMO, a_stamp(revision=2))
+    (study,) = made.CurrentRequestedProcedureEvidenceSequence
+    named = {
+        one.ReferencedSOPInstanceUID
+        for series in study.ReferencedSeriesSequence
+        for one in series.ReferencedSOPSequence
+    }
+    assert named == {one.SOPInstanceUID for one in rejected}
+    return made
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("make", [a_withdrawal_sr, a_rejection_note])
+def test_no_withdrawal_of_any_source_has_an_error_of_the_iod(make, source: str, tmp_path: Path):
+    header = SOURCES[source]()
+
+    made = make(header)
+
+    assert dciodvfy_errors(written(made, tmp_path)) == []
+    assert any("withdrawn" in text and BECAUSE in text for text in texts(made))
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("make", [a_withdrawal_sr, a_rejection_note])
+def test_dsrdump_reads_every_withdrawal_and_its_name(make, source: str, tmp_path: Path):
+    header = SOURCES[source]()
+
+    printed = dcmtk("dsrdump", "+Pl", written(make(header), tmp_path))
+
+    assert str(header.get("PatientName", "")) in printed
+    assert "AI DRAFT - NOT VERIFIED" in printed
+    assert BECAUSE in printed
