@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from agent.dicom.answers import FoundStudy
 from agent.priors import PriorCandidate, PriorRules, choose_priors
-from storage.outside_records import Order, PriorRequest, RequestedStudy
+from storage.outside_records import Order, PassedOverStudy, PriorRequest, RequestedStudy
 from storage.records import KnownPatients, Study
 
 RADIOGRAPHY = frozenset({"CR", "DX"})
@@ -29,6 +29,14 @@ class StudyQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class ToFetch:
+    """What of an archive's studies is fetched, and why the other radiographs that are not here are not."""
+
+    chosen: tuple[FoundStudy, ...] = ()
+    passed_over: tuple[PassedOverStudy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Awaited:
     """What a study that is to be read still waits for.
 
@@ -36,11 +44,16 @@ class Awaited:
         reason: a sentence on what it waits for, or None if it waits for nothing.
         after_seconds: when to look again.
         notes: sentences for the reader of the draft on what has not come.
+        passed_over: radiographs that only an archive has and that were not fetched.
     """
 
     reason: str | None
     after_seconds: float
     notes: tuple[str, ...]
+    passed_over: tuple[PassedOverStudy, ...] = ()
+
+
+NOTHING_AWAITED = Awaited(None, 0.0, ())
 
 
 def study_query(current: Study, window_days: int) -> StudyQuery | None:
@@ -59,7 +72,7 @@ def choose_to_fetch(
     incomplete: Collection[str],
     rules: PriorRules,
     known: KnownPatients,
-) -> tuple[FoundStudy, ...]:
+) -> ToFetch:
     """Chooses, of the studies that an archive has, those that would be priors and are not here yet.
 
     The rules are those of `agent.priors`, over what is here and what the archive has together: nothing is
@@ -81,10 +94,17 @@ def choose_to_fetch(
     theirs = [one.study for uid, one in radiographs.items() if uid not in uids_here]
     choice = choose_priors(current, [PriorCandidate(study) for study in (*ours, *theirs)], rules, known)
     chosen = [one.study_instance_uid for one in choice.chosen]
-    return tuple(
-        radiographs[uid]
-        for uid in chosen
-        if uid in radiographs and (uid not in uids_here or uid in incomplete)
+    return ToFetch(
+        chosen=tuple(
+            radiographs[uid]
+            for uid in chosen
+            if uid in radiographs and (uid not in uids_here or uid in incomplete)
+        ),
+        passed_over=tuple(
+            one
+            for one in choice.passed_over
+            if one.study_instance_uid in radiographs and one.study_instance_uid not in uids_here
+        ),
     )
 
 
@@ -134,7 +154,19 @@ def awaited(requests: Sequence[PriorRequest], studies: Sequence[RequestedStudy],
             elif missing is not None:
                 notes.append(missing)
     reason = f"waits for {', '.join(dict.fromkeys(waits))}" if waits else None
-    return Awaited(reason, _look_again(requests, now) if waits else 0.0, tuple(dict.fromkeys(notes)))
+    after_seconds = _look_again(requests, now) if waits else 0.0
+    return Awaited(reason, after_seconds, tuple(dict.fromkeys(notes)), _left_in_archives(requests))
+
+
+def _left_in_archives(requests: Sequence[PriorRequest]) -> tuple[PassedOverStudy, ...]:
+    left = {
+        one.study_instance_uid: PassedOverStudy(
+            one.study_instance_uid, f"{one.reason} (in {request.archive})"
+        )
+        for request in reversed(requests)  # of an exam in two archives, the reason of the one asked first
+        for one in request.passed_over
+    }
+    return tuple(left.values())
 
 
 def _still_missing(study: RequestedStudy, seconds: float, *, is_over: bool) -> str | None:

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from agent.dicom.headers import Headers, Unreadable, read_headers
 from agent.dicom.reports import StructuredReport, load_report
 from agent.errors import TryLater
-from agent.fetching import awaited, study_query
-from agent.manifest import ManifestExam, ManifestImage, ManifestReport, PassedOverStudy
+from agent.fetching import NOTHING_AWAITED, Awaited, awaited, study_query
+from agent.manifest import ManifestExam, ManifestImage, ManifestReport
 from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between, reason_against_study
 from agent.reports.matching import choose_report
 from agent.sections import ReportText, find_sections, report_text
@@ -17,7 +17,7 @@ from config.settings import Settings
 from inference.engine import PRIOR_USE, PriorUse
 from storage.files import Files
 from storage.index import Index
-from storage.outside_records import Report, ReportStatus
+from storage.outside_records import PassedOverStudy, Report, ReportStatus
 from storage.records import Instance, InstanceRole, Job, KnownPatients, Study
 from storage.reports import Reports
 from storage.requests import PriorRequests
@@ -48,18 +48,18 @@ def rules_of(settings: Settings) -> SelectionRules:
 
 def await_priors(
     job: Job, study: Study, requests: PriorRequests, settings: Settings, now: datetime
-) -> tuple[str, ...]:
+) -> Awaited:
     """Asks the archives for the priors of a study, once, and waits until they have come or the wait is over.
 
     Returns:
-        sentences for the reader of the draft on what was asked for and did not come.
+        what was asked for and did not come, and what was not asked for; its `reason` is None.
 
     Raises:
         TryLater: while something may still come. The archives are asked by other workers: see `agent.requesting`.
     """
     archives = [archive.name for archive in settings.archives_for_priors()]
     if not archives or study_query(study, settings.reading.priors.window_days) is None:
-        return ()
+        return NOTHING_AWAITED
     asked = requests.of_job(job.number)
     if not asked:
         requests.ask(job.number, archives, now, now + timedelta(seconds=settings.reading.priors.wait_seconds))
@@ -68,7 +68,7 @@ def await_priors(
     found = awaited(asked, requests.studies(uids), now)
     if found.reason is not None:
         raise TryLater(found.reason, found.after_seconds)
-    return found.notes
+    return found
 
 
 def selection_of(instances: Sequence[Instance], files: Files, rules: SelectionRules) -> Selection:
@@ -147,12 +147,19 @@ def priors_to_fetch(settings: Settings) -> PriorRules:
 
 
 def priors_of(
-    current: Study, current_images: int, index: Index, files: Files, reports: Reports, settings: Settings
+    current: Study,
+    current_images: int,
+    index: Index,
+    files: Files,
+    reports: Reports,
+    settings: Settings,
+    asked: Awaited = NOTHING_AWAITED,
 ) -> Priors:
     """Chooses the earlier exams of the patient from what is in the store, with the reason for each that is there.
 
     Args:
         current_images: how many images of the current exam the model is shown.
+        asked: what archives answered; radiographs that only they have are passed over.
     """
     rules, use = prior_rules_of(settings, current_images), _use_of(settings)
     images_max = min(
@@ -189,16 +196,19 @@ def priors_of(
             )
         candidates.append(candidate)
     choice = choose_priors(current, candidates, rules, history.known)
+    here = {study.study_instance_uid for study in studies}
+    elsewhere = [one for one in asked.passed_over if one.study_instance_uid not in here]
     return Priors(
         exams=tuple(
             replace(exams[one.study_instance_uid], chosen_because=one.reason) for one in choice.chosen
         ),
-        passed_over=tuple(PassedOverStudy(one.study_instance_uid, one.reason) for one in choice.passed_over),
+        passed_over=(*choice.passed_over, *elsewhere),
         notes=tuple(
             f"prior {one.study_instance_uid}: {reason}"
             for one in choice.chosen
             for reason in left[one.study_instance_uid]
-        ),
+        )
+        + asked.notes,
     )
 
 

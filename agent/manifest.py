@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from inference.reading import Reading
+from storage.outside_records import PassedOverStudy
 
 VERSION = 1
 """Of the JSON of both. It rises when an older preread could no longer read what a newer one wrote."""
@@ -70,14 +71,6 @@ class ManifestExam:
     report: ManifestReport | None = None
     days_before: int | None = 0
     chosen_because: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PassedOverStudy:
-    """An earlier exam that the model does not see, and why."""
-
-    study_instance_uid: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

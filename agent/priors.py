@@ -10,6 +10,7 @@ from datetime import date
 from typing import Literal
 
 from agent.identity import difference, digits_of, evidence
+from storage.outside_records import PassedOverStudy
 from storage.records import KnownPatients, Study
 
 Report = Literal["optional", "preferred", "required"]
@@ -54,7 +55,7 @@ class PriorCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """An exam, and why it is or is not shown to the model, in words that name no patient."""
+    """An exam, and why it is shown to the model, in words that name no patient."""
 
     study_instance_uid: str
     reason: str
@@ -70,7 +71,7 @@ class PriorChoice:
     """
 
     chosen: tuple[Explained, ...] = ()
-    passed_over: tuple[Explained, ...] = ()
+    passed_over: tuple[PassedOverStudy, ...] = ()
 
 
 def choose_priors(
@@ -108,7 +109,7 @@ def choose_priors(
             for place in taken
         ),
         passed_over=tuple(
-            Explained(candidates[place].study.study_instance_uid, reason)
+            PassedOverStudy(candidates[place].study.study_instance_uid, reason)
             for place, reason in sorted(reasons.items())
         ),
     )

@@ -76,7 +76,7 @@ def _find(
     here = [study for study in history.studies if study.study_instance_uid not in gone]
     fetched = tools.requests.studies([study.study_instance_uid for study in here if study.fetched_from])
     incomplete = {study.study_instance_uid for study in fetched if study.problem is not None}
-    chosen = choose_to_fetch(exam, there, here, incomplete, rules, history.known)
+    to_fetch = choose_to_fetch(exam, there, here, incomplete, rules, history.known)
     now = tools.clock()
     wanted = [
         RequestedStudy(
@@ -87,7 +87,7 @@ def _find(
             study_date=one.study.study_date,
             asked_at=now,
         )
-        for one in chosen
+        for one in to_fetch.chosen
     ]
     log.info(
         "archive answered",
@@ -95,8 +95,10 @@ def _find(
         request=request.number,
         studies=len(found.studies),
         wanted=len(wanted),
+        passed_over=len(to_fetch.passed_over),
     )
-    _fetch(tools.requests.found(request, wanted, now, found.note), archive, exam, tools, patience)
+    answered = tools.requests.found(request, wanted, now, found.note, to_fetch.passed_over)
+    _fetch(answered, archive, exam, tools, patience)
 
 
 def _fetch(

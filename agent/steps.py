@@ -144,8 +144,8 @@ def gather(job: Job, tools: Tools) -> Job:
     if close_if_reported(study, tools.reports, tools.jobs, tools.settings, tools.clock()):
         return tools.jobs.job(job.number)
 
-    missing = await_priors(job, study, tools.requests, settings, tools.clock())
-    priors = priors_of(study, len(selection.images), tools.index, tools.files, tools.reports, settings)
+    asked = await_priors(job, study, tools.requests, settings, tools.clock())
+    priors = priors_of(study, len(selection.images), tools.index, tools.files, tools.reports, settings, asked)
     indication, from_order = _indication(selection, order, settings)
     manifest = Manifest(
         current=exam_of(study, selection.images, instances),
@@ -154,7 +154,7 @@ def gather(job: Job, tools: Tools) -> Job:
         passed_over=priors.passed_over,
         left_out=selection.left_out,
         complete_because=job.complete_because,
-        notes=(*priors.notes, *missing, *from_order),
+        notes=(*priors.notes, *from_order),
         rule=kept_rule(decision),
         order=_kept_order(order),
         configuration=tools.settings.digest,

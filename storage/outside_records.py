@@ -83,6 +83,14 @@ class QuarantinedMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOverStudy:
+    """An earlier exam that the model does not see, and why, in words that name no patient."""
+
+    study_instance_uid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PriorRequest:
     """One archive that is asked for the earlier exams of one patient, for a job or ahead of it for an order.
 
@@ -92,6 +100,7 @@ class PriorRequest:
         expires_at: afterwards nobody waits for it any more.
         found_at: when it had answered which exams there are, or None.
         study_instance_uids: the exams that were chosen; () before.
+        passed_over: radiographs that it has, that are not here and were not chosen; () before.
         note: a sentence for the reader of the draft on what it answered, or None.
         waiting_since: when the archive first could not be asked, or None.
         problem: why it waits or was given up, a sentence, or None.
@@ -117,6 +126,7 @@ class PriorRequest:
     done_at: datetime | None
     failed_at: datetime | None
     claim_number: int = 0
+    passed_over: tuple[PassedOverStudy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

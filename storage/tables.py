@@ -24,8 +24,8 @@ from sqlalchemy import (
 )
 
 from storage.audit_records import AuditEvent
-from storage.columns import Identifiers, SentText, UtcDateTime, Word, Words
-from storage.outside_records import ReportSource, ReportStatus
+from storage.columns import Identifiers, PassedOver, SentText, UtcDateTime, Word, Words
+from storage.outside_records import PassedOverStudy, ReportSource, ReportStatus
 from storage.records import ClosingKind, InstanceRole, PatientIdentifier, Priority, Stage, StepOutcome
 
 # 64 bits on PostgreSQL; on SQLite only a key called exactly INTEGER is the row's own number (also 64 bits).
@@ -277,6 +277,7 @@ class PriorRequestColumns(LeaseColumns):
     expires_at: Named[datetime] = Column(UtcDateTime)
     found_at: Named[datetime | None] = Column(UtcDateTime)
     study_instance_uids: Named[tuple[str, ...]] = Column(Words)
+    passed_over: Named[tuple[PassedOverStudy, ...]] = Column(PassedOver)
     note: Named[str | None] = Column(SentText)
     done_at: Named[datetime | None] = Column(UtcDateTime)
     failed_at: Named[datetime | None] = Column(UtcDateTime)

@@ -7,7 +7,7 @@ import pytest
 from agent.dicom.answers import FoundStudy
 from agent.fetching import awaited, choose_to_fetch, exam_ordered, order_of, study_query, what_is_missing
 from agent.priors import PriorRules
-from storage.outside_records import PriorRequest, RequestedStudy
+from storage.outside_records import PassedOverStudy, PriorRequest, RequestedStudy
 from storage.records import KnownPatients, Study
 from tests.storage.builders import NOW, PRIOR, STUDY, a_prior, a_study, an_order, later
 
@@ -25,7 +25,12 @@ def chosen(
 ) -> list[str]:
     rules = PriorRules(count_max=count)
     to_fetch = choose_to_fetch(a_study(), studies, ours, {incomplete}, rules, KnownPatients())
-    return [one.study.study_instance_uid for one in to_fetch]
+    return [one.study.study_instance_uid for one in to_fetch.chosen]
+
+
+def passed_over(*studies: FoundStudy, ours: tuple[Study, ...] = ()) -> dict[str, str]:
+    to_fetch = choose_to_fetch(a_study(), studies, ours, (), PriorRules(count_max=1), KnownPatients())
+    return {one.study_instance_uid: one.reason for one in to_fetch.passed_over}
 
 
 def a_request(**fields: object) -> PriorRequest:
@@ -90,6 +95,33 @@ def test_only_as_many_are_fetched_as_are_shown_and_what_is_here_counts():
     assert chosen(found(), older, count=1) == [PRIOR]
     assert chosen(older, ours=(here(),), count=1) == []
     assert chosen(older, ours=(here(),), count=2) == ["2.25.51"]
+
+
+def test_each_radiograph_that_is_left_in_the_archive_has_its_reason_and_what_is_here_is_explained_there():
+    older = FoundStudy(a_study("2.25.51", study_date="20240301", modalities=("CR",)))
+    stranger = found("2.25.52", birth_date="19840615")
+    later_one = FoundStudy(a_study("2.25.53", study_date="20270301", modalities=("DX",)))
+    scan = found("2.25.54", modalities=("CT",))
+
+    reasons = passed_over(found(), older, stranger, later_one, scan)
+
+    assert sorted(reasons) == ["2.25.51", "2.25.52", "2.25.53"]
+    assert reasons["2.25.51"] == "older than the 1 that go first (priors.count_max = 3)"
+    assert "birth date" in reasons["2.25.52"]
+    assert "later than the current study" in reasons["2.25.53"]
+    assert passed_over(found(), ours=(here(study_time="1"), here("2.25.55"))) == {}
+
+
+def test_an_exam_left_in_two_archives_is_told_once_with_the_archive_that_was_asked_first():
+    left = PassedOverStudy("2.25.51", "it is too old")
+    first = a_request(passed_over=(left,))
+    second = a_request(
+        number=2, archive="other", passed_over=(left, PassedOverStudy("2.25.52", "it is late"))
+    )
+
+    told = {one.study_instance_uid: one.reason for one in awaited([first, second], [], NOW).passed_over}
+
+    assert told == {"2.25.51": "it is too old (in arch)", "2.25.52": "it is late (in other)"}
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,9 @@ def test_a_stranger_of_the_same_id_is_not_moved(make_line: MakeLine):
 
     assert (manifest.priors, manifest.notes, archive.moved) == ((), (), [])
     assert len(archive.queries) == 1
+    (left,) = manifest.passed_over
+    assert "birth date" in left.reason
+    assert left.reason.endswith("(in arch)")
 
 
 def test_an_archive_that_is_down_holds_the_study_no_longer_than_the_wait(make_line: MakeLine):

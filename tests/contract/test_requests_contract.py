@@ -4,6 +4,7 @@ import pytest
 
 from storage.index import Index
 from storage.jobs import Jobs, LeaseLost
+from storage.outside_records import PassedOverStudy
 from storage.records import InstanceRole
 from storage.requests import PriorRequests
 from tests.storage.builders import (
@@ -94,6 +95,18 @@ def test_what_came_from_elsewhere_since_the_choice_is_not_fetched(
 
     assert requests.to_fetch(request) == ()
     assert len(index.unread()) == 1
+
+
+def test_what_is_left_in_an_archive_is_kept_with_its_reason(
+    index: Index, jobs: Jobs, requests: PriorRequests
+):
+    left = (PassedOverStudy("2.25.51", "it is 400 days old"), PassedOverStudy("2.25.52", "“other” 성별"))
+    request = an_asked_archive(index, jobs, requests)
+
+    requests.found(request, [a_prior()], NOW, None, left)
+
+    assert request.passed_over == ()
+    assert requests.of_job(request.job_number or 0)[0].passed_over == left
 
 
 def test_a_request_that_fails_ends_what_it_had_to_fetch(index: Index, jobs: Jobs, requests: PriorRequests):
