@@ -31,10 +31,16 @@ from agent.outputs import (
     encode,
     needs_pixels,
 )
+from agent.outputs.capture import KIND as PICTURE_KIND
 from agent.outputs.capture import draw, layout_of
 from agent.outputs.marks import marks_of
 from agent.outputs.report_sr import reasons_of
-from agent.outputs.withdrawal import REJECTION_KIND, build_rejection_note, build_withdrawal_sr
+from agent.outputs.withdrawal import (
+    REJECTION_KIND,
+    build_rejection_note,
+    build_withdrawal_picture,
+    build_withdrawal_sr,
+)
 from config.settings import Settings
 from inference.calibration import Calibration
 from inference.case import Case, Exam, Image, View
@@ -191,12 +197,14 @@ def withdrawal_objects(
             continue
         if destination.rejection_notes:
             rejected = [read_header_dataset(files.absolute(one.path)) for one in objects]
-            note, kind = (
-                build_rejection_note(sources, rejected, index, because, engine, stamp),
+            kind, note = (
                 REJECTION_KIND,
+                build_rejection_note(sources, rejected, index, because, engine, stamp),
             )
+        elif all(one.kind in KINDS_WITH_PICTURES for one in objects):
+            kind, note = PICTURE_KIND, build_withdrawal_picture(sources, because, engine, stamp)
         else:
-            note, kind = build_withdrawal_sr(sources, because, engine, stamp), "report_sr"
+            kind, note = "report_sr", build_withdrawal_sr(sources, because, engine, stamp)
         made[destination.name] = _kept(note, kind, job.number, files, is_repeatable=False)
     return made
 

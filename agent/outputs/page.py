@@ -29,7 +29,7 @@ WRONG_LETTER = "\N{REPLACEMENT CHARACTER}"
 """Stands for a letter that the page cannot write."""
 
 _LETTERS_MISSING = f"A letter that this page cannot write stands as {WRONG_LETTER}; the text report has it."
-_LATIN, _EASTERN = "DejaVuSans", "DroidSansFallback"
+LATIN, _EASTERN = "DejaVuSans", "DroidSansFallback"
 _FROM_THE_RIGHT = ("R", "AL", "AN")
 
 _PAGE_WIDTH, _PAGE_HEIGHT = A4  # points, 1/72 inch
@@ -38,7 +38,7 @@ _TEXT_WIDTH = _PAGE_WIDTH - 2 * _MARGIN - 12  # reportlab's frame has 6 points o
 _PICTURE_HEIGHT_MAX = 480.0
 _PAPER, _INK = HexColor("#101010"), HexColor("#ffd166")
 
-_BODY = ParagraphStyle("body", fontName=_LATIN, fontSize=9, leading=12.5, spaceAfter=4)
+_BODY = ParagraphStyle("body", fontName=LATIN, fontSize=9, leading=12.5, spaceAfter=4)
 _HEADING = ParagraphStyle("heading", parent=_BODY, fontSize=12, leading=16, spaceBefore=10, keepWithNext=1)
 _NAME = ParagraphStyle("name", parent=_BODY, textColor=HexColor("#555555"), keepWithNext=1, spaceAfter=1)
 _SMALL = ParagraphStyle("small", parent=_BODY, fontSize=7, leading=9, spaceAfter=0)
@@ -163,18 +163,18 @@ def _markup(words: str) -> str:
     """Gives words as reportlab's markup: escaped, each run of letters in a font that has them."""
     lines = words.replace("\r\n", "\n").split("\n")
     return "<br/>".join(
-        "".join(_run(font, "".join(run)) for font, run in groupby(line, _font_of)) for line in lines
+        "".join(_run(font, "".join(run)) for font, run in groupby(line, font_of)) for line in lines
     )
 
 
 def _run(font: str | None, run: str) -> str:
     if font is None:
         return WRONG_LETTER * len(run)
-    return escape(run) if font == _LATIN else f'<font name="{font}">{escape(run)}</font>'
+    return escape(run) if font == LATIN else f'<font name="{font}">{escape(run)}</font>'
 
 
 @cache
-def _font_of(letter: str) -> str | None:
+def font_of(letter: str) -> str | None:
     """Names the font that writes a letter, None if none does or if it is written from the right."""
     if bidirectional(letter) in _FROM_THE_RIGHT:
         return None
@@ -184,7 +184,7 @@ def _font_of(letter: str) -> str | None:
 @cache
 def _fonts() -> dict[str, TTFont]:
     fonts = {}
-    for name in (_LATIN, _EASTERN):
+    for name in (LATIN, _EASTERN):
         with files(__package__).joinpath("fonts", f"{name}.ttf").open("rb") as file:
             fonts[name] = TTFont(name, BytesIO(file.read()))
         registerFont(fonts[name])

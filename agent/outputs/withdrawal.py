@@ -1,11 +1,12 @@
-"""The withdrawal of a draft as DICOM: a text that says so, or a rejection note that hides what we sent.
+"""The withdrawal of a draft as DICOM: a text or a picture that says so, or a rejection note that hides what we sent.
 
-Nothing is deleted from an archive by us. Neither stands in OUTPUTS: they are no forms of a draft.
+Nothing is deleted from an archive by us. None stands in OUTPUTS: they are no forms of a draft.
 """
 
 from collections.abc import Sequence
 
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+from highdicom.sc import SCImage
 from highdicom.sr import (
     ContainerContentItem,
     ContentSequence,
@@ -18,9 +19,11 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import BasicTextSRStorage
 
+from agent.outputs.capture import KIND as PICTURE_KIND
 from agent.outputs.codes import code
 from agent.outputs.heading import finished, heading
 from agent.outputs.normalise import evidence
+from agent.outputs.notice import notice
 from agent.outputs.report_sr import KIND as REPORT_KIND
 from agent.outputs.sr import (
     concept,
@@ -32,7 +35,7 @@ from agent.outputs.sr import (
     requested_procedures,
 )
 from agent.outputs.stamp import Sources, Stamp
-from agent.outputs.wording import COMPLETION, as_text, banner, program, withdrawn
+from agent.outputs.wording import COMPLETION, as_text, banner, picture_banner, program, withdrawn
 from inference.reading import EngineIdentity
 
 REJECTION_KIND = "rejection_note"
@@ -65,6 +68,29 @@ def build_withdrawal_sr(sources: Sources, because: str, engine: EngineIdentity, 
     document = _SR(sop_class_uid=BasicTextSRStorage, **arguments)
     document.CompletionFlagDescription = COMPLETION
     return finished(document, sources.current[0], stamp)
+
+
+def build_withdrawal_picture(sources: Sources, because: str, engine: EngineIdentity, stamp: Stamp) -> Dataset:
+    """Makes the last picture of the series of pictures (PS3.3 A.8.1): a page of words, for who shows nothing else."""
+    known = evidence(sources.current[0])
+    made_at = f"{engine.model_name} {engine.version}, {stamp.now:%Y-%m-%d %H:%M %z}"
+    picture = SCImage(
+        notice([picture_banner(engine), withdrawn(because), made_at]),
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        study_instance_uid=str(known.StudyInstanceUID),
+        patient_orientation=("L", "F"),  # highdicom wants one; words have none
+        **dict.fromkeys(("patient_id", "patient_name", "accession_number", "study_id"), ""),
+        **heading(PICTURE_KIND, 0, sources, engine, stamp),
+    )
+    picture.ImageType = ["DERIVED", "SECONDARY", "AI"]
+    picture.ConversionType = "SYN"
+    picture.BurnedInAnnotation = "YES"
+    picture.BodyPartExamined = "CHEST"
+    picture.PatientOrientation = ""
+    picture.ImageComments = as_text(withdrawn(because))
+    return finished(picture, sources.current[0], stamp)
 
 
 def build_rejection_note(

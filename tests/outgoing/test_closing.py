@@ -105,6 +105,22 @@ def test_a_pacs_without_rejection_notes_gets_a_text_that_says_so_in_place_of_the
     assert "must not be used: wrong patient" in words
 
 
+def test_a_pacs_that_got_nothing_but_pictures_gets_one_that_says_so(tmp_path: Path, pacs: MiniPacs):
+    line = Line(tmp_path, pacs, outputs=("secondary_capture",))
+    study = a_study_read(line)
+
+    withdraw(settings_of(line), study, "wrong patient", line.now)
+    line.run()
+
+    drawn, withdrawn = sorted(
+        (one for one in received(line, study, "DX") + received(line, study, "OT") if "AI" in one.ImageType),
+        key=lambda one: int(one.InstanceNumber),
+    )
+    assert withdrawn.SeriesInstanceUID == drawn.SeriesInstanceUID
+    assert str(withdrawn.ImageComments).endswith("was withdrawn and must not be used: wrong patient")
+    assert received(line, study, "SR") == []
+
+
 def test_a_pacs_that_follows_rejection_notes_gets_one_of_our_objects_and_no_others(open_line: OpenLine):
     line = open_line()
     study = a_study_read(line)

@@ -7,7 +7,7 @@ import pytest
 from pydicom import Dataset
 
 from agent.outputs.stamp import Predecessor
-from agent.outputs.withdrawal import build_rejection_note, build_withdrawal_sr
+from agent.outputs.withdrawal import build_rejection_note, build_withdrawal_picture, build_withdrawal_sr
 from tests.outputs.drafts import DEMO, KINDS, SOURCES, a_full_reading, a_stamp, built, sources_of, texts
 from tests.outputs.validators import dciodvfy_errors, dcmtk, written
 
@@ -50,15 +50,33 @@ def a_rejection_note(header: Dataset) -> Dataset:
     return made
 
 
+def a_withdrawal_picture(header: Dataset) -> Dataset:
+    return build_withdrawal_picture(sources_of(header), BECAUSE, DEMO, a_stamp(revision=2))
+
+
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("make", [a_withdrawal_sr, a_rejection_note])
+@pytest.mark.parametrize("make", [a_withdrawal_sr, a_withdrawal_picture, a_rejection_note])
 def test_no_withdrawal_of_any_source_has_an_error_of_the_iod(make, source: str, tmp_path: Path):
     header = SOURCES[source]()
 
     made = make(header)
 
     assert dciodvfy_errors(written(made, tmp_path)) == []
-    assert any("withdrawn" in text and BECAUSE in text for text in texts(made))
+    said = [*texts(made), str(made.get("ImageComments", ""))]
+    assert any("withdrawn" in text and BECAUSE in text for text in said)
+    assert str(made.PatientName) == str(header.get("PatientName") or "")
+
+
+def test_the_picture_of_a_withdrawal_follows_those_of_the_draft():
+    header = SOURCES["DX, MONOCHROME2, Korean"]()
+    (drawn, *_) = built("secondary_capture", sources_of(header), a_full_reading(header))
+
+    made = a_withdrawal_picture(header)
+
+    assert made.SeriesInstanceUID == drawn.SeriesInstanceUID
+    assert made.SOPInstanceUID != drawn.SOPInstanceUID
+    assert made.InstanceNumber > drawn.InstanceNumber
+    assert (made.Rows, made.Columns, len(made.PixelData)) == (768, 1024, 768 * 1024 * 3)
 
 
 @pytest.mark.peers
