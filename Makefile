@@ -13,7 +13,7 @@ help:
 	@echo "make fuzz           a million damaged inputs for the parsers, 20,000 attacks on a live port"
 	@echo "make sbom           sbom.json: what is installed, in CycloneDX"
 	@echo "make audit          asks PyPI what is known against it; needs a network that reaches pypi.org"
-	@echo "make screenshots    drafts in OHIF, looked at by a program and pictured in viewer-out/ (needs chromium, orthanc, npm)"
+	@echo "make screenshots    drafts in OHIF and larvitar, looked at by a program and pictured in viewer-out/ (needs chromium, orthanc, npm)"
 	@echo "make bench          listener against Orthanc and dcmtk, and the line's own seconds"
 	@echo "make bench-read     seconds a reading, against the plain way of asking the model"
 	@echo "make bench-store    the index when it is full; --studies 2000000 of bench.store is the full run"
@@ -61,14 +61,19 @@ audit: .venv.stamp .supply/bin/pip-audit
 	.supply/bin/pip-audit --strict --path $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 OHIF := 3.13.2
+LARVITAR := 3.8.7
 
-screenshots: .venv.stamp .viewers/package
+screenshots: .venv.stamp .viewers/package .viewers/larvitar/package
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt playwright
 	$(BIN)/python -m pytest -rs tests/viewers
 
 .viewers/package:
 	mkdir -p .viewers
 	cd .viewers && npm pack --silent @ohif/app@$(OHIF) && tar xzf ohif-app-$(OHIF).tgz && rm ohif-app-$(OHIF).tgz
+
+.viewers/larvitar/package:
+	mkdir -p .viewers/larvitar
+	cd .viewers/larvitar && npm pack --silent larvitar@$(LARVITAR) && tar xzf larvitar-$(LARVITAR).tgz && rm larvitar-$(LARVITAR).tgz
 
 format: .venv.stamp
 	$(BIN)/ruff format .

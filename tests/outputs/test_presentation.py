@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from pydicom import Dataset
 
+from agent.dicom.pixels import render
 from agent.outputs import Sources, needs_pixels
 from agent.outputs.presentation import first_voi
 from inference.reading import Finding, Status
@@ -160,6 +161,20 @@ def a_table(bits: int, entries: list[int]) -> Dataset:
     table.add_new("LUTDescriptor", "US", [len(entries), 0, bits])
     table.add_new("LUTData", "OW", np.array(entries, "<u2").tobytes())
     return table
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("bits", [12, 16])
+def test_dcmtk_shows_through_a_voi_lut_the_greys_of_our_rendering(bits: int, tmp_path: Path):
+    rising = np.rint(np.linspace(0, 1, 4096) ** 2 * (2**bits - 1)).astype(int).tolist()
+    header = a_source(change={"VOILUTSequence": [a_table(bits, rising)]})
+    state = written(the_one(KIND, header), tmp_path)
+    header.save_as(tmp_path / "image.dcm")
+
+    dcmtk("dcmp2pgm", "-p", state, tmp_path / "image.dcm", tmp_path / "seen.pgm")
+
+    seen = np.asarray(Image.open(tmp_path / "seen.pgm")).astype(float)  # (rows, columns)
+    assert np.abs(seen - render(header).pixels / 257).max() < 2
 
 
 @pytest.mark.parametrize("transfer_syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])

@@ -15,8 +15,6 @@ from tests.end_to_end.real_archives import Orthanc
 
 DIST = Path(".viewers/package/dist")
 """The viewer, as `make screenshots` fetches it from the package index of npm."""
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 SECONDS_MAX = 60_000
 THUMBNAILS = '[data-cy="study-browser-thumbnail"], [data-cy="study-browser-thumbnail-no-image"]'
 

@@ -15,9 +15,10 @@ from inference.reading import Change, Finding, Reading, Status
 from tests.end_to_end import real_archives
 from tests.end_to_end.real_archives import DICOMWEB, ORTHANC, Orthanc
 from tests.outputs.drafts import DEMO, KINDS, a_box, a_reading, an_effusion, as_received, built, sources_of
-from tests.viewers.ohif import CHROMIUM, CHROMIUM_OPTIONS, DIST, Reader, served
+from tests.viewers.chromium import CHROMIUM, picture_path
+from tests.viewers.ohif import DIST, Reader, served
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: make screenshots")
+pytest.importorskip("playwright.sync_api", reason="needs playwright: make screenshots")
 _NEEDED = (DIST, Path(CHROMIUM), Path(ORTHANC), DICOMWEB)
 _MISSING = [str(path) for path in _NEEDED if not path.exists()]
 
@@ -27,7 +28,6 @@ pytestmark = [
     pytest.mark.skipif(bool(_MISSING), reason=f"not here: {', '.join(_MISSING)} (make screenshots)"),
 ]
 
-PICTURES = Path("viewer-out")
 NOT_FOR_OHIF = {"segmentation"}
 """OHIF goes black on a segmentation without frame of reference; docs/settings.md says so."""
 MEASUREMENTS = '[data-cy="trackedMeasurements-btn"]'
@@ -43,14 +43,6 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     web = {"DicomWeb": {"Enable": True, "Root": "/dicom-web/"}, "Plugins": [str(DICOMWEB)]}
     with real_archives.orthanc(tmp_path_factory.mktemp("orthanc"), **web) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -93,8 +85,7 @@ def put(dataset: Dataset, orthanc: Orthanc) -> None:
 
 
 def picture(reader: Reader, name: str) -> None:
-    PICTURES.mkdir(exist_ok=True)
-    reader.page.screenshot(path=PICTURES / f"ohif-{name}.png")
+    reader.page.screenshot(path=picture_path(f"ohif-{name}"))
 
 
 def test_the_text_report_is_shown_word_for_word(read: Callable[..., Reader]):
