@@ -152,6 +152,34 @@ def delete(
 
 
 @app.command()
+def export(
+    study: str,
+    out: Annotated[Path, typer.Option(help="Folder to make; one that is there must be empty.")],
+    config: Config = None,
+    deidentified: Annotated[
+        bool, typer.Option("--deidentified", help="Without the patient; there is no other export.")
+    ] = False,
+    pixels_seen: Annotated[
+        bool,
+        typer.Option("--pixels-seen", help="I looked at the images: no text in them names anybody."),
+    ] = False,
+    without: Annotated[list[int] | None, typer.Option(help="Number of an image that stays out.")] = None,
+    images_only: Annotated[
+        bool, typer.Option("--images-only", help="Nothing that preread made goes along, but the life.")
+    ] = False,
+) -> None:
+    """Hand over one study and what was made of it without its patient, for a report of a fault. Audited."""
+    if not deidentified:
+        typer.echo("a study leaves only without its patient: add --deidentified", err=True)
+        raise typer.Exit(1)
+    from agent.exporting.export import export as export_study
+
+    settings = settings_of(config)
+    chosen = {"pixels_seen": pixels_seen, "images_only": images_only}
+    say_or_exit(lambda: export_study(settings, study, out, without=without or (), **chosen))
+
+
+@app.command()
 def withdraw(
     study: str,
     why: Annotated[

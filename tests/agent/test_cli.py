@@ -188,7 +188,8 @@ def test_send_sends_a_folder_and_names_what_is_no_dicom(tmp_path: Path):
 
 @pytest.mark.parametrize("module", ["agent.service", "agent.overview"])
 def test_what_listens_never_loads_the_model_s_libraries(module: str):
-    code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'highdicom') if m in sys.modules])"
+    heavy = ("torch", "transformers", "highdicom", "dicomanonymizer")
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
 
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
@@ -255,6 +256,21 @@ def test_a_study_is_deleted_after_it_was_named_and_why_remembers_it(failed_study
     told = run("why", "2.25.100", "--config", failed_study)[1]
     assert "deleted by operator" in told
     assert "sent by mistake" in told
+
+
+def test_a_study_leaves_only_without_its_patient_and_says_so(failed_study: Path, tmp_path: Path):
+    def export(*options: str) -> tuple[int, str]:
+        return run("export", "2.25.100", "--out", tmp_path / "out", *options, "--config", failed_study)
+
+    code, said = export()
+    assert (code, said.strip()) == (1, "a study leaves only without its patient: add --deidentified")
+    code, said = export("--deidentified", "--without", "7")
+    assert (code, "there is no image 7; this study has 0" in said) == (1, True)
+    code, said = export("--deidentified")
+
+    assert code == 0, said
+    assert "1 whose files are gone were left out" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["study.json"]
 
 
 def test_what_is_on_its_way_is_not_deleted(failed_study: Path):
