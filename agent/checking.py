@@ -81,21 +81,23 @@ def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
             CheckLine(True, "no destination in peers.toml: drafts are made and kept, and sent nowhere")
         )
     if open_model:
-        lines += _model(settings)
+        lines += _model(settings, "model")
+        if settings.of_second_engine is not None:
+            lines += _model(settings.of_second_engine, "second model")
     return tuple(lines)
 
 
-def _model(settings: Settings) -> Iterator[CheckLine]:
+def _model(settings: Settings, which: str) -> Iterator[CheckLine]:
     from agent.reader import open_configured_engine
 
     try:
         engine = open_configured_engine(settings)
     except (OSError, ValueError, RuntimeError) as error:
-        yield CheckLine(False, f"model: {error}")
+        yield CheckLine(False, f"{which}: {error}")
         return
     identity = engine.identity
     engine.close()
-    yield CheckLine(True, f"model: {identity.model_name}, {identity.weights_digest}")
+    yield CheckLine(True, f"{which}: {identity.model_name}, {identity.weights_digest}")
     foreign = [
         one.finding for one in settings.reading.calibrations if one.weights_digest != identity.weights_digest
     ]
@@ -104,4 +106,6 @@ def _model(settings: Settings) -> Iterator[CheckLine]:
         text = f"calibration of {names}: fitted to other weights; fit it anew, or take it out of reading.toml"
         yield CheckLine(False, text)
     if identity.is_demo:
-        yield CheckLine(True, "model: synthetic demo weights; their drafts say so and are not for patients")
+        yield CheckLine(
+            True, f"{which}: synthetic demo weights; their drafts say so and are not for patients"
+        )

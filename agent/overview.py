@@ -6,12 +6,23 @@ from typing import Any
 
 from agent import manifest as manifests
 from agent.manifest import Manifest, ManifestRule
-from agent.service import Store, open_store
+from agent.second import wanted_of
+from agent.service import Store, open_store, system_clock
 from config.settings import Settings
 from inference.reading import Reading
 from storage.index import PatientHistory
 from storage.outside_records import QuarantinedMessage
-from storage.records import Delivery, Instance, InstanceRole, Job, Refusal, Stage, Study, TroubledDestination
+from storage.records import (
+    Delivery,
+    Instance,
+    InstanceRole,
+    Job,
+    Refusal,
+    SecondReading,
+    Stage,
+    Study,
+    TroubledDestination,
+)
 
 
 def status(settings: Settings, limit: int) -> dict[str, Any]:
@@ -26,6 +37,9 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
         return {
             "jobs": {stage.value: number for stage, number in store.jobs.counts().items()},
             "store": store.index.counts() | store.reports.counts(),
+            "second_readings": store.jobs.second_readings.counts(
+                None if settings.reading.second_engine is None else wanted_of(settings, system_clock())
+            ),
             "free_bytes": store.files.free_bytes(),
             "waiting": [_job_row(job) for job in latest if job.waiting_since is not None and job.problem],
             "problems": [_job_row(job) for job in latest if job.stage in (Stage.FAILED, Stage.SKIPPED)],
@@ -114,6 +128,10 @@ def status_text(report: dict[str, Any]) -> str:
         "store: " + ", ".join(f"{number} {what}" for what, number in report["store"].items()),
         f"free disk: {report['free_bytes'] / 1e9:.1f} GB",
     ]
+    seconds = {word: number for word, number in report["second_readings"].items() if number}
+    if seconds:
+        told = ", ".join(f"{number} {word}" for word, number in seconds.items())
+        lines.append(f"second engine: {told} (preread compare)")
     lines += _block("waiting", [f"job {r['job']} ({r['stage']}): {r['problem']}" for r in report["waiting"]])
     lines += _block(
         "ended without a draft", [f"{r['study']} {r['stage']}: {r['problem']}" for r in report["problems"]]
@@ -234,6 +252,7 @@ def _job_lines(store: Store, job: Job) -> list[str]:
         lines += _manifest_lines(manifests.load_manifest(job.manifest_json))
     if job.reading_json:
         lines += _reading_lines(manifests.load_reading(job.reading_json))
+    lines += _second_lines(store.jobs.second_readings.of_job(job.number))
     for result in store.jobs.results_of_job(job.number):
         lines.append(f"  object {result.kind} {result.sop_instance_uid}")
     for delivery in store.jobs.deliveries.of_job(job.number):
@@ -288,6 +307,17 @@ def _way_lines(rule: ManifestRule) -> list[str]:
         (f"as {', '.join(rule.outputs)}", rule.outputs),
     ]
     return [f"  {words}" for words, is_so in said if is_so]
+
+
+def _second_lines(second: SecondReading | None) -> list[str]:
+    """What a second engine said of the same case, set apart from the draft."""
+    if second is None:
+        return []
+    problem = f": {second.problem}" if second.problem else ""
+    if second.reading_json is None:
+        return [f"  second engine, not delivered: {'given up' if second.failed_at else 'waits'}{problem}"]
+    read = _reading_lines(manifests.load_reading(second.reading_json))
+    return ["  second engine, not delivered:", *(f"  | {line[2:]}" for line in read)]
 
 
 def _reading_lines(reading: Reading) -> list[str]:

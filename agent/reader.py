@@ -1,8 +1,10 @@
-"""The process that holds the model: takes the stages `read` and `compose`, and follows the configuration."""
+"""The process that holds a model and follows the configuration: the first engine's takes the stages `read` and
+`compose`, the second engine's what the first has read."""
 
 import os
 import signal
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +16,7 @@ from agent.logs import set_log_level
 from agent.metrics.health import Condition, is_alive
 from agent.notifying import notify, watched_less
 from agent.peers import Peers
-from agent.pulse import Pulse
+from agent.pulse import BEAT_SECONDS, Pulse
 from agent.service import Store, awaited_signals, open_store, patience_of, system_clock
 from agent.steps import Tools
 from agent.worker import Worker
@@ -36,34 +38,60 @@ BATCH = 4
 """Cases at once. More would put the first draft off for longer than they save."""
 
 
-def read(settings: Settings, parent: int | None = None) -> bool:
+_SEEN_WITHIN = timedelta(seconds=3 * BEAT_SECONDS)
+
+_SECOND_NICE = 19
+"""The least that the system knows: a comparison may take all night."""
+
+_SECOND_POLL_SECONDS = 5.0
+"""Nobody waits for a second reading."""
+
+
+def read(settings: Settings, parent: int | None = None, *, second: bool = False) -> bool:
     """Loads the model and takes the stages `read` and `compose` until a signal, or until `parent` is gone.
 
     The model is opened before the first claim: a wrong folder or too little memory is one sentence on the log and
     no job's failure. SIGHUP has the configuration loaded anew; a child follows the link that its parent keeps. If that
     names another model, it is opened after the step in hand, and the one before again if it cannot be.
 
+    Args:
+        second: loads the second engine instead, once a first one is there, and takes what that one has read. It ends
+            when the settings have no second engine any more.
+
     Returns:
         False if the store or the model could not be opened.
     """
     signals = awaited_signals()
-    if settings.reading.reader.child and parent is not None:
+    if second:
+        os.nice(_SECOND_NICE)
+    elif settings.reading.reader.child and parent is not None:
         os.nice(settings.reading.reader.nice)
+    if second and settings.of_second_engine is None:
+        reason = "there is no [second_engine] in reading.toml; write one, or run: preread read"
+        log.error("the reader cannot start", reason=reason)
+        return False
     try:
         store = open_store(settings)
     except (OSError, SchemaError) as error:
         log.error("the reader cannot start", reason=f"{error}; correct [storage] in agent.toml")
         return False
     try:
-        return _Reader(settings, store, signals, parent).run()
+        return _Reader(settings, store, signals, parent, is_second=second).run()
     finally:
         store.database.close()
 
 
 class _Reader:
     def __init__(
-        self, settings: Settings, store: Store, signals: SimpleQueue[int], parent: int | None
+        self,
+        settings: Settings,
+        store: Store,
+        signals: SimpleQueue[int],
+        parent: int | None,
+        *,
+        is_second: bool = False,
     ) -> None:
+        self._is_second = is_second
         self._settings = settings
         self._folder = settings.folder
         self._store = store
@@ -74,48 +102,103 @@ class _Reader:
         self._followed = present and present.with_name(settings.digest.removeprefix("sha256:"))
 
     def run(self) -> bool:
-        engine = _opened(self._settings)
+        if not self._waited_for_the_first():
+            return True
+        engine = self._opened(self._settings)
         while engine is not None:
             following = self._work(engine)
             engine.close()
-            if following is None:
+            if following is None or not self._is_wanted(following):
                 return True
             with watched_less(_OPENING_SECONDS_MAX):
                 engine = self._opened_instead(following)
         return False
 
+    def _waited_for_the_first(self) -> bool:
+        """Lets the first engine open before the second, so that it finds its memory free; False if this process is to
+        end before that."""
+        while self._is_second and not self._is_first_there():
+            event = self._event(None)
+            if event == "reload":
+                self._settings = self._reloaded() or self._settings
+            if event == "end" or not self._is_wanted(self._settings):
+                return False
+        return True
+
+    def _is_first_there(self) -> bool:
+        seen = self._store.processes.seen_since(system_clock() - _SEEN_WITHIN)
+        return any(process.role == "read" for process in seen)
+
+    def _is_wanted(self, settings: Settings) -> bool:
+        if not self._is_second or settings.of_second_engine is not None:
+            return True
+        log.info("no second engine is wanted any more; its reader stops")
+        return False
+
     def _opened_instead(self, following: Settings) -> "Engine | None":
         """The model of other settings, which hold from now on; the one before if that cannot be opened."""
         before, self._settings = self._settings.reading, following
-        engine = _opened(following)
+        engine = self._opened(following)
         if engine is not None:
             return engine
-        model_folder = str(before.engine.model_folder)
-        log.error("the reader goes on with the model that it had", model_folder=model_folder)
-        reading = following.reading.model_copy(update=_model_of(before))
+        reading = following.reading.model_copy(update=self._model_of(before))
         self._settings = following.model_copy(update={"reading": reading})
-        return _opened(self._settings)
+        model_folder = str(self._own(self._settings).reading.engine.model_folder)
+        log.error("the reader goes on with the model that it had", model_folder=model_folder)
+        return self._opened(self._settings)
+
+    def _own(self, settings: Settings) -> Settings:
+        """Settings in which this process's engine is the engine."""
+        if not self._is_second:
+            return settings
+        own = settings.of_second_engine
+        assert own is not None, "without a second engine its reader ends"
+        return own
+
+    def _model_of(self, reading: ReadingSettings) -> dict[str, object]:
+        """What decides which model is opened."""
+        if self._is_second:
+            return {"second_engine": reading.second_engine}
+        return {"engine": reading.engine, "adapters": reading.adapters}
+
+    def _opened(self, settings: Settings) -> "Engine | None":
+        """The configured model; None, with the reason on the log, if it cannot be opened."""
+        own = self._own(settings)
+        try:
+            engine = open_configured_engine(
+                own,
+                digests_kept_in=settings.agent.storage.folder,
+                vision="vision-second" if self._is_second else "vision",
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            table = "[second_engine]" if self._is_second else "[engine]"
+            reason = f"{error}; correct the {table} of reading.toml, then: preread check"
+            log.error("the model cannot be opened", reason=reason)
+            return None
+        log.info(
+            "model ready",
+            engine=engine.identity.name,
+            model=engine.identity.model_name,
+            digest=engine.identity.weights_digest,
+            accepted_licence=own.reading.engine.accepted_licence or None,
+            configuration=settings.digest,
+        )
+        return engine
 
     def _work(self, engine: "Engine") -> Settings | None:
         """Reads with a model until the settings name another one, and gives them; None at the end."""
         tools, reading = _tools(self._settings, self._store, engine), self._settings.reading
-        worker = Worker(
-            f"reader-{os.getpid()}",
-            tools,
-            patience_of(self._settings),
-            stages=(Stage.COMPOSE, Stage.READ),
-            batch_max=batch_max_of(engine, reading.reader.batch_max),
-            poll_seconds=self._settings.agent.worker.poll_seconds,
-        )
+        worker = self._worker(tools)
         worker.start()
-        pulse = _pulse(self._settings, self._store, engine, worker)
+        pulse = self._pulse(engine, worker)
         notify("READY=1")
         following: Settings | None = None
         while following is None and (event := self._event(pulse)) != "end":
             new = self._reloaded() if event == "reload" else None
             if new is None:
                 continue
-            if (_model_of(new.reading), new.reading.reader) != (_model_of(reading), reading.reader):
+            wanted, before = self._model_of(new.reading), self._model_of(reading)
+            if wanted != before or new.reading.reader.batch_max != reading.reader.batch_max:
                 following = new
             else:
                 self._settings = new
@@ -134,9 +217,35 @@ class _Reader:
         pulse.end()
         return following
 
-    def _event(self, pulse: Pulse) -> Literal["end", "reload", "none"]:
+    def _worker(self, tools: Tools) -> Worker:
+        name, patience = f"reader-{os.getpid()}", patience_of(self._settings)
+        if self._is_second:
+            return Worker(
+                f"second {name}", tools, patience, reads_second=True, poll_seconds=_SECOND_POLL_SECONDS
+            )
+        assert tools.engine is not None
+        return Worker(
+            name,
+            tools,
+            patience,
+            stages=(Stage.COMPOSE, Stage.READ),
+            batch_max=batch_max_of(tools.engine, self._settings.reading.reader.batch_max),
+            poll_seconds=self._settings.agent.worker.poll_seconds,
+        )
+
+    def _pulse(self, engine: "Engine", worker: Worker) -> Pulse:
+        words = f"{engine.identity.model_name} ({engine.identity.weights_digest})"
+        role = "read --second" if self._is_second else "read"
+
+        def alive() -> tuple[Condition, ...]:
+            return is_alive([] if worker.is_alive() else [worker.name], 0.0)
+
+        return Pulse(self._store.processes, system_clock, role, self._settings.digest, alive, words)
+
+    def _event(self, pulse: Pulse | None) -> Literal["end", "reload", "none"]:
         """Beats, and says what has happened within a second."""
-        pulse.beat_if_due()
+        if pulse is not None:
+            pulse.beat_if_due()
         try:
             return "reload" if self._signals.get(timeout=1.0) == signal.SIGHUP else "end"
         except Empty:
@@ -172,11 +281,6 @@ class _Reader:
         return settings
 
 
-def _model_of(reading: ReadingSettings) -> dict[str, object]:
-    """What decides which model is opened."""
-    return {"engine": reading.engine, "adapters": reading.adapters}
-
-
 def _tools(settings: Settings, store: Store, engine: "Engine") -> Tools:
     return Tools(
         clock=system_clock,
@@ -192,34 +296,6 @@ def _tools(settings: Settings, store: Store, engine: "Engine") -> Tools:
     )
 
 
-def _pulse(settings: Settings, store: Store, engine: "Engine", worker: Worker) -> Pulse:
-    words = f"{engine.identity.model_name} ({engine.identity.weights_digest})"
-
-    def alive() -> tuple[Condition, ...]:
-        return is_alive([] if worker.is_alive() else [worker.name], 0.0)
-
-    return Pulse(store.processes, system_clock, "read", settings.digest, alive, words)
-
-
-def _opened(settings: Settings) -> "Engine | None":
-    """The configured model; None, with the reason on the log, if it cannot be opened."""
-    try:
-        engine = open_configured_engine(settings, digests_kept_in=settings.agent.storage.folder)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = f"{error}; correct the [engine] of reading.toml, then: preread check"
-        log.error("the model cannot be opened", reason=reason)
-        return None
-    log.info(
-        "model ready",
-        engine=engine.identity.name,
-        model=engine.identity.model_name,
-        digest=engine.identity.weights_digest,
-        accepted_licence=settings.reading.engine.accepted_licence or None,
-        configuration=settings.digest,
-    )
-    return engine
-
-
 def batch_max_of(engine: "Engine", asked: int) -> int:
     """Says how many cases an engine reads at once; `asked` is 0 where the administrator leaves it to us."""
     from inference.engine import BatchEngine
@@ -229,10 +305,13 @@ def batch_max_of(engine: "Engine", asked: int) -> int:
     return asked or (BATCH if engine.is_exact_at_once else 1)
 
 
-def open_configured_engine(settings: Settings, *, digests_kept_in: Path | None = None) -> "Engine":
+def open_configured_engine(
+    settings: Settings, *, digests_kept_in: Path | None = None, vision: str = "vision"
+) -> "Engine":
     """Opens the model of `reading.toml`; imports torch.
 
     Args:
+        vision: folder in that of [storage] for what the model saw of images; each engine's has a bound of its own.
         digests_kept_in: folder for digests of weight files, so that each is hashed once; None writes nothing.
 
     Raises:
@@ -255,6 +334,6 @@ def open_configured_engine(settings: Settings, *, digests_kept_in: Path | None =
         answer_tokens_max=chosen.answer_tokens_max,
         threads=chosen.threads or None,
         impression=chosen.impression,
-        vision_folder=settings.agent.storage.folder / "vision",
+        vision_folder=settings.agent.storage.folder / vision,
         vision_cache_mb=chosen.vision_cache_mb,
     )

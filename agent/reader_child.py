@@ -17,10 +17,17 @@ log = structlog.get_logger()
 class ReaderChild:
     """The reader's process, started again whenever it ends; one that ends at once is given a pause."""
 
-    def __init__(self, configuration: Path, patience: Patience) -> None:
-        """Args: configuration: the link to the folder of what is in force; the reader follows it by itself."""
+    def __init__(self, configuration: Path, patience: Patience, *, second: bool = False) -> None:
+        """Takes what it hands to the reader, and starts it.
+
+        Args:
+            configuration: the link to the folder of what is in force; the reader follows it by itself.
+            second: starts the reader of the second engine.
+        """
         config = ("--config", str(configuration))
         self._command = [sys.executable, "-m", "agent", "read", *config, "--parent", str(os.getpid())]
+        self._command += ["--second"] if second else []
+        self._engine = "second_engine" if second else "engine"
         self._patience = patience
         self._first_failure = self._not_before = 0.0
         self._start()
@@ -50,7 +57,12 @@ class ReaderChild:
         self._first_failure = self._first_failure or now
         pause = pause_seconds(now - self._first_failure, self._patience, 0.5)
         self._not_before = now + pause
-        log.error("the reader ended; it is started again", exit_code=code, after_seconds=round(pause, 1))
+        log.error(
+            "the reader ended; it is started again",
+            engine=self._engine,
+            exit_code=code,
+            after_seconds=round(pause, 1),
+        )
 
     def take(self, patience: Patience) -> None:
         """Waits from now on as these say before it starts the reader anew."""
@@ -58,11 +70,12 @@ class ReaderChild:
 
     def stop(self, seconds: float) -> None:
         """Ends the reader, after the step in hand if that takes no longer than `seconds`."""
-        if self._process is None:
+        process = self._process  # the clock may be looking at it just now, and forget it
+        if process is None:
             return
-        self._process.terminate()
+        process.terminate()
         try:
-            self._process.wait(seconds)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            process.kill()
+            process.wait()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -188,7 +189,7 @@ class Serving:
             tls = None if hl7.tls is None else PortContext(hl7.tls)
             self.mllp = MllpReceiver(hl7, tls, self._intake, self._store.index, clock)
         self._trail = audit_trail(lambda: self._settings, self._store.audits, clock)
-        self._child: ReaderChild | None = None
+        self._children: dict[str, ReaderChild] = {}
         self._scheduler: Any = None
         self._loads = 1
         self._ticked = time.monotonic()
@@ -237,9 +238,7 @@ class Serving:
         if swept:
             log.info("half-received files removed", files=swept)
         loaded.keep(self._settings)
-        configuration = loaded.put_in_force(self._settings)
-        if self._settings.reading.reader.child:
-            self._child = ReaderChild(configuration, patience_of(self._settings))
+        self._arrange_readers(loaded.put_in_force(self._settings))
         self._arrange_workers()
         # Threads are made as they are needed: one more for each worklist and report server, since one that does not
         # answer must not hold up the tick.
@@ -304,6 +303,22 @@ class Serving:
             max_instances=1,
             coalesce=True,
         )
+
+    def _arrange_readers(self, configuration: Path) -> None:
+        """Starts the readers that are to be children of this process, and ends that of a second engine that is gone."""
+        reading, patience = self._settings.reading, patience_of(self._settings)
+        is_second = (
+            {"first": False, "second": True} if reading.second_engine is not None else {"first": False}
+        )
+        children = {}
+        for name in is_second if reading.reader.child else ():
+            child = self._children.get(name) or ReaderChild(configuration, patience, second=is_second[name])
+            child.take(patience)
+            children[name] = child
+        leaving = [child for name, child in self._children.items() if name not in children]
+        self._children = children  # replaced, not changed: the clock may be looking after them just now
+        for child in leaving:
+            child.stop(self._settings.agent.worker.stop_seconds)
 
     def _arrange_workers(self) -> None:
         """Gives each lane of the settings a worker that runs, and sends those away that have no lane."""
@@ -371,12 +386,10 @@ class Serving:
         self._intake = open_intake(settings, self._store, self._tools.clock)
         if self.mllp is not None:
             self.mllp.take(self._intake)
-        if self._child is not None:
-            self._child.take(patience_of(settings))
         self._schedule_asking()
         self._pulse.take(settings.digest)
         # Last, since the reader follows: what it makes for a new destination must find its worker.
-        loaded.put_in_force(settings)
+        self._arrange_readers(loaded.put_in_force(settings))
         self._trail.note(AuditEvent.CONFIGURED, f"configuration {settings.digest}")
 
     def described(
@@ -391,8 +404,8 @@ class Serving:
 
     def _tick(self) -> None:
         self._ticked = time.monotonic()
-        if self._child is not None:
-            self._child.keep_alive()
+        for child in tuple(self._children.values()):
+            child.keep_alive()
         self._reports_looked_at = close_reported(self._tools, self._reports_looked_at)
         if settle(self._tools):
             self._workers["gather"].wake()
@@ -409,8 +422,8 @@ class Serving:
         workers = (*self._workers.values(), *self._leaving)
         for worker in workers:
             worker.stop()
-        if self._child is not None:
-            self._child.stop(seconds)
+        for child in self._children.values():
+            child.stop(seconds)
         for worker in workers:
             worker.finish(seconds)
         if self.metrics is not None:

@@ -50,7 +50,7 @@ log = structlog.get_logger()
 _REPORT_DAYS = 14
 """At the start reports of so many days are looked at: an import of years must not hold up the first tick."""
 
-_MEMORY_SECONDS = 30.0
+MEMORY_SECONDS = 30.0
 """Between two tries where memory was short: others on the card finish a case in about that time."""
 
 
@@ -217,7 +217,7 @@ def read(job: Job, tools: Tools) -> Job:
     try:
         answered = tools.engine.read(case)
     except OutOfMemory as error:
-        raise TryLater(error.reason, _MEMORY_SECONDS) from error
+        raise TryLater(error.reason, MEMORY_SECONDS) from error
     return keep_reading(job, tools, replace(answered, problems=(*problems, *answered.problems)))
 
 

@@ -13,10 +13,11 @@ import structlog
 from agent.errors import GiveUp, TryLater
 from agent.patience import Patience, pause_seconds
 from agent.requesting import ask
+from agent.second import read_second, wanted_of
 from agent.steps import STEPS, Tools, deliver, keep_reading, read_ahead
 from storage.jobs import LeaseLost
 from storage.outside_records import PriorRequest
-from storage.records import Delivery, Job, Stage
+from storage.records import Delivery, Job, SecondReading, Stage
 
 if TYPE_CHECKING:
     from inference.reading import Reading
@@ -27,12 +28,14 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Worker(threading.Thread):
-    """A thread that carries jobs of some stages, deliveries or requests to archives one step further at a time.
+    """A thread that carries jobs of some stages, deliveries, requests to archives or second readings one step further
+    at a time.
 
     Args:
         stages: of the jobs it takes.
         leaves_alone: destinations whose deliveries are not its business; None if it delivers nothing.
         leaves_unasked: archives whose requests are not its business; None if it asks none.
+        reads_second: takes what a second engine is to read, if that is the engine of its tools.
         batch_max: jobs at stage read that it takes at once, if so many wait; above 1 only with a BatchEngine.
     """
 
@@ -45,6 +48,7 @@ class Worker(threading.Thread):
         stages: tuple[Stage, ...] = (),
         leaves_alone: Collection[str] | None = None,
         leaves_unasked: Collection[str] | None = None,
+        reads_second: bool = False,
         batch_max: int = 1,
         poll_seconds: float = 0.2,
     ) -> None:
@@ -54,12 +58,14 @@ class Worker(threading.Thread):
         self._stages = stages
         self._leaves_alone = leaves_alone
         self._leaves_unasked = leaves_unasked
+        self._reads_second = reads_second
         self._batch_max = batch_max
         self._poll_seconds = poll_seconds
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._in_hand: tuple[Job, ...] = ()
         self._sending: tuple[Delivery, ...] = ()
+        self._second_in_hand: SecondReading | None = None
 
     def take(
         self,
@@ -95,6 +101,9 @@ class Worker(threading.Thread):
         for delivery in self._sending:
             with suppress(LeaseLost):
                 self._tools.jobs.deliveries.give_back(delivery, self._tools.clock())
+        if self._second_in_hand is not None:
+            with suppress(LeaseLost):
+                self._tools.jobs.second_readings.give_back(self._second_in_hand)
 
     def run(self) -> None:
         while not self._stopping.is_set():
@@ -132,6 +141,13 @@ class Worker(threading.Thread):
             )
             if request is not None:
                 self._do_request(request)
+                return True
+        if self._reads_second:
+            claimed = self._tools.jobs.second_readings.claim(
+                self.name, now, self._patience.lease_seconds, wanted_of(self._tools.settings, now)
+            )
+            if claimed is not None:
+                self._do_second(*claimed)
                 return True
         return False
 
@@ -257,6 +273,53 @@ class Worker(threading.Thread):
                     requests.failed(request, problem, now)
                 else:
                     requests.retry(request, problem, self._due(request.attempts, now))
+
+    def _do_second(self, second: SecondReading, job: Job) -> None:
+        seconds = self._tools.jobs.second_readings
+        self._second_in_hand = second
+
+        def extend() -> None:
+            seconds.extend(second, self._tools.clock(), self._patience.lease_seconds)
+
+        try:
+            with self._holding(extend):
+                self._read_second(second, job)
+        except LeaseLost:
+            log.warning("lease lost; what the second engine read is dropped", job=job.number)
+        finally:
+            self._second_in_hand = None
+
+    def _read_second(self, second: SecondReading, job: Job) -> None:
+        seconds = self._tools.jobs.second_readings
+        try:
+            if second.attempts >= self._patience.attempts_max:
+                raise GiveUp(
+                    f"the second engine tried it {second.attempts} times and died or failed each time; "
+                    f"see the log for job {job.number}"
+                )
+            read_second(second, job, self._tools)
+        except LeaseLost:
+            raise
+        except TryLater as later:
+            now = self._tools.clock()
+            waited = (now - (second.waiting_since or now)).total_seconds()
+            if waited > self._patience.wait_seconds.get(Stage.READ, 0.0):
+                self._give_up_second(second, job, f"waited {waited:.0f} s: {later.reason}")
+            else:
+                seconds.later(second, later.reason, now + timedelta(seconds=later.after_seconds), now)
+        except GiveUp as given_up:
+            self._give_up_second(second, job, given_up.reason)
+        except Exception:
+            log.exception("internal error", job=job.number, study=job.study_instance_uid)
+            problem = f"internal error of the second engine, see the log line of job {job.number}"
+            if second.attempts + 1 >= self._patience.attempts_max:
+                seconds.fail(second, problem, self._tools.clock())
+            else:
+                seconds.retry(second, problem, self._due(second.attempts, self._tools.clock()))
+
+    def _give_up_second(self, second: SecondReading, job: Job, reason: str) -> None:
+        log.warning("the second engine gives up", job=job.number, study=job.study_instance_uid, reason=reason)
+        self._tools.jobs.second_readings.fail(second, reason, self._tools.clock())
 
     def _do_deliveries(self, deliveries: tuple[Delivery, ...]) -> None:
         first = deliveries[0]

@@ -266,13 +266,14 @@ def _peer_tls(place: str, tls: DestinationTlsSettings) -> Iterator[Problem]:
 
 def reading_contradictions(reading: ReadingSettings) -> Iterator[Problem]:
     """Finds what does not go together in reading.toml."""
-    engine = reading.engine
-    if engine.model_folder is not None and not engine.accepted_licence.strip():
-        licence = (
-            "the licence of the weights in engine.model_folder, "
-            'written by the person who has accepted it, such as "CC-BY-NC-4.0"'
-        )
-        yield Problem(READING_FILE, "engine.accepted_licence", quoted(engine.accepted_licence), licence)
+    for table, engine in (("engine", reading.engine), ("second_engine", reading.second_engine)):
+        if engine and engine.model_folder is not None and not engine.accepted_licence.strip():
+            licence = (
+                f"the licence of the weights in {table}.model_folder, "
+                'written by the person who has accepted it, such as "CC-BY-NC-4.0"'
+            )
+            place = f"{table}.accepted_licence"
+            yield Problem(READING_FILE, place, quoted(engine.accepted_licence), licence)
     yield from _findings_twice(READING_FILE, "outputs.defaults", reading.outputs.defaults)
     names = [one.finding for one in reading.calibrations]
     yield from _named_once(READING_FILE, "calibration", "finding", names)

@@ -110,6 +110,7 @@ COMMENTED_OUT = (
     "archive.tls",
     "worklist",
     "worklist.tls",
+    "second_engine",
     "rule",
     "rule.priors",
     "adapter",
@@ -133,9 +134,9 @@ it comes from.
 
 **Changes.** `preread config diff` says in words what would change against the running service. `preread reload`, or
 SIGHUP, takes it, whole or not at all: peers, reading, rules, priors, patience and the log's level at the next
-association or step, another model or adapter after the case in hand. Ports and their limits, storage, our AE titles,
-`worker.tick_seconds` and `poll_seconds`, `reader.child` and `nice`, the log's file and format need a restart, and are
-named.
+association or step, another model or adapter after the case in hand, a second engine too. Ports and their limits,
+storage, our AE titles, `worker.tick_seconds` and `poll_seconds`, `reader.child` and `nice`, the log's file and format
+need a restart, and are named.
 
 **Editors.** `preread config schema agent > agent.schema.json` writes the JSON Schema of a file. With
 `#:schema ./agent.schema.json` as the first line of agent.toml, editors with the TOML language server

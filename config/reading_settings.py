@@ -93,7 +93,9 @@ class OrderSettings(Frozen):
 
 
 class EngineSettings(Frozen):
-    """The model that writes the draft."""
+    """A model. [engine] writes the drafts. [second_engine] reads the same cases after it, in a process of its own and
+    only while no study waits for the first; what it says is kept for `preread compare` and goes to nobody, see
+    docs/models.md. Without [second_engine] there is none."""
 
     name: Annotated[
         str,
@@ -171,13 +173,18 @@ class ReaderSettings(Frozen):
     """`preread serve` starts the reader itself. Set false if `preread read` runs as a service of its own."""
 
     nice: Annotated[int, Field(ge=0, le=19)] = 5
-    """How far the reader steps back for the other programs: a long answer must not slow the listener."""
+    """How far the reader steps back for the other programs: a long answer must not slow the listener. That of the
+    second engine always steps back as far as it can, 19."""
 
     batch_max: Annotated[int, Field(ge=0, le=64)] = 0
     """Studies read at once, if so many wait; none is held back until others come. More read more studies an hour,
     each of them later and with more memory. 0: 4 where a study gets the very words that it gets alone (float32),
     else 1. In bfloat16, of 269 answers given sixteen studies at a time 8 were worded otherwise than alone. MedGemma
     reads one at a time in any case."""
+
+    second_days: Annotated[int, Field(ge=1, le=365)] = 7
+    """The [second_engine] reads studies of the last so many days, the newest first. What it does not get to in that
+    time it leaves out."""
 
 
 class OutputSettings(Frozen):
@@ -236,6 +243,7 @@ class ReadingSettings(Frozen):
     priors: PriorSettings = PriorSettings()
     orders: OrderSettings = OrderSettings()
     engine: EngineSettings = EngineSettings()
+    second_engine: EngineSettings | None = None
     reader: ReaderSettings = ReaderSettings()
     outputs: OutputSettings = OutputSettings()
     rules: Annotated[Listed[RuleSettings], Field(max_length=200, validation_alias="rule")] = ()

@@ -109,6 +109,9 @@ class RuleSettings(Frozen):
     """Read it and keep what the model said, for `preread why` and `preread scores`, but make no objects and send
     nothing: to watch a model, an adapter or a rule before anybody sees it."""
 
+    compare: bool = True
+    """Whether the [second_engine], if there is one, reads it too."""
+
     priors: RulePriorSettings = RulePriorSettings()
 
 

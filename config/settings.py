@@ -112,6 +112,18 @@ class Settings(Frozen):
         values = self.model_dump(mode="json", exclude={"folder"})
         return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def of_second_engine(self) -> "Settings | None":
+        """These settings with the second engine in the place of the first; None if there is none.
+
+        Adapters of rules and calibrations are the first engine's, made for its weights.
+        """
+        second = self.reading.second_engine
+        if second is None:
+            return None
+        alone = {"engine": second, "second_engine": None, "adapters": (), "calibrations": ()}
+        return self.model_copy(update={"reading": self.reading.model_copy(update=alone)})
+
     def certificate_files(self) -> tuple[Path, ...]:
         """Names the files of our own certificates, each once, at the ports and towards peers."""
         return tuple(dict.fromkeys(_certificate_files(self)))

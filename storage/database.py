@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-HEAD = "0011"
+HEAD = "0012"
 """The revision that this program writes and reads; the newest of `storage/migrations/versions`."""
 
 DatabaseError = DBAPIError

@@ -293,6 +293,31 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondReading:
+    """What a second engine says of the case of a job, for comparison: kept here, never made into anything, never sent.
+
+    Attributes:
+        reading_json: opaque to storage, None until it is there.
+        done_at: when it was read; failed_at: when it was given up, `problem` says why; None both while it is open.
+        claim_number, claimed_at: as for a Job.
+    """
+
+    number: int
+    job_number: int
+    attempts: int
+    due_at: datetime
+    waiting_since: datetime | None
+    lease_owner: str | None
+    lease_until: datetime | None
+    problem: str | None
+    reading_json: str | None
+    done_at: datetime | None
+    failed_at: datetime | None
+    claim_number: int = 0
+    claimed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TroubledDestination:
     """A destination that took nothing when it was tried last; it has no row while all is well.
 
@@ -397,7 +422,7 @@ class RunningProcess:
     """A process of preread, as it last said that it runs.
 
     Attributes:
-        role: "serve" or "read".
+        role: "serve", "read" or "read --second".
         config_digest: of the settings it runs with.
         engine: what it reads with and the digest of the weights, as words; "" for `serve`.
     """

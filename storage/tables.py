@@ -160,7 +160,7 @@ class InstanceColumns(TypedColumns):
 
 
 class LeaseColumns(TypedColumns):
-    """What a claimable row needs; `jobs`, `deliveries` and `prior_requests` share them."""
+    """What a claimable row needs; `jobs`, `deliveries`, `prior_requests` and `second_readings` share them."""
 
     attempts: Named[int] = Column(Integer)
     due_at: Named[datetime] = Column(UtcDateTime)
@@ -218,6 +218,16 @@ class DeliveryColumns(LeaseColumns):
     replaced_by: Named[str | None] = Column(Text)
     taken_at: Named[datetime | None] = Column(UtcDateTime)
     transaction_uid: Named[str | None] = Column(Text)
+
+
+class SecondReadingColumns(LeaseColumns):
+    """Mirrors `SecondReading`."""
+
+    number: Named[int] = Column(_NUMBER, primary_key=True)
+    job_number: Named[int] = Column(_NUMBER, ForeignKey("jobs.number"), unique=True)
+    reading_json: Named[str | None] = Column(SentText)
+    done_at: Named[datetime | None] = Column(UtcDateTime)
+    failed_at: Named[datetime | None] = Column(UtcDateTime)
 
 
 class TroubledDestinationColumns(TypedColumns):
@@ -417,6 +427,7 @@ deliveries = Table(
     UniqueConstraint("job_number", "sop_instance_uid", "destination"),
     sqlite_autoincrement=True,
 )
+second_readings = Table("second_readings", metadata, SecondReadingColumns, sqlite_autoincrement=True)
 troubled_destinations = Table("troubled_destinations", metadata, TroubledDestinationColumns)
 closings = Table("closings", metadata, ClosingColumns, sqlite_autoincrement=True)
 orders = Table("orders", metadata, OrderColumns, sqlite_autoincrement=True)
@@ -459,6 +470,9 @@ is_open_delivery = and_(
 
 is_open_request = and_(prior_requests.c.done_at.is_(None), prior_requests.c.failed_at.is_(None))
 """An archive is still to be asked, or to send; the condition of the claim's index."""
+
+is_open_second_reading = and_(second_readings.c.done_at.is_(None), second_readings.c.failed_at.is_(None))
+"""A second engine has begun with it or is to try again; the condition of the claim's index."""
 
 is_held_job = jobs.c.study_instance_uid.in_(select(holds.c.study_instance_uid))
 """A job whose study somebody holds: no step of it is claimed."""
@@ -514,6 +528,13 @@ Index(
     prior_requests.c.due_at,
     sqlite_where=is_open_request,
     postgresql_where=is_open_request,
+)
+Index("ix_jobs_opened_at", jobs.c.opened_at)
+Index(
+    "ix_second_readings_open",
+    second_readings.c.due_at,
+    sqlite_where=is_open_second_reading,
+    postgresql_where=is_open_second_reading,
 )
 Index("ix_closings_study_instance_uid", closings.c.study_instance_uid)
 Index("ix_studies_accession_number", studies.c.accession_number)

@@ -7,6 +7,7 @@ import typer
 
 from agent.cli import (
     backup,
+    comparing,
     configuration,
     deliveries,
     keeping,
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # which would take [[calibration]] for a style
 )
 
-for module in (running, studies, keeping, scores, storage):
+for module in (running, studies, keeping, scores, comparing, storage):
     app.add_typer(module.app)
 for name, module in (
     ("config", configuration),

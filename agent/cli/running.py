@@ -46,6 +46,9 @@ def serve(config: Config = None) -> None:
 @app.command()
 def read(
     config: Config = None,
+    second: Annotated[
+        bool, typer.Option("--second", help="Load [second_engine] and read, for comparison, what was read.")
+    ] = False,
     parent: Annotated[int | None, typer.Option(hidden=True, help="Stop when this process is gone.")] = None,
 ) -> None:
     """Load the model and read waiting cases: the process that needs the GPU."""
@@ -54,7 +57,7 @@ def read(
 
     settings = settings_of(config)
     configure_log(settings.agent.log)
-    if not reader.read(settings, parent):
+    if not reader.read(settings, parent, second=second):
         raise typer.Exit(1)
 
 

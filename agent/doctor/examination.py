@@ -34,12 +34,16 @@ def examine(settings: Settings, clock: Callable[[], datetime], *, look_at_model:
     lines += _disk(settings, bytes_by_day)
     lines += databases.judge_database(database, known_revisions())
     lines.append(machine.judge_clock(machine.look_at_clock()))
-    lines += machine.judge_processes(processes, settings.digest, clock())
+    wants_second = settings.reading.second_engine is not None
+    lines += machine.judge_processes(processes, settings.digest, clock(), wants_second=wants_second)
     lines += _ports(settings, processes)
     lines += _permissions(settings)
     lines += machine.judge_cards(machine.look_at_cards(), settings.reading.engine.device)
     if look_at_model:
-        lines += _model(settings, is_read_now=any(process.role == "read" for process in processes))
+        roles = {process.role for process in processes}
+        lines += _model(settings, "model", is_read_now="read" in roles)
+        if settings.of_second_engine is not None:
+            lines += _model(settings.of_second_engine, "second model", is_read_now="read --second" in roles)
     for part in (settings.agent, settings.peers):
         lines += certificates.judge_files(certificate_files(part), clock())
     return (*lines, *look_at_peers(settings, clock()))
@@ -92,7 +96,7 @@ def _permissions(settings: Settings) -> Iterator[Line]:
             yield ownership.look_at_state(folder)
 
 
-def _model(settings: Settings, *, is_read_now: bool) -> Iterator[Line]:
+def _model(settings: Settings, which: str, *, is_read_now: bool) -> Iterator[Line]:
     from inference.verification import check  # torch
 
     engine = settings.reading.engine
@@ -105,13 +109,14 @@ def _model(settings: Settings, *, is_read_now: bool) -> Iterator[Line]:
     )
     for line in found.checks:
         if line.ok:
-            yield Line(Verdict.OK, "model", line.text)
+            yield Line(Verdict.OK, which, line.text)
         elif is_read_now and line.text.startswith("memory:"):
             text = f"{line.text} (the reader that runs has its memory already)"
-            yield Line(Verdict.OK, "model", text)
+            yield Line(Verdict.OK, which, text)
         else:
-            yield Line(Verdict.PROBLEM, "model", line.text)
+            yield Line(Verdict.PROBLEM, which, line.text)
+    table = "engine" if which == "model" else "second_engine"
     pinned, told = engine.weights_digest, " ".join(line.text for line in found.checks)
     if pinned and engine.adapter_folder is None and pinned not in told:
-        text = f"the weights are not {pinned} of engine.weights_digest; put the accepted files back, or accept these"
-        yield Line(Verdict.PROBLEM, "model", text)
+        text = f"the weights are not {pinned} of {table}.weights_digest; put the accepted files back, or accept these"
+        yield Line(Verdict.PROBLEM, which, text)

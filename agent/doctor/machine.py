@@ -151,12 +151,15 @@ def judge_port(facts: PortFacts, serving: Sequence[RunningProcess]) -> Line:
     return Line(Verdict.PROBLEM, "port", f"{place} is taken by {who}; end that, or set another port")
 
 
-def judge_processes(processes: Sequence[RunningProcess], config_digest: str, now: datetime) -> Iterator[Line]:
+def judge_processes(
+    processes: Sequence[RunningProcess], config_digest: str, now: datetime, *, wants_second: bool = False
+) -> Iterator[Line]:
     """Says whether preread runs, and with which configuration.
 
     Args:
         processes: seen within SEEN_WITHIN.
         config_digest: of the configuration that the doctor was given.
+        wants_second: whether that has a second engine.
     """
     roles = {process.role for process in processes}
     for process in processes:
@@ -173,3 +176,6 @@ def judge_processes(processes: Sequence[RunningProcess], config_digest: str, now
     elif "read" not in roles:
         text = "nobody reads: no reader was seen; its log says why (a model that cannot be opened?)"
         yield Line(Verdict.PROBLEM, "service", text)
+    elif wants_second and "read --second" not in roles:
+        text = "the second engine does not read: its reader was not seen; its log says why. Drafts do not wait for it"
+        yield Line(Verdict.WARNING, "service", text)

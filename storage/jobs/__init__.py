@@ -13,11 +13,21 @@ from storage.jobs import rows
 from storage.jobs.closing import Closings, is_closed, reopen, stop_earlier
 from storage.jobs.deliveries import Deliveries
 from storage.jobs.rows import JOB, NO_LEASE, LeaseLost
+from storage.jobs.second import Comparable, SecondReadings
 from storage.jobs.stages import CLAIMABLE, ENDS, NEXT, STAGES, check_move
 from storage.records import Event, Job, Priority, ResultObject, Stage, StepOutcome
 from storage.tables import columns_of, events, instances, is_held_job, jobs, result_objects, row_of
 
-__all__ = ["ENDS", "NEXT", "STAGES", "Deliveries", "Jobs", "LeaseLost"]
+__all__ = [
+    "ENDS",
+    "NEXT",
+    "STAGES",
+    "Comparable",
+    "Deliveries",
+    "Jobs",
+    "LeaseLost",
+    "SecondReadings",
+]
 
 
 class Jobs:
@@ -31,6 +41,7 @@ class Jobs:
         self._database = database
         self.closings = Closings(database)
         self.deliveries = Deliveries(database)
+        self.second_readings = SecondReadings(database)
 
     # Opening
 

@@ -10,7 +10,17 @@ from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import audit, patient_of
 from storage.database import Database, lock_writers
 from storage.outside_records import PriorRequest
-from storage.records import Delivery, Event, Job, Priority, ResultObject, Stage, StepOutcome, StepTime
+from storage.records import (
+    Delivery,
+    Event,
+    Job,
+    Priority,
+    ResultObject,
+    SecondReading,
+    Stage,
+    StepOutcome,
+    StepTime,
+)
 from storage.tables import (
     columns_of,
     deliveries,
@@ -76,7 +86,10 @@ def lease(
 
 
 def change(
-    connection: Connection, table: Table, row: Job | Delivery | PriorRequest, values: Mapping[str, Any]
+    connection: Connection,
+    table: Table,
+    row: Job | Delivery | PriorRequest | SecondReading,
+    values: Mapping[str, Any],
 ) -> None:
     """Changes a leased row, or raises LeaseLost. A lease whose time is over still stands until
     somebody else claims the row."""

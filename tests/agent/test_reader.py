@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import structlog
 
 from agent.logs import set_log_level
 from agent.reader import _Reader
-from agent.service import open_store
+from agent.service import open_store, system_clock
 from config.loading import load
 from config.settings import (
     AdapterSettings,
@@ -25,6 +27,7 @@ from config.settings import (
     StorageSettings,
     WorkerSettings,
 )
+from storage.records import RunningProcess
 from tests.agent.test_loaded import put
 from tests.agent.test_steps_rules import a_rule
 from tests.end_to_end.conftest import wait_for
@@ -77,6 +80,42 @@ def running(tmp_path: Path) -> Iterator[Running]:
     set_log_level(settings.agent.log)
     store.database.close()
     assert not thread.is_alive()
+
+
+def test_a_second_engine_is_opened_once_a_first_one_is_there_and_ends_with_its_table(tmp_path: Path):
+    signals: SimpleQueue = SimpleQueue()
+    without = settings_in(tmp_path)
+    with_second = without.reading.model_copy(update={"second_engine": SCRIPTED})
+    settings = load(put(Settings(agent=without.agent, reading=with_second)), {})
+    store = open_store(settings)
+    with structlog.testing.capture_logs() as log:
+        reader = _Reader(settings, store, signals, parent=os.getppid(), is_second=True)
+        thread = threading.Thread(target=reader.run)
+        thread.start()
+        running = Running(tmp_path, log, signals)
+        thread.join(2)
+        assert running.said("model ready") == []
+
+        now = system_clock()
+        store.processes.beat(RunningProcess("read", "here", 1, now, now, settings.digest))
+        running.wait_for("model ready")
+        put(without)
+        thread.join(20)
+
+    store.database.close()
+    assert not thread.is_alive()
+    assert running.said("no second engine is wanted any more; its reader stops")
+    assert running.said("the model cannot be opened") == []
+
+
+def test_a_second_reader_without_a_second_engine_does_not_start(tmp_path: Path):
+    command = [sys.executable, "-m", "agent", "read", "--second"]
+    environment = os.environ | {"PREREAD_AGENT__STORAGE__FOLDER": str(tmp_path)}
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 1
+    assert "there is no [second_engine] in reading.toml" in done.stdout + done.stderr
 
 
 def test_other_settings_are_taken_without_opening_the_model_again(running: Running):

@@ -202,10 +202,25 @@ def test_a_destination_that_is_this_agent_is_a_loop(tmp_path):
     assert told.startswith("peers.toml: destination[1].port = 11112: expected another system")
 
 
-def test_a_model_other_than_the_demo_needs_the_accepted_licence(tmp_path):
-    (told,) = problems(tmp_path, reading='[engine]\nmodel_folder = "weights"\n')
+@pytest.mark.parametrize("table", ["engine", "second_engine"])
+def test_a_model_other_than_the_demo_needs_the_accepted_licence(tmp_path, table):
+    (told,) = problems(tmp_path, reading=f'[{table}]\nmodel_folder = "weights"\n')
 
-    assert told.startswith('reading.toml: engine.accepted_licence = "": expected the licence of the weights')
+    assert told.startswith(
+        f'reading.toml: {table}.accepted_licence = "": expected the licence of the weights'
+    )
+
+
+def test_the_second_engine_takes_the_first_one_s_place_without_its_adapters(tmp_path):
+    reading = '[second_engine]\nname = "medgemma"\n[[adapter]]\nname = "bedside"\nfolder = "bedside"\n'
+
+    settings = load(a_folder(tmp_path, reading=reading))
+
+    second = settings.of_second_engine
+    assert second is not None
+    assert (second.reading.engine.name, second.reading.adapters) == ("medgemma", ())
+    assert settings.reading.engine.name == "m4cxr"
+    assert load(None, {}).of_second_engine is None
 
 
 def test_files_that_tls_needs_are_looked_for(tmp_path):

@@ -203,6 +203,16 @@ def test_preread_is_whole_where_both_run_with_this_configuration(
     assert all(says in text for says, (_, text) in zip(wrong, told, strict=True))
 
 
+def test_a_second_engine_that_does_not_read_is_a_warning_and_no_problem():
+    second = replace(READ, role="read --second", pid=9)
+
+    ((verdict, text),) = not_ok(judge_processes([SERVE, READ], "sha256:ab", NOW, wants_second=True))
+
+    assert verdict == str(Verdict.WARNING)
+    assert "the second engine does not read" in text
+    assert not_ok(judge_processes([SERVE, READ, second], "sha256:ab", NOW, wants_second=True)) == []
+
+
 def test_cards_are_read_as_the_driver_writes_them():
     assert cards_of("0, NVIDIA L4, 23034, 22000, 570.10\n") == (CARD,)
 

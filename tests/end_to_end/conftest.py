@@ -46,7 +46,7 @@ class Running:
     """preread with one destination. `port` is the listener's; `kill` is a power cut of both processes.
 
     Attributes:
-        more_of_agent: tables that agent.toml has beside those of every test.
+        more_of_agent, more_of_reading: tables that the file has beside those of every test.
         output: descriptor that both processes write their standard output and error to; None leaves the tests' own.
     """
 
@@ -62,6 +62,7 @@ class Running:
     wait_for_priors_seconds: float = 60.0
     deliver_patience_seconds: float = 604_800.0
     more_of_agent: str = ""
+    more_of_reading: str = ""
     output: int | None = None
     port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
@@ -111,7 +112,7 @@ class Running:
             f"[study]\nsettle_seconds = {self.settle_seconds}\ncomplete_when_views = [{views}]\n"
             f"study_age_days_max = {self.study_age_days_max}\n"
             f"close_when_reported = {str(self.close_when_reported).lower()}\n[engine]\nthreads = 1\n"
-            f"[priors]\nwait_seconds = {self.wait_for_priors_seconds}\n"
+            f"[priors]\nwait_seconds = {self.wait_for_priors_seconds}\n{self.more_of_reading}"
         )
 
     def store(self) -> Store:
