@@ -101,9 +101,12 @@ def test_a_hostile_text_costs_time_linear_in_its_length(piece: str):
     """Four times the text may take eight times the time, not sixteen."""
 
     def seconds(characters: int) -> float:
-        started = time.process_time()
-        find_sections(piece * (characters // len(piece)))
-        return time.process_time() - started
+        taken = []
+        for _ in range(3):  # the quickest, since other processes disturb each in its own way
+            started = time.process_time()
+            find_sections(piece * (characters // len(piece)))
+            taken.append(time.process_time() - started)
+        return min(taken)
 
     assert seconds(200_000) < 8 * seconds(50_000) + 0.1
 
