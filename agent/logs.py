@@ -74,6 +74,8 @@ def configure_log(settings: LogSettings) -> None:
     # pynetdicom and pydicom may put attribute values into their messages: only what is grave, and never datasets.
     for name in ("pynetdicom", "pydicom", "apscheduler"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # What fails of the clock's jobs is said by `agent.service`, once and not with each round.
+    logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
     # Their warnings quote them too, and Python would write those to standard error.
     warnings.filterwarnings("ignore", module=r"(pynetdicom|pydicom)\b")
 

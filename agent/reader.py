@@ -15,6 +15,7 @@ from agent.configuration import load
 from agent.logs import set_log_level
 from agent.metrics.health import Condition, is_alive
 from agent.notifying import notify, watched_less
+from agent.outage import Outage
 from agent.peers import Peers
 from agent.pulse import BEAT_SECONDS, Pulse
 from agent.service import Store, awaited_signals, open_store, patience_of, system_clock
@@ -97,6 +98,7 @@ class _Reader:
         self._store = store
         self._signals = signals
         self._parent = parent
+        self._outage = Outage()
         # Not what the link says now: it may have moved since the settings were loaded.
         present = self._configuration()
         self._followed = present and present.with_name(settings.digest.removeprefix("sha256:"))
@@ -221,7 +223,12 @@ class _Reader:
         name, patience = f"reader-{os.getpid()}", patience_of(self._settings)
         if self._is_second:
             return Worker(
-                f"second {name}", tools, patience, reads_second=True, poll_seconds=_SECOND_POLL_SECONDS
+                f"second {name}",
+                tools,
+                patience,
+                reads_second=True,
+                poll_seconds=_SECOND_POLL_SECONDS,
+                outage=self._outage,
             )
         assert tools.engine is not None
         return Worker(
@@ -231,6 +238,7 @@ class _Reader:
             stages=(Stage.COMPOSE, Stage.READ),
             batch_max=batch_max_of(tools.engine, self._settings.reading.reader.batch_max),
             poll_seconds=self._settings.agent.worker.poll_seconds,
+            outage=self._outage,
         )
 
     def _pulse(self, engine: "Engine", worker: Worker) -> Pulse:

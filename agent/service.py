@@ -27,6 +27,7 @@ from agent.metrics.port import MetricsPort
 from agent.mllp import MllpReceiver
 from agent.notifying import notify
 from agent.ordering import ask_worklist, forget_orders, order_messages
+from agent.outage import Outage
 from agent.patience import Patience
 from agent.peers import Peers, TakeReport
 from agent.pulse import BEAT_SECONDS, Pulse
@@ -182,6 +183,7 @@ class Serving:
         )
         self._workers: dict[str, Worker] = {}
         self._leaving: list[Worker] = []
+        self._outage = Outage()
         self._intake = open_intake(settings, self._store, clock)
         self.mllp: MllpReceiver | None = None
         hl7 = settings.agent.hl7
@@ -231,6 +233,7 @@ class Serving:
 
     def start(self) -> None:
         """Opens the port last, when everything behind it is ready."""
+        from apscheduler.events import EVENT_JOB_ERROR
         from apscheduler.executors.pool import ThreadPoolExecutor
         from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -244,6 +247,7 @@ class Serving:
         # answer must not hold up the tick.
         pool = ThreadPoolExecutor(_CLOCK_THREADS_MAX)
         self._scheduler = BackgroundScheduler(executors={"default": pool}, timezone=UTC)
+        self._scheduler.add_listener(self._note_stumble, EVENT_JOB_ERROR)
         self._scheduler.add_job(
             self._tick,
             "interval",
@@ -280,6 +284,11 @@ class Serving:
             port=self.listener.port,
             configuration=self._settings.digest,
         )
+
+    def _note_stumble(self, event: Any) -> None:
+        """Says what went wrong in a job of the clock, which comes round again."""
+        if not self._outage.notice(event.exception):
+            log.error("the clock stumbled; it goes on", exc_info=event.exception)
 
     def _schedule_asking(self) -> None:
         """Asks each worklist and report server at once and then at its own pace; those of before no more."""
@@ -328,7 +337,7 @@ class Serving:
         for name, lane in lanes.items():
             stages = (Stage.GATHER,) if name == "gather" else ()
             worker = self._workers.get(name) or Worker(
-                name, self._tools, patience, stages=stages, poll_seconds=poll_seconds
+                name, self._tools, patience, stages=stages, poll_seconds=poll_seconds, outage=self._outage
             )
             worker.take(
                 self._tools, patience, leaves_alone=lane.leaves_alone, leaves_unasked=lane.leaves_unasked

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.errors import GiveUp, TryLater
+from agent.outage import Outage
 from agent.patience import Patience, pause_seconds
 from agent.requesting import ask
 from agent.second import read_second, wanted_of
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_DATABASE_SECONDS = 5.0
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -36,6 +39,7 @@ class Worker(threading.Thread):
         leaves_alone: destinations whose deliveries are not its business; None if it delivers nothing.
         leaves_unasked: archives whose requests are not its business; None if it asks none.
         reads_second: takes what a second engine is to read, if that is the engine of its tools.
+        outage: what is known of the database in this process.
         batch_max: jobs at stage read that it takes at once, if so many wait; above 1 only with a BatchEngine.
     """
 
@@ -51,6 +55,7 @@ class Worker(threading.Thread):
         reads_second: bool = False,
         batch_max: int = 1,
         poll_seconds: float = 0.2,
+        outage: Outage | None = None,
     ) -> None:
         super().__init__(name=name, daemon=True)
         self._tools = tools
@@ -61,6 +66,7 @@ class Worker(threading.Thread):
         self._reads_second = reads_second
         self._batch_max = batch_max
         self._poll_seconds = poll_seconds
+        self._outage = outage or Outage()
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._in_hand: tuple[Job, ...] = ()
@@ -114,11 +120,14 @@ class Worker(threading.Thread):
     def _turn(self) -> bool:
         """One piece of work, if there is any. An unreachable store is waited for, not died of."""
         try:
-            return self.work_once()
-        except Exception:  # the worker loop is one of the places that may catch all
-            log.exception("the store could not be asked for work; trying again", worker=self.name)
+            was_due = self.work_once()
+        except Exception as error:  # the worker loop is one of the places that may catch all
+            if not self._outage.notice(error):
+                log.exception("the store could not be asked for work; trying again", worker=self.name)
             self._stopping.wait(self._patience.retry_seconds_min)
             return False
+        self._outage.over()
+        return was_due
 
     def work_once(self) -> bool:
         """Claims and does one step; False if nothing is due."""
@@ -222,6 +231,8 @@ class Worker(threading.Thread):
         except Exception as error:  # noqa: BLE001 - a bug of ours: loud, tried again, then failed
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 self._wait(job, TryLater("the disk is full; make room in the folder of [storage]", 60))
+            elif self._outage.notice(error):
+                self._wait(job, TryLater("the database could not be used", _DATABASE_SECONDS))
             else:
                 self._stumble(job)
 
@@ -262,7 +273,9 @@ class Worker(threading.Thread):
                 ask(request, self._tools, self._patience)
         except LeaseLost:
             log.warning("lease lost; asked again by another", request=request.number, archive=request.archive)
-        except Exception:  # as in _step
+        except Exception as error:  # as in _step
+            if self._outage.notice(error):
+                raise
             log.exception("internal error", request=request.number, archive=request.archive)
             now = self._tools.clock()
             problem = (
@@ -309,7 +322,9 @@ class Worker(threading.Thread):
                 seconds.later(second, later.reason, now + timedelta(seconds=later.after_seconds), now)
         except GiveUp as given_up:
             self._give_up_second(second, job, given_up.reason)
-        except Exception:
+        except Exception as error:
+            if self._outage.notice(error):
+                raise
             log.exception("internal error", job=job.number, study=job.study_instance_uid)
             problem = f"internal error of the second engine, see the log line of job {job.number}"
             if second.attempts + 1 >= self._patience.attempts_max:
@@ -335,7 +350,9 @@ class Worker(threading.Thread):
             log.warning(
                 "lease lost; sent again by another", job=first.job_number, destination=first.destination
             )
-        except Exception:  # as in _step
+        except Exception as error:  # as in _step
+            if self._outage.notice(error):
+                raise
             log.exception("internal error", job=first.job_number, destination=first.destination)
             for delivery in deliveries:
                 self._stumble_over(delivery)
@@ -366,6 +383,11 @@ class Worker(threading.Thread):
                     extend()
                 except LeaseLost:
                     return
+                except (
+                    Exception
+                ) as error:  # the step goes on; the next time may still come before the lease ends
+                    if not self._outage.notice(error):
+                        log.exception("the lease could not be extended", worker=self.name)
 
         keeper = threading.Thread(target=keep, name=f"{self.name} lease", daemon=True)
         keeper.start()

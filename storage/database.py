@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 HEAD = "0012"
@@ -26,6 +26,16 @@ _BUSY_SECONDS = 30
 
 class SchemaError(Exception):
     """The database cannot be used as it is; the message says why and what to do."""
+
+
+def trouble_of(error: BaseException) -> str | None:
+    """Says in the driver's words why the database cannot be used, if that is what an error tells; None if not.
+
+    It is away, full, read-only or held by somebody for too long; no value of a row is in it.
+    """
+    if not isinstance(error, OperationalError | InterfaceError):
+        return None
+    return str(error.orig).partition("\n")[0].strip()
 
 
 @dataclass(frozen=True, slots=True)

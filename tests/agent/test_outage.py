@@ -1,0 +1,169 @@
+"""A database that is away is said once, whoever notices it, and costs no study its draft."""
+
+import sqlite3
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+import structlog
+from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+
+from agent.outage import Outage
+from agent.service import Serving
+from agent.worker import Worker
+from config.settings import AgentSettings, Settings, StorageSettings
+from storage.database import connect, trouble_of
+from storage.records import Stage
+from tests.agent.archives import Archive, a_free_port
+from tests.agent.test_steps import PATIENCE, Line
+from tests.builders import a_radiograph
+
+AWAY = OperationalError(
+    "SELECT x", {"name": "Doe^Jane"}, psycopg.OperationalError("it refused\nIs it running?")
+)
+FULL = OperationalError("INSERT x", {}, sqlite3.OperationalError("database or disk is full"))
+OURS = IntegrityError("INSERT x", {}, sqlite3.IntegrityError("UNIQUE constraint failed"))
+AWAY_SAID = "the database cannot be used; everything waits for it"
+
+
+def events_of(entries: list[dict[str, object]]) -> list[object]:
+    return [entry["event"] for entry in entries]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (AWAY, "it refused"),
+        (FULL, "database or disk is full"),
+        (InterfaceError("SELECT x", {}, sqlite3.InterfaceError("closed")), "closed"),
+        (OURS, None),
+        (ValueError("x"), None),
+    ],
+)
+def test_what_the_world_does_to_a_database_is_told_from_what_we_do(error: Exception, words: str | None):
+    assert trouble_of(error) == words
+
+
+def test_a_file_that_is_no_database_any_more_is_the_worlds_trouble(tmp_path: Path):
+    database = connect(f"sqlite:///{tmp_path}/x.sqlite")
+    database.close()
+    (tmp_path / "x.sqlite").unlink()
+    (tmp_path / "x.sqlite").mkdir()
+
+    with pytest.raises(OperationalError) as raised, database.reading():
+        pass
+
+    assert trouble_of(raised.value) == "unable to open database file"
+
+
+def test_many_threads_say_it_once_and_that_it_is_over_once():
+    outage = Outage()
+    with structlog.testing.capture_logs() as entries:
+        for turn in (lambda: outage.notice(AWAY), lambda: outage.over()):
+            threads = [threading.Thread(target=turn) for _ in range(20)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    assert events_of(entries) == [AWAY_SAID, "the database can be used again"]
+    assert entries[0]["reason"] == "it refused"
+
+
+def test_an_error_of_ours_is_left_to_the_caller():
+    with structlog.testing.capture_logs() as entries:
+        assert not Outage().notice(OURS)
+
+    assert entries == []
+
+
+def a_line(folder: Path) -> Line:
+    nobody = Archive()
+    nobody.port = a_free_port()
+    return Line(folder, nobody)
+
+
+class NoJobs:
+    """Jobs of a database that is away, or of one that has none."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = AWAY
+
+    def claim(self, *_: object, **__: object) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+def test_a_worker_says_once_that_it_waits_and_with_a_traceback_what_is_our_fault(tmp_path: Path):
+    jobs = NoJobs()
+    tools = replace(a_line(tmp_path).tools, jobs=jobs)  # type: ignore[arg-type]
+    worker = Worker("w", tools, replace(PATIENCE, retry_seconds_min=0), stages=(Stage.READ,))
+
+    with structlog.testing.capture_logs() as entries:
+        turns = [worker._turn() for _ in range(3)]
+        jobs.error = None
+        turns.append(worker._turn())
+        jobs.error = KeyError("x")
+        turns.append(worker._turn())
+
+    assert turns == [False] * 5
+    assert events_of(entries) == [
+        AWAY_SAID,
+        "the database can be used again",
+        "the store could not be asked for work; trying again",
+    ]
+    assert [bool(entry.get("exc_info")) for entry in entries] == [False, False, True]
+
+
+def test_a_database_that_fails_in_the_middle_of_a_step_costs_the_job_no_attempt(tmp_path: Path):
+    line = a_line(tmp_path)
+    study = line.arrive(a_radiograph(rows=200, columns=180))
+    line.wait(60)
+    line.gather()
+    line.engine.script = _away  # type: ignore[assignment]
+
+    with structlog.testing.capture_logs() as entries:
+        assert line.worker.work_once()
+
+    (job,) = line.tools.jobs.jobs_of_study(study)
+    assert (job.stage, job.attempts, job.problem) == (Stage.READ, 0, "the database could not be used")
+    assert AWAY_SAID in events_of(entries)
+    assert "internal error" not in events_of(entries)
+
+
+def _away(_: object) -> None:
+    raise AWAY
+
+
+def test_a_lease_that_could_not_be_extended_once_is_extended_the_next_time(tmp_path: Path):
+    worker = Worker("w", a_line(tmp_path).tools, replace(PATIENCE, lease_seconds=0.03))
+    errors, is_extended = iter([AWAY, KeyError("x")]), threading.Event()
+
+    def extend() -> None:
+        error = next(errors, None)
+        if error is not None:
+            raise error
+        is_extended.set()
+
+    with structlog.testing.capture_logs() as entries, worker._holding(extend):
+        assert is_extended.wait(10)
+
+    assert events_of(entries)[:2] == [AWAY_SAID, "the lease could not be extended"]
+
+
+def test_the_clock_says_what_it_stumbled_over(tmp_path: Path):
+    serving = Serving(Settings(agent=AgentSettings(storage=StorageSettings(folder=tmp_path))))
+
+    def stumble(error: Exception) -> None:
+        serving._note_stumble(JobExecutionEvent(EVENT_JOB_ERROR, "tick", "default", None, exception=error))
+
+    with structlog.testing.capture_logs() as entries:
+        stumble(AWAY)
+        stumble(AWAY)
+        stumble(KeyError("x"))
+
+    assert events_of(entries) == [AWAY_SAID, "the clock stumbled; it goes on"]
+    assert isinstance(entries[1]["exc_info"], KeyError)
