@@ -438,8 +438,12 @@ class Serving:
         if self.metrics is not None:
             self.metrics.stop()
         self._pulse.end()
-        self._trail.note(AuditEvent.STOPPED)
-        self._trail.write_out()
+        try:
+            self._trail.note(AuditEvent.STOPPED)
+            self._trail.write_out()
+        except Exception as error:
+            if not self._outage.notice(error):
+                raise
         self._store.database.close()
         log.info("stopped")
 

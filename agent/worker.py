@@ -101,6 +101,13 @@ class Worker(threading.Thread):
         self.join(seconds)
         if not self.is_alive():
             return
+        try:
+            self._give_back()
+        except Exception as error:  # then the lease runs out by itself
+            if not self._outage.notice(error):
+                raise
+
+    def _give_back(self) -> None:
         for job in self._in_hand:
             with suppress(LeaseLost):
                 self._tools.jobs.give_back(job, self._tools.clock())

@@ -15,11 +15,14 @@ from agent.outage import Outage
 from agent.service import Serving
 from agent.worker import Worker
 from config.settings import AgentSettings, Settings, StorageSettings
+from inference.case import Case
+from inference.reading import Reading
 from storage.database import connect, trouble_of
 from storage.records import Stage
 from tests.agent.archives import Archive, a_free_port
 from tests.agent.test_steps import PATIENCE, Line
 from tests.builders import a_radiograph
+from tests.scripted_engine import an_effusion
 
 AWAY = OperationalError(
     "SELECT x", {"name": "Doe^Jane"}, psycopg.OperationalError("it refused\nIs it running?")
@@ -96,6 +99,8 @@ class NoJobs:
         if self.error is not None:
             raise self.error
 
+    give_back = claim
+
 
 def test_a_worker_says_once_that_it_waits_and_with_a_traceback_what_is_our_fault(tmp_path: Path):
     jobs = NoJobs()
@@ -167,3 +172,50 @@ def test_the_clock_says_what_it_stumbled_over(tmp_path: Path):
 
     assert events_of(entries) == [AWAY_SAID, "the clock stumbled; it goes on"]
     assert isinstance(entries[1]["exc_info"], KeyError)
+
+
+def test_a_service_stops_in_order_while_its_database_is_away(tmp_path: Path):
+    serving = Serving(Settings(agent=AgentSettings(storage=StorageSettings(folder=tmp_path))))
+    trail = serving._trail
+
+    class Away:
+        def note(self, event: object) -> None:
+            raise AWAY
+
+        def write_out(self) -> None:
+            trail.write_out()
+
+    serving._trail = Away()  # type: ignore[assignment]
+    with structlog.testing.capture_logs() as entries:
+        serving.stop()
+
+    assert events_of(entries)[-2:] == [AWAY_SAID, "stopped"]
+
+
+def test_a_worker_whose_step_takes_too_long_stops_while_the_database_is_away(tmp_path: Path):
+    line = a_line(tmp_path)
+    study = line.arrive(a_radiograph(rows=200, columns=180))
+    line.wait(60)
+    line.gather()
+    begun, ended = threading.Event(), threading.Event()
+
+    def script(case: Case) -> Reading:
+        begun.set()
+        assert ended.wait(30)
+        return an_effusion(case)
+
+    line.engine.script = script
+    line.worker.start()
+    assert begun.wait(30)
+    line.worker.stop()
+    jobs = line.tools.jobs
+    line.worker._tools = replace(line.tools, jobs=NoJobs())  # type: ignore[arg-type]
+
+    with structlog.testing.capture_logs() as entries:
+        line.worker.finish(0.1)
+        line.worker._tools = line.tools
+        ended.set()
+        line.worker.join(30)
+
+    assert AWAY_SAID in events_of(entries)
+    assert jobs.jobs_of_study(study)[0].stage in (Stage.READ, Stage.COMPOSE)

@@ -93,7 +93,9 @@ class Product:
         self.serving = Serving(self.start.settings, lambda: self.now)
         self.engine = ScriptedEngine(self._script)
         self.tools = replace(self.serving._tools, engine=self.engine)
-        self.workers = (*self._workers_that_listen(), self._worker("reader", Stage.COMPOSE, Stage.READ))
+        listening = self._workers_that_listen()
+        self.serving._workers = {worker.name: worker for worker in listening}
+        self.workers = (*listening, self._worker("reader", Stage.COMPOSE, Stage.READ))
         self.serving._store.files.sweep()
         assert self.serving.mllp is not None
         self.serving.mllp.start()
