@@ -15,7 +15,7 @@ from agent.cli import app
 from agent.demo.pacs import MiniPacs
 from inference.case import Case
 from inference.reading import Reading, Score
-from tests.agent.test_steps import Line
+from tests.agent.line import Line
 from tests.builders import a_radiograph
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
 

@@ -15,7 +15,7 @@ from agent.demo.pacs import MiniPacs
 from agent.service import open_store
 from config.loading import load
 from storage.records import InstanceRole, Refusal, Stage
-from tests.agent.test_steps import NOON
+from tests.agent.line import NOON
 from tests.builders import a_radiograph, write
 from tests.storage.builders import a_study, an_instance
 

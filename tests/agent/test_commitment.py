@@ -20,7 +20,7 @@ from agent.demo.pacs import connection_opened
 from agent.listener.contexts import answer
 from storage.records import Delivery, Stage
 from tests.agent.archives import Archive, an_archive
-from tests.agent.test_steps import Line
+from tests.agent.line import Line
 from tests.builders import a_radiograph
 
 

@@ -23,7 +23,7 @@ from config.loading import load
 from inference.reading import Reading
 from storage.records import Stage
 from tests.agent.archives import Archive, an_archive
-from tests.agent.test_steps import PATIENCE, Line
+from tests.agent.line import PATIENCE, Line
 from tests.builders import a_radiograph
 from tests.scripted_engine import IDENTITY
 from tests.storage.builders import NOW, claimed_deliveries, composed, later

@@ -12,8 +12,8 @@ from agent.demo.pacs import MiniPacs
 from agent.ordering import ask_worklist, forget_orders
 from config.settings import WorklistSettings
 from tests.agent.archives import a_free_port
+from tests.agent.line import Line
 from tests.agent.query_archives import Answer, a_query_archive
-from tests.agent.test_steps import Line
 from tests.builders import a_day
 
 Ask = Callable[..., int]

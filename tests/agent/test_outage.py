@@ -20,7 +20,7 @@ from inference.reading import Reading
 from storage.database import connect, trouble_of
 from storage.records import Stage
 from tests.agent.archives import Archive, a_free_port
-from tests.agent.test_steps import PATIENCE, Line
+from tests.agent.line import PATIENCE, Line
 from tests.builders import a_radiograph
 from tests.scripted_engine import an_effusion
 

@@ -12,7 +12,7 @@ import pytest
 from agent.peers import Peers, StoreOutcome
 from config.settings import DestinationSettings, Secret
 from tests.agent.archives import a_free_port
-from tests.agent.test_steps import Line
+from tests.agent.line import Line
 from tests.builders import a_radiograph, a_report_sr, a_uid, write
 
 Answer = tuple[int, object]

@@ -8,8 +8,8 @@ import pytest
 
 from agent import service
 from agent.demo.pacs import MiniPacs
+from tests.agent.line import NOON, Line
 from tests.agent.test_cli import a_config, run
-from tests.agent.test_steps import NOON, Line
 from tests.agent.test_steps_rules import a_rule
 from tests.builders import a_radiograph, a_report_sr, having, write
 

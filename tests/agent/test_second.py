@@ -20,7 +20,7 @@ from inference.engine import OutOfMemory
 from inference.reading import EngineIdentity, Reading
 from storage.deletions import Deletions
 from storage.records import Closing, ClosingKind, SecondReading, Stage
-from tests.agent.test_steps import PATIENCE, Line
+from tests.agent.line import PATIENCE, Line
 from tests.agent.test_steps_rules import a_rule
 from tests.builders import a_radiograph, a_report_sr
 from tests.scripted_engine import ScriptedEngine, an_effusion

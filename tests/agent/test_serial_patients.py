@@ -13,7 +13,7 @@ from PIL import Image
 from agent.demo.pacs import MiniPacs
 from agent.gathering import Priors, priors_of, rules_of, selection_of
 from agent.selection import reason_not_to_read
-from tests.agent.test_steps import Line
+from tests.agent.line import Line
 from tests.builders import TODAY, a_radiograph, a_report_sr, a_uid
 from tests.real_data import real_data
 

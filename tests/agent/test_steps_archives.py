@@ -18,8 +18,8 @@ from agent.steps import settle
 from agent.worker import Worker
 from storage.records import Stage
 from tests.agent.archives import a_free_port
+from tests.agent.line import PATIENCE, Line
 from tests.agent.query_archives import Answer, QueryArchive, a_query_archive, archive_settings
-from tests.agent.test_steps import PATIENCE, Line
 from tests.builders import a_day, a_radiograph, a_report_sr
 from tests.storage.builders import a_prior, an_order
 

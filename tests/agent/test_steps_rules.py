@@ -22,8 +22,8 @@ from config.settings import (
     Settings,
 )
 from storage.records import Priority, Stage
+from tests.agent.line import Line
 from tests.agent.query_archives import a_query_archive, archive_settings
-from tests.agent.test_steps import Line
 from tests.builders import a_radiograph, a_report_sr, having
 from tests.scripted_engine import ScriptedEngine
 from tests.storage.builders import an_order

@@ -15,7 +15,7 @@ from agent.peers import Peers
 from config.settings import DestinationSettings
 from storage.records import Stage
 from tests.agent.archives import Archive, a_free_port
-from tests.agent.test_steps import Line
+from tests.agent.line import Line
 from tests.builders import a_radiograph
 from tests.end_to_end import real_archives
 from tests.end_to_end.conftest import wait_for

@@ -19,7 +19,7 @@ from inference.reading import Reading
 from storage.audit_records import AuditEvent
 from storage.audits import Audits
 from storage.database import connect
-from tests.agent.test_steps import Line
+from tests.agent.line import Line
 from tests.builders import a_code, a_radiograph, a_report_sr, having
 from tests.outputs.validators import dciodvfy_errors
 from tests.scripted_engine import ScriptedEngine, an_effusion

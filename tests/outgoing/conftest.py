@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.demo.pacs import MiniPacs
-from tests.agent.test_steps import Line
+from tests.agent.line import Line
 
 OpenLine = Callable[..., Line]
 

@@ -20,7 +20,7 @@ from config.settings import AgentSettings, Settings, StorageSettings
 from inference.case import Case
 from inference.reading import Reading
 from storage.records import Stage
-from tests.agent.test_steps import Line
+from tests.agent.line import Line
 from tests.builders import a_radiograph
 from tests.hl7.builders import an_obx, an_oru
 from tests.outgoing.builders import a_fhir_server, an_hl7_receiver

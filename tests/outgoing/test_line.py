@@ -14,7 +14,7 @@ from agent.manifest import load_manifest, load_reading
 from agent.outputs import OUTPUTS
 from config.settings import Settings
 from storage.records import Delivery, Job, ResultObject, Stage
-from tests.agent.test_steps import Line
+from tests.agent.line import Line
 from tests.builders import a_radiograph
 from tests.outgoing.builders import a_drop_folder, a_fhir_server, a_webhook, an_hl7_receiver
 from tests.outgoing.conftest import OpenLine
