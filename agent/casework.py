@@ -53,6 +53,9 @@ from storage.records import Job, ResultObject, Study
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_REPORTS = frozenset({"report_sr", "findings_sr", "findings_sr_air"})
+"""Who takes one of these takes structured reports."""
+
 Rendering = Literal["voi", "minmax", "equalised"]
 
 
@@ -201,7 +204,7 @@ def withdrawal_objects(
                 REJECTION_KIND,
                 build_rejection_note(sources, rejected, index, because, engine, stamp),
             )
-        elif all(one.kind in KINDS_WITH_PICTURES for one in objects):
+        elif _REPORTS.isdisjoint(one.kind for one in objects):
             kind, note = PICTURE_KIND, build_withdrawal_picture(sources, because, engine, stamp)
         else:
             kind, note = "report_sr", build_withdrawal_sr(sources, because, engine, stamp)

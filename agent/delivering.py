@@ -103,7 +103,9 @@ def note_outcomes(
 ) -> None:
     """Writes down what became of each delivery, and whether the destination is to rest."""
     destination = addressee if isinstance(addressee, DestinationSettings) else None
-    fallback = {} if destination is None else destination.fallback
+    is_draft = tools.jobs.job(deliveries[0].job_number).manifest_json is not None
+    # `compose` would make a draft of it: what takes a draft back has the one form that was chosen for it.
+    fallback = destination.fallback if destination is not None and is_draft else {}
     kinds = {r.sop_instance_uid: r.kind for r in tools.jobs.results_of_job(deliveries[0].job_number)}
     pause = _note_trouble(outcomes, addressee, tools, patience)
     taken = []

@@ -156,7 +156,7 @@ class DestinationSettings(Frozen):
     rejection_notes: bool = False
     """It hides what a rejection note names (IHE Imaging Object Change Management). A draft that is withdrawn is then
     told to it as a Key Object Selection "Rejected for Quality Reasons" of our objects; without, as a text report that
-    says so, or as a picture where it was sent nothing but pictures and PDFs. Either way nothing is deleted there."""
+    says so, or as a picture where it holds no structured report of ours. Either way nothing is deleted there."""
 
     calling_ae_title: OptionalAETitle = ""
     """AE title we use towards it. Empty: our own."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset
+from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, SecondaryCaptureImageStorage
 
 from agent.casework import withdrawal_objects
 from agent.demo.pacs import MiniPacs
@@ -20,7 +21,8 @@ from config.settings import AgentSettings, Settings, StorageSettings
 from inference.case import Case
 from inference.reading import Reading
 from storage.records import Stage
-from tests.agent.line import Line
+from tests.agent.archives import an_archive
+from tests.agent.line import PATIENCE, Line
 from tests.builders import a_radiograph
 from tests.hl7.builders import an_obx, an_oru
 from tests.outgoing.builders import a_fhir_server, an_hl7_receiver
@@ -119,6 +121,41 @@ def test_a_pacs_that_got_nothing_but_pictures_gets_one_that_says_so(tmp_path: Pa
     assert withdrawn.SeriesInstanceUID == drawn.SeriesInstanceUID
     assert str(withdrawn.ImageComments).endswith("was withdrawn and must not be used: wrong patient")
     assert received(line, study, "SR") == []
+
+
+def test_a_pacs_that_has_refused_reports_is_told_of_a_withdrawal_by_a_picture(tmp_path: Path):
+    classes = (GrayscaleSoftcopyPresentationStateStorage, SecondaryCaptureImageStorage)
+    with an_archive(classes=classes, ae_title="TESTPACS") as archive:
+        line = Line(tmp_path, archive, outputs=("report_sr", "presentation_state"))
+        study = a_study_read(line)
+        before = archive.classes.copy()
+
+        withdraw(settings_of(line), study, "wrong patient", line.now)
+        line.run()
+
+    assert sorted(before) == sorted(classes)
+    assert archive.classes[len(before) :] == [SecondaryCaptureImageStorage]
+    assert line.job(study).stage is Stage.DONE
+
+
+def test_a_withdrawal_that_is_refused_is_given_up_and_never_becomes_a_draft(tmp_path: Path):
+    with an_archive(ae_title="TESTPACS") as archive:
+        line = Line(tmp_path, archive, outputs=("report_sr",))
+        study = a_study_read(line)
+        withdraw(settings_of(line), study, "wrong patient", line.now)
+    with an_archive(classes=[SecondaryCaptureImageStorage], ae_title="TESTPACS") as archive:
+        destination = line.tools.settings.peers.destinations[0].model_copy(update={"port": archive.port})
+        peers = line.tools.settings.peers.model_copy(update={"destinations": (destination,)})
+        tools = replace(line.tools, settings=line.tools.settings.model_copy(update={"peers": peers}))
+        line.worker.take(tools, PATIENCE, leaves_alone=(), leaves_unasked=())
+        line.run()
+
+    job = line.job(study)
+    assert (job.revision, job.stage, archive.classes) == (2, Stage.FAILED, [])
+    (delivery,) = line.tools.jobs.deliveries.of_job(job.number)
+    assert (delivery.replaced_by, delivery.failed_at is not None) == (None, True)
+    assert "TESTPACS" in str(delivery.problem)
+    assert "internal error" not in str(job.problem)
 
 
 def test_a_pacs_that_follows_rejection_notes_gets_one_of_our_objects_and_no_others(open_line: OpenLine):
