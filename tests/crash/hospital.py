@@ -6,6 +6,7 @@ its store after the life, and from the objects that its destinations received.
 
 import hashlib
 import multiprocessing
+import signal
 import socket
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -221,9 +222,14 @@ class Hospital:
         """An orderly stop."""
         self.running()
         self._orders.send(None)
+        with suppress(EOFError, ConnectionError):
+            turned: Turned = self._orders.recv()
+            self.effects = max(self.effects, turned.effects)
+            self.kind_cut = self.kind_cut or turned.kind_cut
         self._process.join(20)
-        assert self._process.exitcode == 0, f"preread ended with {self._process.exitcode}"
-        self._process = None
+        ends = {0, -signal.SIGKILL} if self.cut.how == "kill" and self.starts == 1 else {0}
+        assert self._process.exitcode in ends, f"preread ended with {self._process.exitcode}"
+        self._bury()
 
     # What is sent
 

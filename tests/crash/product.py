@@ -135,9 +135,17 @@ class Product:
                 break
             self.now += STEP
         self.engine.cases.clear()  # it remembers them for tests that ask; for ten days that is much
+        return self._turned(is_ended=self._is_ended())
+
+    def stop(self) -> Turned:
+        """Stops as the service manager has it stop, which has effects of its own."""
+        self.serving.stop()
+        return self._turned(is_ended=True)
+
+    def _turned(self, *, is_ended: bool) -> Turned:
         process = psutil.Process()
         usage = Usage(process.memory_info().rss, process.num_fds(), process.num_threads())
-        return Turned(self._is_ended(), self.now, self.effects.count, self.effects.kind_cut, usage)
+        return Turned(is_ended, self.now, self.effects.count, self.effects.kind_cut, usage)
 
     def work(self) -> None:
         """Lets all loops go round until nothing is due."""
@@ -183,5 +191,5 @@ def live(orders: Connection, start: Start) -> None:
     orders.send(product.ready())
     while (now := orders.recv()) is not None:
         orders.send(product.turn(now))
-    product.serving.stop()
+    orders.send(product.stop())
     log.flush()
