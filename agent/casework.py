@@ -1,7 +1,8 @@
 """What needs pixels: a Manifest becomes a Case, a Reading becomes objects, an Answer a picture."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from agent.dicom.headers import Unreadable
 from agent.dicom.opening import read_header_dataset, read_whole
 from agent.dicom.pixels import FILE_BYTES_MAX, load
 from agent.dicom.uids import derived_uid, path_of
-from agent.errors import GiveUp
+from agent.errors import GiveUp, TryLater
 from agent.manifest import Manifest, ManifestExam, load_reading
 from agent.outgoing.building import message_for
 from agent.outgoing.draft import Draft
@@ -53,6 +54,8 @@ from storage.records import Job, ResultObject, Study
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_AWAY_SECONDS = 30.0
+
 _REPORTS = frozenset({"report_sr", "findings_sr", "findings_sr_air"})
 """Who takes one of these takes structured reports."""
 
@@ -68,6 +71,7 @@ def case_of(manifest: Manifest, files: Files, settings: Settings) -> tuple[Case,
 
     Raises:
         GiveUp: if an image of the current study cannot be shown, or its rule's adapter is no longer there.
+        TryLater: if the whole folder of files is away.
     """
     adapter, rendering = _adapter(manifest, settings), settings.reading.engine.rendering
     current = Exam(tuple(_images(manifest.current, files, rendering)))
@@ -109,7 +113,10 @@ def _other_part(prior: ManifestExam) -> tuple[str, ...]:
 def _images(exam: ManifestExam, files: Files, rendering: Rendering) -> list[Image]:
     loaded = []
     for one in exam.images:
-        image = load(files.absolute(one.path), rendering=rendering, key=one.sop_instance_uid)
+        try:
+            image = load(files.absolute(one.path), rendering=rendering, key=one.sop_instance_uid)
+        except FileNotFoundError as error:
+            raise _gone(one.path, files) from error
         loaded.append(
             Image(image.key, image.pixels, View(one.view), image.row_spacing_mm, image.column_spacing_mm)
         )
@@ -158,7 +165,7 @@ def results_of(
     """Makes and writes the objects of these kinds; the same job makes the same bytes again."""
     sources = Sources(
         current=_headers(manifest.current, files, with_pixels_where_needed=True),
-        priors=tuple(header for prior in manifest.priors for header in _headers(prior, files)),
+        priors=tuple(_prior_headers(manifest, files)),
         pixels=_pixels(manifest, files) if KINDS_WITH_PICTURES.intersection(kinds) else {},
         predecessors=_predecessors(job, files, jobs),
         ordered=_ordered(manifest),
@@ -239,7 +246,7 @@ def draft_of(
     """Gathers what messages tell of a draft, its objects aside."""
     sources = Sources(
         current=_headers(manifest.current, files),
-        priors=tuple(header for prior in manifest.priors for header in _headers(prior, files)),
+        priors=tuple(_prior_headers(manifest, files)),
     )
     narrative, stamp = _narrative(manifest), _stamp(job, settings)
     reasons = reasons_of(sources, reading, narrative, marks_of(sources, reading))
@@ -308,8 +315,26 @@ def _headers(
                 header = read_whole(path, bytes_max=FILE_BYTES_MAX)
         except Unreadable as error:
             raise GiveUp(f"study {exam.study_instance_uid}: {error.reason}") from error
+        except FileNotFoundError as error:
+            raise _gone(image.path, files) from error
         headers.append(header)
     return tuple(headers)
+
+
+def _prior_headers(manifest: Manifest, files: Files) -> "Iterator[Dataset]":
+    """The headers of priors that can be referred to; one that was deleted meanwhile is named by the Manifest alone."""
+    for prior in manifest.priors:
+        with suppress(GiveUp):
+            yield from _headers(prior, files)
+
+
+def _gone(path: str, files: Files) -> GiveUp | TryLater:
+    """What a file that is not there means: it was lost or deleted, or the disk with all of them is away."""
+    if files.absolute(path.partition("/")[0]).is_dir():
+        return GiveUp(
+            f"the stored file {path} is gone; send the study again (preread scrub names what else is missing)"
+        )
+    return TryLater("the folder of stored files is away; mount its disk", _AWAY_SECONDS)
 
 
 def _ordered(manifest: Manifest) -> Ordered:

@@ -120,6 +120,9 @@ def _quarantine_row(message: QuarantinedMessage) -> dict[str, Any]:
     }
 
 
+_STANDING = {Stage.DONE: "is done", Stage.FAILED: "failed", Stage.SKIPPED: "is not read"}
+
+
 def status_text(report: dict[str, Any]) -> str:
     """Writes the status for a person: one line for each thing, problems with their sentence."""
     lines = [
@@ -181,8 +184,9 @@ def _block(title: str, rows: list[str]) -> list[str]:
 
 
 def why_text(settings: Settings, study_instance_uid: str) -> str:
-    """Tells how a study came to be read as it was: who sent what, then everything in the order of time, then
-    each reading with its priors, the ones passed over, every question and answer, and where its objects went.
+    """Tells how a study stands and, if something is wrong, what; then how it came to be read as it was: who sent what,
+    everything in the order of time, each reading with its priors, the ones passed over, every question and answer, and
+    where its objects went.
 
     Raises:
         LookupError: if nothing of this study ever came.
@@ -192,7 +196,8 @@ def why_text(settings: Settings, study_instance_uid: str) -> str:
         study, events = store.index.study(study_instance_uid), store.jobs.events_of_study(study_instance_uid)
         if study is None and not events:
             raise LookupError(f"no instance of study {study_instance_uid} was ever received")
-        lines = [f"study {study_instance_uid}"]
+        jobs = store.jobs.jobs_of_study(study_instance_uid)
+        lines = [f"study {study_instance_uid}", *_standing_lines(store, study, jobs)]
         hold = store.holds.of_study(study_instance_uid)
         if hold is not None:
             because = f": {hold.reason}" if hold.reason else ""
@@ -207,11 +212,30 @@ def why_text(settings: Settings, study_instance_uid: str) -> str:
         for event in events:
             number = f"job {event.job_number} " if event.job_number is not None else ""
             lines.append(f"  {event.at.isoformat(timespec='milliseconds')} {number}{event.text}")
-        for job in store.jobs.jobs_of_study(study_instance_uid):
+        for job in jobs:
             lines += _job_lines(store, job)
         return "\n".join(lines)
     finally:
         store.database.close()
+
+
+def _standing_lines(store: Store, study: Study | None, jobs: Sequence[Job]) -> list[str]:
+    """How the study stands, the cause first: who asks why wants this."""
+    lines = [f"  in doubt: {study.conflict}"] if study is not None and study.conflict is not None else []
+    if not jobs:
+        fetched = study is not None and study.fetched_from is not None
+        return [*lines, "  fetched as a prior, not to be read" if fetched else "  no draft was begun"]
+    job = jobs[-1]
+    undelivered = dict.fromkeys(
+        f"  not delivered to {delivery.destination}: {delivery.problem}"
+        for delivery in store.jobs.deliveries.of_job(job.number)
+        if delivery.done_at is None and delivery.replaced_by is None and not delivery.is_stopped
+        if delivery.problem
+    )
+    # A job that failed because something was not delivered knows less than its deliveries.
+    problem = None if undelivered and job.stage is Stage.FAILED else job.problem
+    standing = _STANDING.get(job.stage, f"is at stage {job.stage}")
+    return [*lines, *undelivered, f"  revision {job.revision} {standing}{f': {problem}' if problem else ''}"]
 
 
 def _received_lines(instances: Sequence[Instance]) -> list[str]:
@@ -229,7 +253,7 @@ def _received_lines(instances: Sequence[Instance]) -> list[str]:
 def _patient_lines(study: Study, history: PatientHistory) -> list[str]:
     """What the study's patient is known by, without saying who it is."""
     if study.conflict is not None:
-        return [f"  in doubt: {study.conflict}"]
+        return []
     if not study.identifiers:
         return ["  patient without an identifier: no priors, and no prior of another study"]
     issuers = ", ".join(identifier.issuer or "(none)" for identifier in study.identifiers)

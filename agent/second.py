@@ -42,10 +42,8 @@ def read_second(second: SecondReading, job: Job, tools: Tools) -> None:
         manifest = replace(manifest, rule=replace(manifest.rule, adapter=None))
     try:
         case, problems = case_of(manifest, tools.files, settings)
-    except FileNotFoundError as error:  # retention, or somebody, has deleted it since
-        raise GiveUp(
-            f"the case is no longer what the first engine saw: {error.filename} was deleted"
-        ) from error
+    except GiveUp as error:  # retention, or somebody, has deleted an image since
+        raise GiveUp(f"the case is no longer what the first engine saw: {error.reason}") from error
     said_then = manifests.load_reading(job.reading_json).problems
     if missing := [problem for problem in problems if problem not in said_then]:
         raise GiveUp(f"the case is no longer what the first engine saw: {missing[0]}")
