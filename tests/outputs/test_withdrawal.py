@@ -8,7 +8,7 @@ from pydicom import Dataset
 
 from agent.outputs.stamp import Predecessor
 from agent.outputs.withdrawal import build_rejection_note, build_withdrawal_picture, build_withdrawal_sr
-from tests.outputs.drafts import DEMO, KINDS, SOURCES, a_full_reading, a_stamp, built, sources_of, texts
+from tests.outputs.drafts import DEMO, SOURCES, a_full_reading, a_stamp, built, sources_of, texts
 from tests.outputs.validators import dciodvfy_errors, dcmtk, written
 
 pytestmark = pytest.mark.slow
@@ -17,7 +17,8 @@ BECAUSE = "the wrong patient was on the table, 환자 오류"
 
 
 def drafts_of(header: Dataset) -> list[Dataset]:
-    return [made for kind in KINDS for made in built(kind, sources_of(header), a_full_reading(header))]
+    kinds = ("report_sr", "findings_sr", "presentation_state")
+    return [made for kind in kinds for made in built(kind, sources_of(header), a_full_reading(header))]
 
 
 def a_withdrawal_sr(header: Dataset) -> Dataset:
