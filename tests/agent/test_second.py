@@ -25,6 +25,8 @@ from tests.agent.test_steps_rules import a_rule
 from tests.builders import a_radiograph, a_report_sr
 from tests.scripted_engine import ScriptedEngine, an_effusion
 
+pytestmark = pytest.mark.slow
+
 CANDIDATE = EngineIdentity("scripted", "2", "the candidate", "sha256:" + "1" * 64, is_demo=True)
 
 

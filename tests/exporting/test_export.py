@@ -24,6 +24,8 @@ from tests.builders import a_code, a_radiograph, a_report_sr, having
 from tests.outputs.validators import dciodvfy_errors
 from tests.scripted_engine import ScriptedEngine, an_effusion
 
+pytestmark = pytest.mark.slow
+
 KOREAN = "Hong^Gildong=洪^吉洞=홍^길동"
 PATIENT = {"patient_id": "MRN20477", "name": KOREAN, "birth_date": "19510417"}
 NEVER = (
