@@ -1,14 +1,17 @@
 """Every command in a block of the README and of docs/ is run, beside a service that has read three studies."""
 
+import logging
 import re
 import shlex
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import typer
 from typer.testing import CliRunner
 
@@ -19,7 +22,13 @@ from tests.builders import a_radiograph, having
 from tests.docs.test_docs import PAGES, ROOT
 from tests.end_to_end.conftest import Running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings(
+        "ignore:unclosed file:ResourceWarning"
+    ),  # the log's, which ends with the process
+]
 
 RUN_ELSEWHERE = {
     ("serve",): "the fixture runs it",
@@ -125,6 +134,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     finally:
         preread.stop()
         pacs.close()
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """Commands set up logging and warnings for a process of their own; here they share that of other tests."""
+    names = ("pynetdicom", "pydicom", "apscheduler", "apscheduler.executors")
+    levels = {name: logging.getLogger(name).level for name in names}
+    with warnings.catch_warnings():
+        yield
+    structlog.reset_defaults()
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.mark.parametrize(
