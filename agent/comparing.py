@@ -13,7 +13,7 @@ from rich.table import Table
 
 from agent.comparison import CasePair, FindingCount, counts, pair_of
 from agent.manifest import load_reading
-from agent.second import wanted_of
+from agent.second import standing_of
 from agent.service import open_store
 from config.settings import Settings
 from inference.reading import EngineIdentity
@@ -34,9 +34,7 @@ def compared(settings: Settings, since: datetime, now: datetime, jobs_max: int) 
     try:
         seconds = store.jobs.second_readings
         found = seconds.of_studies_since(since, jobs_max)
-        standing = seconds.counts(
-            None if settings.reading.second_engine is None else wanted_of(settings, now)
-        )
+        standing = standing_of(seconds, settings, now)
     finally:
         store.database.close()
     pairs: dict[Engines, list[CasePair]] = {}

@@ -6,7 +6,7 @@ from typing import Any
 
 from agent import manifest as manifests
 from agent.manifest import Manifest, ManifestRule
-from agent.second import wanted_of
+from agent.second import standing_of
 from agent.service import Store, open_store, system_clock
 from config.settings import Settings
 from inference.reading import Reading
@@ -37,9 +37,7 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
         return {
             "jobs": {stage.value: number for stage, number in store.jobs.counts().items()},
             "store": store.index.counts() | store.reports.counts(),
-            "second_readings": store.jobs.second_readings.counts(
-                None if settings.reading.second_engine is None else wanted_of(settings, system_clock())
-            ),
+            "second_readings": standing_of(store.jobs.second_readings, settings, system_clock()),
             "free_bytes": store.files.free_bytes(),
             "waiting": [_job_row(job) for job in latest if job.waiting_since is not None and job.problem],
             "problems": [_job_row(job) for job in latest if job.stage in (Stage.FAILED, Stage.SKIPPED)],
@@ -71,9 +69,14 @@ def _undelivered(store: Store, jobs: tuple[Job, ...]) -> list[dict[str, Any]]:
         for job in jobs
         if job.stage in (Stage.DELIVER, Stage.FAILED)
         for delivery in store.jobs.deliveries.of_job(job.number)
-        if delivery.done_at is None and delivery.problem
-        if delivery.replaced_by is None and not delivery.is_stopped
+        if _is_troubled(delivery)
     ]
+
+
+def _is_troubled(delivery: Delivery) -> bool:
+    """It is not taken, nothing goes instead, and there is a sentence why."""
+    is_over = delivery.done_at is not None or delivery.replaced_by is not None or delivery.is_stopped
+    return bool(delivery.problem) and not is_over
 
 
 def _troubled(store: Store) -> list[dict[str, Any]]:
@@ -229,8 +232,7 @@ def _standing_lines(store: Store, study: Study | None, jobs: Sequence[Job]) -> l
     undelivered = dict.fromkeys(
         f"  not delivered to {delivery.destination}: {delivery.problem}"
         for delivery in store.jobs.deliveries.of_job(job.number)
-        if delivery.done_at is None and delivery.replaced_by is None and not delivery.is_stopped
-        if delivery.problem
+        if _is_troubled(delivery)
     )
     # A job that failed because something was not delivered knows less than its deliveries.
     problem = None if undelivered and job.stage is Stage.FAILED else job.problem

@@ -9,7 +9,7 @@ from agent import manifest as manifests
 from agent.errors import GiveUp, TryLater
 from agent.steps import MEMORY_SECONDS, Tools
 from config.settings import Settings
-from storage.jobs import Comparable
+from storage.jobs import Comparable, SecondReadings
 from storage.records import Job, SecondReading
 
 log = structlog.get_logger()
@@ -19,6 +19,12 @@ def wanted_of(settings: Settings, now: datetime) -> Comparable:
     """Which jobs the second engine is to read, by the settings of now."""
     left_out = frozenset(rule.name for rule in settings.reading.rules if not rule.compare)
     return Comparable(now - timedelta(days=settings.reading.reader.second_days), left_out)
+
+
+def standing_of(second_readings: SecondReadings, settings: Settings, now: datetime) -> dict[str, int]:
+    """How many second readings wait, were read and were given up; without a second engine nothing new waits."""
+    wanted = None if settings.reading.second_engine is None else wanted_of(settings, now)
+    return second_readings.counts(wanted)
 
 
 def read_second(second: SecondReading, job: Job, tools: Tools) -> None:

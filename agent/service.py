@@ -316,12 +316,11 @@ class Serving:
     def _arrange_readers(self, configuration: Path) -> None:
         """Starts the readers that are to be children of this process, and ends that of a second engine that is gone."""
         reading, patience = self._settings.reading, patience_of(self._settings)
-        is_second = (
-            {"first": False, "second": True} if reading.second_engine is not None else {"first": False}
-        )
+        names = ["first"] if reading.second_engine is None else ["first", "second"]
         children = {}
-        for name in is_second if reading.reader.child else ():
-            child = self._children.get(name) or ReaderChild(configuration, patience, second=is_second[name])
+        for name in names if reading.reader.child else ():
+            is_second = name == "second"
+            child = self._children.get(name) or ReaderChild(configuration, patience, second=is_second)
             child.take(patience)
             children[name] = child
         leaving = [child for name, child in self._children.items() if name not in children]

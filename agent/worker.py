@@ -390,9 +390,8 @@ class Worker(threading.Thread):
                     extend()
                 except LeaseLost:
                     return
-                except (
-                    Exception
-                ) as error:  # the step goes on; the next time may still come before the lease ends
+                except Exception as error:
+                    # The step goes on; the next time may still come before the lease ends.
                     if not self._outage.notice(error):
                         log.exception("the lease could not be extended", worker=self.name)
 

@@ -96,19 +96,42 @@ def _first_frontal(sources: Sources) -> Dataset:
 def _capture(
     index: int, header: Dataset, marks: Marks, sources: Sources, engine: EngineIdentity, stamp: Stamp
 ) -> Dataset:
-    known = evidence(header)
-    capture = SCImage(
-        picture_of(header, marks, sources, engine, stamp),
-        photometric_interpretation="RGB",
-        bits_allocated=8,
-        coordinate_system="PATIENT",
-        study_instance_uid=str(known.StudyInstanceUID),
-        patient_orientation=("L", "F"),  # highdicom wants one; the true one is written below
-        **dict.fromkeys(("patient_id", "patient_name", "accession_number", "study_id"), ""),
-        **heading(KIND, index, sources, engine, stamp),
+    capture = secondary_capture(
+        picture_of(header, marks, sources, engine, stamp), index, header, sources, engine, stamp
     )
     _describe(capture, header, stamp)
     return finished(capture, header, stamp)
+
+
+def secondary_capture(
+    pixels: NDArray[np.uint8],
+    index: int,
+    header: Dataset,
+    sources: Sources,
+    engine: EngineIdentity,
+    stamp: Stamp,
+) -> Dataset:
+    """Makes the object of a picture with words in it, (rows, columns, 3) RGB, still to be described and finished."""
+    capture = SCImage(
+        pixels,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        study_instance_uid=str(evidence(header).StudyInstanceUID),
+        patient_orientation=("L", "F"),  # highdicom wants one
+        **dict.fromkeys(("patient_id", "patient_name", "accession_number", "study_id"), ""),
+        **heading(KIND, index, sources, engine, stamp),
+    )
+    capture.ImageType = ["DERIVED", "SECONDARY", "AI"]
+    capture.BurnedInAnnotation = "YES"
+    capture.BodyPartExamined = "CHEST"
+    capture.PatientOrientation = ""
+    return capture
+
+
+def maker(engine: EngineIdentity, stamp: Stamp) -> str:
+    """Says on a picture what made it, and when."""
+    return f"{engine.model_name} {engine.version}, {stamp.now:%Y-%m-%d %H:%M %z}"
 
 
 def picture_of(
@@ -133,7 +156,7 @@ def picture_of(
         raise ValueError(
             f"image {uid} has {header.Rows} x {header.Columns} pixels, rendered {image.pixels.shape}"
         )
-    foot = f"{engine.model_name} {engine.version}, {stamp.now:%Y-%m-%d %H:%M %z}"
+    foot = maker(engine, stamp)
     if not marks.on(header):
         foot = f"No place was marked. {foot}"
     return draw(image, layout_of(header, side_px_max=side_px_max), marks.on(header), engine, foot)
@@ -141,10 +164,7 @@ def picture_of(
 
 def _describe(capture: Dataset, header: Dataset, stamp: Stamp) -> None:
     known = normalised(header)
-    capture.ImageType = ["DERIVED", "SECONDARY", "AI"]
     capture.ConversionType = "WSD"
-    capture.BurnedInAnnotation = "YES"
-    capture.BodyPartExamined = "CHEST"
     capture.PatientOrientation = known.get("PatientOrientation") or ""
     capture.DerivationDescription = f"AI draft findings drawn on the image; {stamp.image_rendering}"[:1024]
     source = Dataset()

@@ -6,7 +6,6 @@ Nothing is deleted from an archive by us. None stands in OUTPUTS: they are no fo
 from collections.abc import Sequence
 
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
-from highdicom.sc import SCImage
 from highdicom.sr import (
     ContainerContentItem,
     ContentSequence,
@@ -19,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import BasicTextSRStorage
 
-from agent.outputs.capture import KIND as PICTURE_KIND
+from agent.outputs.capture import maker, secondary_capture
 from agent.outputs.codes import code
 from agent.outputs.heading import finished, heading
 from agent.outputs.normalise import evidence
@@ -72,23 +71,9 @@ def build_withdrawal_sr(sources: Sources, because: str, engine: EngineIdentity, 
 
 def build_withdrawal_picture(sources: Sources, because: str, engine: EngineIdentity, stamp: Stamp) -> Dataset:
     """Makes the last picture of the series of pictures (PS3.3 A.8.1): a page of words, for who shows nothing else."""
-    known = evidence(sources.current[0])
-    made_at = f"{engine.model_name} {engine.version}, {stamp.now:%Y-%m-%d %H:%M %z}"
-    picture = SCImage(
-        notice([picture_banner(engine), withdrawn(because), made_at]),
-        photometric_interpretation="RGB",
-        bits_allocated=8,
-        coordinate_system="PATIENT",
-        study_instance_uid=str(known.StudyInstanceUID),
-        patient_orientation=("L", "F"),  # highdicom wants one; words have none
-        **dict.fromkeys(("patient_id", "patient_name", "accession_number", "study_id"), ""),
-        **heading(PICTURE_KIND, 0, sources, engine, stamp),
-    )
-    picture.ImageType = ["DERIVED", "SECONDARY", "AI"]
+    words = [picture_banner(engine), withdrawn(because), maker(engine, stamp)]
+    picture = secondary_capture(notice(words), 0, sources.current[0], sources, engine, stamp)
     picture.ConversionType = "SYN"
-    picture.BurnedInAnnotation = "YES"
-    picture.BodyPartExamined = "CHEST"
-    picture.PatientOrientation = ""
     picture.ImageComments = as_text(withdrawn(because))
     return finished(picture, sources.current[0], stamp)
 
