@@ -37,6 +37,7 @@ from inference.engines.m4cxr.prompts import grounding_question, render, report_p
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.opening import Opened, Place
 from inference.engines.report_words import FINDING_NAMES
+from inference.engines.talk import running_on
 from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.phantom.cases import HELD_OUT_SEED_MIN, case
 from inference.phantom.train.evaluate import drawn_case
@@ -262,19 +263,16 @@ def decode_tokens_a_second(model: M4CXR, prompt_tokens: int = 512, tokens: int =
         token needs, came at the memory's speed.
     """
     device = model.abstractor.pos_emb.device
-    cache = model.new_cache()
     with torch.inference_mode():
         ids = torch.randint(3, model.config.vocabulary_size, (1, prompt_tokens), device=device)
-        model.logits(model.embed(ids, None), cache=cache, logits_to_keep=1)
-        last = model.embed(ids[:, -1:], None)
-        # An id that no answer has: all `tokens` are spoken.
-        _, seconds = timed(
-            lambda: greedy(model, last, cache=cache, tokens_max=tokens, end_id=-1), str(device)
-        )
+        embeddings = model.embed(ids, None)
+        # One answer of a token tells what hearing the prompt takes.
+        _, hearing = timed(lambda: running_on(model, embeddings, 1), str(device))
+        _, seconds = timed(lambda: running_on(model, embeddings, 1 + tokens), str(device))
     # Of the embeddings each token reads one row only.
-    embeddings = model.language_model.model.embed_tokens.weight.nbytes
-    read_bytes = sum(weight.nbytes for weight in model.language_model.parameters()) - embeddings
-    return tokens / seconds, bytes_a_second(str(device)) / read_bytes
+    embeddings_bytes = model.language_model.model.embed_tokens.weight.nbytes
+    read_bytes = sum(weight.nbytes for weight in model.language_model.parameters()) - embeddings_bytes
+    return tokens / (seconds - hearing), bytes_a_second(str(device)) / read_bytes
 
 
 def look_seconds(subject: Subject, image: Image, folder: Path) -> tuple[float, float]:

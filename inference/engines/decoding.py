@@ -1,10 +1,11 @@
 """The decoding loop of every engine: greedy, token by token."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import Cache
 
 
 class Speaker(Protocol):
@@ -25,21 +26,48 @@ class Speaker(Protocol):
         ...
 
 
+Step = Callable[[Tensor], Tensor]
+"""Says a token of each conversation, ids (B,), and gives the logits of the next, (B, W)."""
+
+
 def greedy(
     model: Speaker,
     embeddings: Tensor,
     *,
-    cache: DynamicCache,
+    cache: Cache,
     tokens_max: int,
     end_id: int,
     attention_mask: Tensor | None = None,
 ) -> Tensor:
-    """Continues conversations with the likeliest token each time, until all have ended or have `tokens_max`.
+    """Continues conversations with the likeliest token each time, every pass as transformers makes it.
 
     Args:
         embeddings: (B, T, H), what the cache does not hold yet; T at least 1.
         cache: keys and values of what came before; it grows.
         attention_mask: (B, cached + T), 0 for padding on the left, or None.
+
+    Returns, and raises, as `continued`.
+    """
+    logits = model.logits(embeddings, attention_mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
+    return continued(passes(model, cache, attention_mask), logits, tokens_max=tokens_max, end_id=end_id)
+
+
+def passes(model: Speaker, cache: Cache, attention_mask: Tensor | None = None) -> Step:
+    """Makes each step a pass of transformers; `attention_mask` is (B, cached), as in `greedy`."""
+    mask = attention_mask
+
+    def step(ids: Tensor) -> Tensor:
+        nonlocal mask
+        if mask is not None:
+            mask = torch.cat([mask, mask.new_ones(len(ids), 1)], dim=1)
+        embeddings = model.embed(ids[:, None], None)  # (B, 1, H)
+        return model.logits(embeddings, mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
+
+    return step
+
+
+def continued(step: Step, logits: Tensor, *, tokens_max: int, end_id: int) -> Tensor:
+    """Goes on from the logits (B, W) of the next token with the likeliest each time, until all have ended.
 
     Returns:
         The new ids (B, up to tokens_max); a row that has ended is filled with `end_id`.
@@ -47,22 +75,6 @@ def greedy(
     Raises:
         FloatingPointError: if the model's numbers overflow; its answer would be noise.
     """
-    logits = model.logits(embeddings, attention_mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
-    return continued(
-        model, logits, cache=cache, tokens_max=tokens_max, end_id=end_id, attention_mask=attention_mask
-    )
-
-
-def continued(
-    model: Speaker,
-    logits: Tensor,
-    *,
-    cache: Cache,
-    tokens_max: int,
-    end_id: int,
-    attention_mask: Tensor | None = None,
-) -> Tensor:
-    """Goes on from the logits (B, W) of the next token, as `greedy`; `attention_mask` is (B, cached)."""
     has_ended = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)  # (B,)
     new_ids: list[Tensor] = []
     while True:
@@ -75,10 +87,7 @@ def continued(
         has_ended = has_ended | (ids == end_id)
         if len(new_ids) == tokens_max or bool(has_ended.all()):
             return torch.stack(new_ids, dim=1)
-        if attention_mask is not None:
-            attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(ids), 1)], dim=1)
-        embeddings = model.embed(ids[:, None], None)  # (B, 1, H)
-        logits = model.logits(embeddings, attention_mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
+        logits = step(ids)
 
 
 def until_end(ids: Tensor, end_id: int) -> list[int]:

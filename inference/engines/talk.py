@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers.cache_utils import DynamicCache
 
 from inference.engines.decoding import Speaker, continued, until_end
+from inference.engines.stepping import Decoder, Steps
 
 
 class Converser(Speaker, Protocol):
@@ -23,12 +24,15 @@ class Converser(Speaker, Protocol):
     Attributes:
         image_marker: stands in a prompt at each place where a row of an image goes; no token of the vocabulary.
         end_id: of the token that ends an answer.
+        decoder: says the tokens of an answer.
     """
 
     @property
     def image_marker(self) -> int: ...
     @property
     def end_id(self) -> int: ...
+    @property
+    def decoder(self) -> Decoder: ...
 
     def new_cache(self) -> DynamicCache:
         """Makes an empty cache for one conversation."""
@@ -181,31 +185,50 @@ class Talk:
 def speak(model: Converser, heard: Sequence[Heard]) -> list[Spoken]:
     """Answers prompts together."""
     began = perf_counter()
-    length = max(one.mask.shape[1] for one in heard)
-    gaps = [length - one.mask.shape[1] for one in heard]
-    mask = torch.cat([functional.pad(one.mask, (gap, 0)) for one, gap in zip(heard, gaps, strict=True)])
-    layers = [
-        tuple(
-            torch.cat([functional.pad(part, (0, 0, gap, 0)) for part, gap in zip(parts, gaps, strict=True)])
-            for parts in zip(*layer, strict=True)
-        )
-        for layer in zip(*(one.layers for one in heard), strict=True)
-    ]  # of each layer keys and values, (B, heads, T, head width)
-    new_ids = continued(
-        model,
-        torch.cat([one.logits for one in heard]),
-        cache=DynamicCache(layers),
-        tokens_max=max(one.tokens_max for one in heard),
-        end_id=model.end_id,
-        # Attention is faster where nothing needs to be masked.
-        attention_mask=None if bool(mask.all()) else mask,
-    )
+    new_ids = _answer_ids(model, heard, model.end_id)
     seconds = (perf_counter() - began) / len(new_ids)
     limits = [one.tokens_max for one in heard for _ in one.mask]
     return [
         Spoken(until_end(row[:limit], model.end_id), seconds)
         for row, limit in zip(new_ids, limits, strict=True)
     ]
+
+
+def _answer_ids(model: Converser, heard: Sequence[Heard], end_id: int) -> Tensor:
+    """Answers prompts together, up to the longest `tokens_max`; gives the ids of all, as `continued` does."""
+    length = max(one.mask.shape[1] for one in heard)
+    tokens_max = max(one.tokens_max for one in heard)
+    gaps = [length - one.mask.shape[1] for one in heard]
+    mask = torch.cat([functional.pad(one.mask, (gap, 0)) for one, gap in zip(heard, gaps, strict=True)])
+    layers = [
+        tuple(
+            torch.cat(
+                [functional.pad(part, (0, 0, gap, tokens_max)) for part, gap in zip(parts, gaps, strict=True)]
+            )
+            for parts in zip(*layer, strict=True)
+        )
+        for layer in zip(*(one.layers for one in heard), strict=True)
+    ]  # of each layer keys and values, (B, heads, T + tokens_max, head width)
+    return continued(
+        Steps(model.decoder, layers, mask),
+        torch.cat([one.logits for one in heard]),
+        tokens_max=tokens_max,
+        end_id=end_id,
+    )
+
+
+def running_on(model: Converser, embeddings: Tensor, count: int, mask: Tensor | None = None) -> Tensor:
+    """Answers conversations (B, T, H) with `count` ids each, (B, count), over any end token; for comparisons.
+
+    Args:
+        mask: (B, T), 0 for padding on the left; None where all counts.
+    """
+    cache = model.new_cache()
+    logits = model.logits(embeddings, mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
+    if mask is None:
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
+    # No id is this end.
+    return _answer_ids(model, [Heard(tuple(_layers(cache)), mask, logits, count)], end_id=-2)
 
 
 def _layers(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:

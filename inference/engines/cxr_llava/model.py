@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaModel
 from transformers.cache_utils import Cache, DynamicCache
 
 from inference.engines.decoding import positions_of
+from inference.engines.stepping import Decoder
 
 IMAGE_MARKER = -200
 """Token id of a place where a row of an image goes; no vocabulary has it. Upstream takes the same number."""
@@ -201,6 +202,11 @@ class CXRLLaVA(nn.Module):
     def end_id(self) -> int:
         """Of the token that ends an answer."""
         return self.config.end_id
+
+    @property
+    def decoder(self) -> Decoder:
+        """The language model by its parts, for the tokens of an answer."""
+        return Decoder(self.llama, self.lm_head)
 
     def new_cache(self) -> DynamicCache:
         """Makes an empty cache for one conversation."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
 from inference.engines.comparing import (
     EXACT,
@@ -22,10 +21,10 @@ from inference.engines.comparing import (
     text_comparison,
 )
 from inference.engines.cxr_llava.loading import load_model
-from inference.engines.cxr_llava.model import IMAGE_MARKER, CXRLLaVA, CXRLLaVAConfig, text_config
+from inference.engines.cxr_llava.model import IMAGE_MARKER, CXRLLaVA, CXRLLaVAConfig
 from inference.engines.cxr_llava.preprocess import model_image
 from inference.engines.cxr_llava.prompts import first_question, render
-from inference.engines.decoding import greedy
+from inference.engines.talk import running_on
 from inference.verdict import Comparison
 
 
@@ -60,9 +59,7 @@ def with_places(input_ids: Tensor, place_count: int) -> Tensor:
 def answer_ids(model: CXRLLaVA, pixel_values: Tensor, input_ids: Tensor, count: int) -> Tensor:
     """Continues a conversation (1, T) greedily by `count` ids, (1, count), running on over any end token."""
     embeddings = model.embed(input_ids, model.image_rows(pixel_values))  # (1, T, H)
-    cache = DynamicCache(config=text_config(model.config))
-    # No id is this end.
-    return greedy(model, embeddings, cache=cache, tokens_max=count, end_id=-2)
+    return running_on(model, embeddings, count)
 
 
 def step_logits(model: CXRLLaVA, pixel_values: Tensor, input_ids: Tensor, new_ids: Tensor) -> Tensor:

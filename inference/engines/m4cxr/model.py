@@ -20,6 +20,7 @@ from transformers import Dinov2Config, Dinov2Model, MistralConfig, MistralForCau
 from transformers.cache_utils import Cache, DynamicCache
 
 from inference.engines.decoding import positions_of
+from inference.engines.stepping import Decoder
 
 IMAGE_MARKER = -1
 """Token id of a place where a row of an image goes; no vocabulary has it."""
@@ -247,6 +248,11 @@ class M4CXR(nn.Module):
     def end_id(self) -> int:
         """Of the token that ends an answer."""
         return self.config.end_id
+
+    @property
+    def decoder(self) -> Decoder:
+        """The language model by its parts, for the tokens of an answer."""
+        return Decoder(self.language_model.model, self.language_model.lm_head)
 
     def new_cache(self) -> DynamicCache:
         """Makes an empty cache for one conversation."""

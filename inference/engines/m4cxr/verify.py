@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
 from inference.engines.comparing import (
     EXACT,
@@ -24,12 +23,12 @@ from inference.engines.comparing import (
     read_references,
     text_comparison,
 )
-from inference.engines.decoding import greedy
 from inference.engines.m4cxr.loading import load_model
-from inference.engines.m4cxr.model import IMAGE_MARKER, M4CXR, M4CXRConfig, text_config
+from inference.engines.m4cxr.model import IMAGE_MARKER, M4CXR, M4CXRConfig
 from inference.engines.m4cxr.preprocess import model_image
 from inference.engines.m4cxr.prompts import first_question, render
 from inference.engines.m4cxr.tokens import open_vocabulary
+from inference.engines.talk import running_on
 from inference.verdict import Comparison
 
 _MEAN_AND_SPREAD = Bound(1e-6, grows=True)
@@ -72,10 +71,7 @@ def answer_ids(
 ) -> Tensor:
     """Continues conversations (B, T) greedily by `count` ids, (B, count), running on over any end token."""
     rows = None if pixel_values is None else model.image_rows(pixel_values)
-    cache = DynamicCache(config=text_config(model.config))
-    embeddings = model.embed(input_ids, rows)
-    # No id is this end.
-    return greedy(model, embeddings, cache=cache, tokens_max=count, end_id=-2, attention_mask=mask)
+    return running_on(model, model.embed(input_ids, rows), count, mask)
 
 
 def step_logits(model: M4CXR, pixel_values: Tensor, input_ids: Tensor, new_ids: Tensor) -> Tensor:

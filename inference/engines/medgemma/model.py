@@ -14,7 +14,7 @@ from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 from transformers.cache_utils import Cache, DynamicCache
 
 from inference.case import Image
-from inference.engines.decoding import continued, until_end
+from inference.engines.decoding import continued, passes, until_end
 from inference.engines.m4cxr.preprocess import grey_levels
 from inference.engines.medgemma.prompts import END_OF_TURN, messages
 
@@ -127,7 +127,8 @@ class Talk:
         """
         logits = self.read(ids)
         end_id = self.model.end_id
-        new_ids = continued(self.model, logits, cache=self._cache, tokens_max=tokens_max, end_id=end_id)
+        step = passes(self.model, self._cache)
+        new_ids = continued(step, logits, tokens_max=tokens_max, end_id=end_id)
         answer = until_end(new_ids[0], end_id)
         # The last new id was chosen but never read by the model, so the cache ends before it.
         self._cached_ids = [*ids, *answer[:-1]]
