@@ -1,7 +1,7 @@
 """How the store does when it is full: matching priors, taking images in, size, and the plans of its questions.
 
 `make bench-store` runs it. The store is filled through its own tables in bulk and then asked through the product's
-own functions. `--studies 2000000` is the full run: ten million instances, an hour or two, and 12 GB of disk for each
+own functions. `--studies 2000000` is the full run: ten million instances, some ten minutes and 8 GB of disk for each
 database.
 """
 
