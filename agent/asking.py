@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image as Picture
 
 from agent import manifest as manifests
-from agent.casework import case_of, drawn_answer
+from agent.casework import case_of, drawn_answer, other_parts
 from agent.errors import GiveUp
 from agent.manifest import Manifest
 from agent.outputs.wording import NOT_NAMED_IS_NOT_ABSENT, banner
@@ -98,7 +98,8 @@ def _answer(settings: Settings, manifest: Manifest, files: Files, question: Ques
         raise GiveUp(str(error)) from error
     finally:
         engine.close()
-    return replace(answer, problems=(*problems, *answer.problems))
+    parts = other_parts(manifests.as_shown(manifest, answer))
+    return replace(answer, problems=(*problems, *parts, *answer.problems))
 
 
 def _save(answer: Answer, manifest: Manifest, files: Files, path: Path) -> None:

@@ -16,7 +16,7 @@ from agent.dicom.opening import read_header_dataset, read_whole
 from agent.dicom.pixels import FILE_BYTES_MAX, load
 from agent.dicom.uids import derived_uid, path_of
 from agent.errors import GiveUp, TryLater
-from agent.manifest import Manifest, ManifestExam, load_reading
+from agent.manifest import Manifest, ManifestExam, as_shown, load_reading, not_shown
 from agent.outgoing.building import message_for
 from agent.outgoing.draft import Draft
 from agent.outputs import (
@@ -66,8 +66,7 @@ def case_of(manifest: Manifest, files: Files, settings: Settings) -> tuple[Case,
     """Loads every image of the manifest and renders it for the model.
 
     Returns:
-        The case, a sentence for each prior that had to stay out because one of its images cannot be shown, and one
-        for each report of which the model is given another part than the findings: models learned from findings.
+        The case, and a sentence for each prior that had to stay out because one of its images cannot be shown.
 
     Raises:
         GiveUp: if an image of the current study cannot be shown, or its rule's adapter is no longer there.
@@ -81,11 +80,10 @@ def case_of(manifest: Manifest, files: Files, settings: Settings) -> tuple[Case,
         try:
             images = tuple(_images(prior, files, rendering))
         except GiveUp as error:
-            problems.append(f"The earlier exam {prior.study_instance_uid} was not shown: {error.reason}.")
+            problems.append(not_shown(prior.study_instance_uid, error.reason))
         else:
             report = prior.report.text if prior.report is not None else None
             priors.append(Exam(images, report, prior.days_before))
-            problems += _other_part(prior)
     return Case(current, tuple(priors), manifest.indication, adapter), tuple(problems)
 
 
@@ -99,15 +97,6 @@ def _adapter(manifest: Manifest, settings: Settings) -> str | None:
             f"back, then: preread again {manifest.current.study_instance_uid}"
         )
     return rule.adapter
-
-
-def _other_part(prior: ManifestExam) -> tuple[str, ...]:
-    if prior.report is None or prior.report.section == "findings":
-        return ()
-    part = "all of it" if prior.report.section == "whole" else f"its {prior.report.section}"
-    return (
-        f"The report of the earlier exam {prior.study_instance_uid} has no findings section; {part} was taken.",
-    )
 
 
 def _images(exam: ManifestExam, files: Files, rendering: Rendering) -> list[Image]:
@@ -163,6 +152,7 @@ def results_of(
     kinds: Collection[str],
 ) -> tuple[ResultObject, ...]:
     """Makes and writes the objects of these kinds; the same job makes the same bytes again."""
+    manifest = as_shown(manifest, reading)
     sources = Sources(
         current=_headers(manifest.current, files, with_pixels_where_needed=True),
         priors=tuple(_prior_headers(manifest, files)),
@@ -244,6 +234,7 @@ def draft_of(
     settings: Settings,
 ) -> Draft:
     """Gathers what messages tell of a draft, its objects aside."""
+    manifest = as_shown(manifest, reading)
     sources = Sources(
         current=_headers(manifest.current, files),
         priors=tuple(_prior_headers(manifest, files)),
@@ -364,6 +355,7 @@ def _predecessors(job: Job, files: Files, jobs: Jobs) -> tuple[Predecessor, ...]
 
 
 def _narrative(manifest: Manifest) -> Narrative:
+    """What there is to say of a Manifest as the model saw it."""
     dated = [prior.study_date or "without a date" for prior in manifest.priors]
     passed_over = [(one.study_instance_uid, one.reason) for one in manifest.passed_over]
     return Narrative(
@@ -373,7 +365,22 @@ def _narrative(manifest: Manifest) -> Narrative:
         chosen=tuple((prior.study_instance_uid, prior.chosen_because) for prior in manifest.priors),
         passed_over=(*passed_over, *manifest.left_out),
         complete_because=manifest.complete_because,
-        notes=manifest.notes,
+        notes=(*manifest.notes, *other_parts(manifest)),
+    )
+
+
+def other_parts(manifest: Manifest) -> tuple[str, ...]:
+    """A sentence for each report of which the model saw another part than the findings: models learned from findings.
+
+    Args:
+        manifest: as the model saw it.
+    """
+    said = {"whole": "all of it", "impression": "its impression"}
+    return tuple(
+        f"The report of the earlier exam {prior.study_instance_uid} has no findings section; "
+        f"{said[prior.report.section]} was taken."
+        for prior in manifest.priors
+        if prior.report is not None and prior.report.section != "findings"
     )
 
 

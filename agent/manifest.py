@@ -5,13 +5,16 @@ too, since storage keeps both without understanding either.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from inference.question import Answer
 from inference.reading import Reading
 from storage.outside_records import PassedOverStudy
+
+_NOT_SHOWN = "The earlier exam {} was not shown: "
 
 VERSION = 1
 """Of the JSON of both. It rises when an older preread could no longer read what a newer one wrote."""
@@ -114,7 +117,7 @@ class Manifest:
     """What one job shows to the model.
 
     Attributes:
-        priors: oldest first.
+        priors: oldest first. Whether the model really saw each of them only its Reading knows: `as_shown`.
         indication: why the exam was asked for, or None.
         passed_over: earlier exams that are not shown.
         left_out: (SOP Instance UID, sentence) of images of the current study that are not shown.
@@ -135,6 +138,42 @@ class Manifest:
     rule: ManifestRule | None = None
     order: ManifestOrder | None = None
     configuration: str = ""
+
+
+def not_shown(study_instance_uid: str, reason: str) -> str:
+    """Says that an exam of the Manifest could not be shown to the model: a problem of its Reading."""
+    return f"{_NOT_SHOWN.format(study_instance_uid)}{reason}."
+
+
+def as_shown(manifest: Manifest, told: Reading | Answer) -> Manifest:
+    """Gives a Manifest as the model really saw it: what it was to see of earlier exams may not all have been shown.
+
+    Only an exam of which an image stood in some turn's conversation stays among the priors, with those images; the
+    others are passed over, with what is known of why. An output that speaks of earlier exams asks this one.
+    """
+    keys = {key for turn in told.turns for key in turn.image_keys}
+    seen = [
+        replace(prior, images=tuple(image for image in prior.images if image.sop_instance_uid in keys))
+        for prior in manifest.priors
+    ]
+    unseen = [
+        PassedOverStudy(exam.study_instance_uid, _why_not_shown(exam.study_instance_uid, told))
+        for exam in seen
+        if not exam.images
+    ]
+    return replace(
+        manifest,
+        priors=tuple(exam for exam in seen if exam.images),
+        passed_over=(*manifest.passed_over, *unseen),
+    )
+
+
+def _why_not_shown(study_instance_uid: str, told: Reading | Answer) -> str:
+    """What the agent has noted when it loaded the case; else it was the engine that left the exam out."""
+    beginning = _NOT_SHOWN.format(study_instance_uid)
+    noted = (one.removeprefix(beginning) for one in told.problems if one.startswith(beginning))
+    because = next(noted, f"engine {told.engine.name} put none of its images before the model.")
+    return f"it was chosen, but not shown, because {because.removesuffix('.')}"
 
 
 _MANIFEST = TypeAdapter(Manifest)

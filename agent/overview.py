@@ -274,10 +274,12 @@ def _job_lines(store: Store, job: Job) -> list[str]:
     ]
     lines.append(f"  complete because {job.complete_because}")
     lines += _rule_lines(job)
+    reading = manifests.load_reading(job.reading_json) if job.reading_json else None
     if job.manifest_json:
-        lines += _manifest_lines(manifests.load_manifest(job.manifest_json))
-    if job.reading_json:
-        lines += _reading_lines(manifests.load_reading(job.reading_json))
+        manifest = manifests.load_manifest(job.manifest_json)
+        lines += _manifest_lines(manifest if reading is None else manifests.as_shown(manifest, reading))
+    if reading is not None:
+        lines += _reading_lines(reading)
     lines += _second_lines(store.jobs.second_readings.of_job(job.number))
     for result in store.jobs.results_of_job(job.number):
         lines.append(f"  object {result.kind} {result.sop_instance_uid}")

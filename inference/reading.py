@@ -92,7 +92,8 @@ class Turn:
 
     Attributes:
         purpose: "findings", "report", "grounding: <finding>", ...
-        image_keys: the images shown in this turn's conversation, in order.
+        image_keys: the images shown in this turn's conversation, in order, of earlier exams, too. An exam of which
+            none is here counts as not shown: no output names it.
         question: the text put to the model, with `<image>` where an image stood.
         answer: the text that came back, unchanged.
         seconds: time the answer took.

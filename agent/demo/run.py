@@ -76,6 +76,7 @@ class DemoResult:
     """What became of one synthetic patient.
 
     Attributes:
+        manifest: as the model saw it.
         seconds: from the last image sent to the last object back in the PACS, settle time included.
         objects: kind of object to how many the PACS got.
         problem: a sentence if no draft came back.
@@ -213,6 +214,8 @@ def _wait_for_draft(
     objects = _objects_of(store, job, {received.sop_instance_uid for received in pacs.received(study)})
     manifest = manifests.load_manifest(job.manifest_json) if job is not None and job.manifest_json else None
     reading = manifests.load_reading(job.reading_json) if job is not None and job.reading_json else None
+    if manifest is not None and reading is not None:
+        manifest = manifests.as_shown(manifest, reading)
     problem = _problem(job)
     if problem is None and not {"report_sr", "findings_sr"} & objects.keys():
         problem = "the job is done, but no report came back to the PACS"

@@ -176,7 +176,7 @@ def _life(store: Store, study: Study) -> Life:
 
 
 def _images(store: Store, life: Life) -> Iterator[Part]:
-    """The images of the study, then those of the priors that some revision was shown, in the order of their dates."""
+    """The images of the study, then those of the priors that some revision chose, in the order of their dates."""
     images = [instance for instance in life.instances if instance.role is InstanceRole.IMAGE]
     for number, image in enumerate(images, start=1):
         yield Part(f"image-{number}.dcm", f"image {number}", number, image.sop_instance_uid, image.path)

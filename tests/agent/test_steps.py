@@ -31,6 +31,7 @@ from storage.patients import Patients
 from storage.records import PatientIdentifier, Stage
 from tests.agent.line import NOON, PATIENCE, Line
 from tests.builders import a_day, a_radiograph, a_report_sr
+from tests.outputs.drafts import texts
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
 from tests.storage.builders import a_report
 
@@ -111,9 +112,11 @@ def test_an_earlier_report_without_findings_is_shown_and_the_draft_says_which_pa
     line.run()
 
     assert line.engine.cases[-1].priors[0].report == "Effusion."
-    assert manifests.load_reading(line.job(study).reading_json or "").problems == (
-        f"The report of the earlier exam {earlier} has no findings section; its impression was taken.",
+    (report,) = (
+        one for one in line.pacs.datasets(study) if one.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.11"
     )
+    said = f"The report of the earlier exam {earlier} has no findings section; its impression was taken."
+    assert said in texts(report)
 
 
 def a_calibration(weights_digest: str) -> CalibrationSettings:

@@ -48,6 +48,7 @@ def test_a_study_with_a_prior_and_its_report_comes_back_as_a_draft_that_compares
     text = texts(report)
     assert "AI DRAFT - NOT VERIFIED" in text
     assert "SYNTHETIC DEMO MODEL" in text.upper()
+    assert "Comparison: chest radiograph " in text
     assert "small left pleural effusion" in text, "the prior report stands in the questions that are kept"
 
 
