@@ -80,11 +80,8 @@ def _is_troubled(delivery: Delivery) -> bool:
 
 
 def _troubled(store: Store) -> list[dict[str, Any]]:
-    open_deliveries = store.census.standing().deliveries
-    return [
-        _trouble_row(trouble, open_deliveries.get(trouble.name, (0, None))[0])
-        for trouble in store.jobs.deliveries.troubles()
-    ]
+    deliveries = store.jobs.deliveries
+    return [_trouble_row(trouble, deliveries.open_count(trouble.name)) for trouble in deliveries.troubles()]
 
 
 def _trouble_row(trouble: TroubledDestination, waiting: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, insert, not_, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, insert, not_, or_, select, update
 
 from storage.audit_records import AuditEvent
 from storage.database import Database
@@ -294,6 +294,12 @@ class Deliveries:
         query = select(*TROUBLE).order_by(troubled_destinations.c.name)
         with self._database.reading() as connection:
             return tuple(TroubledDestination(**row) for row in connection.execute(query).mappings())
+
+    def open_count(self, destination: str) -> int:
+        """How many deliveries to a destination are still open."""
+        query = select(func.count()).where(is_open_delivery, deliveries.c.destination == destination)
+        with self._database.reading() as connection:
+            return int(connection.scalar(query) or 0)
 
     # Those given up
 

@@ -287,6 +287,21 @@ def test_a_destination_that_answers_again_gets_at_once_what_waited(
     assert len(claimed_deliveries(deliveries, later(61))) == 2
 
 
+def test_what_waits_for_a_destination_is_counted_for_it_alone_until_it_has_gone(
+    index: Index, jobs: Jobs, deliveries: Deliveries
+):
+    composed(index, jobs, "PACS", "ARCHIVE")
+    before = deliveries.open_count("PACS")
+    first, second = deliveries.claim("sender", NOW, LEASE_SECONDS, ["ARCHIVE"])
+    deliveries.delivered(first, 0x0000, later(1))
+    deliveries.failed(second, "refused", later(1))
+
+    left = [deliveries.open_count(name) for name in ("PACS", "ARCHIVE", "NOBODY")]
+
+    assert before == 2
+    assert left == [0, 2, 0]
+
+
 def test_a_lease_that_is_extended_is_not_taken_over(index: Index, jobs: Jobs, deliveries: Deliveries):
     composed(index, jobs, "PACS")
     claim = claimed_deliveries(deliveries)

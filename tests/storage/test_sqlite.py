@@ -143,6 +143,7 @@ def test_a_monitor_s_questions_read_no_table_but_through_an_index(database: Data
     def ask() -> None:
         census.since(Marks(0, 0, 0))
         census.standing()
+        jobs.deliveries.open_count("PACS")
         Listing(database).studies(10)
 
     scans = {line for line in plans(database, ask) if line.startswith("SCAN")}
