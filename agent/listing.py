@@ -74,35 +74,45 @@ def as_json(studies: Sequence[ListedStudy]) -> list[dict[str, Any]]:
     ]
 
 
-def as_text(studies: Sequence[ListedStudy]) -> str:
-    """Writes the list as a table; times are local."""
+def as_text(studies: Sequence[ListedStudy], *, with_second: bool = False) -> str:
+    """Writes the list as a table; times are local.
+
+    Args:
+        with_second: whether a column says how far the second engine is.
+    """
+    titles = ["received", "from", "images", "stage", "job", "seconds", "study", "problem"]
+    if with_second:
+        titles.insert(-1, "second")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("received", "from", "images", "stage", "job", "seconds", "study", "problem"):
+    for title in titles:
         table.add_column(title, no_wrap=title != "problem", overflow="fold")
     for study in studies:
-        table.add_row(*_cells(study))
+        cells = _cells(study)
+        table.add_row(*(cells[title] for title in titles))
     page = StringIO()
     Console(file=page, width=_WIDTH, color_system=None).print(table, markup=False)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines()).strip("\n")
 
 
-def _cells(study: ListedStudy) -> tuple[str, ...]:
+def _cells(study: ListedStudy) -> dict[str, str]:
     job = "" if study.job_number is None else f"{study.job_number} (revision {study.revision})"
     took = ""
     if study.opened_at is not None and study.changed_at is not None:
         took = f"{(study.changed_at - study.opened_at).total_seconds():.1f}"
     notes = [] if study.has_patient else ["patient without an identifier"]
     notes += [] if study.problem is None else [study.problem]
-    return (
-        f"{study.received_at.astimezone():%Y-%m-%d %H:%M:%S}",
-        study.received_from,
-        str(study.images),
-        study.stage or (f"prior from {study.fetched_from}" if study.fetched_from else "not read yet"),
-        job,
-        took,
-        study.study_instance_uid,
-        _cut("; ".join(notes)),
-    )
+    return {
+        "received": f"{study.received_at.astimezone():%Y-%m-%d %H:%M:%S}",
+        "from": study.received_from,
+        "images": str(study.images),
+        "stage": study.stage
+        or (f"prior from {study.fetched_from}" if study.fetched_from else "not read yet"),
+        "job": job,
+        "seconds": took,
+        "study": study.study_instance_uid,
+        "second": study.second or "",
+        "problem": _cut("; ".join(notes)),
+    }
 
 
 def _cut(text: str) -> str:

@@ -27,6 +27,13 @@ def standing_of(second_readings: SecondReadings, settings: Settings, now: dateti
     return second_readings.counts(wanted)
 
 
+def waiting_of(second_readings: SecondReadings, settings: Settings, now: datetime) -> int | None:
+    """How many second readings wait or are being read; None without a second engine."""
+    if settings.reading.second_engine is None:
+        return None
+    return second_readings.waiting_count(wanted_of(settings, now))
+
+
 def read_second(second: SecondReading, job: Job, tools: Tools) -> None:
     """Shows the case of a job to the second engine, image for image and word for word as the first one saw it.
 

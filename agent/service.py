@@ -213,7 +213,8 @@ class Serving:
             clock=clock,
             alive=self.alive,
             is_listening=lambda: self.listener.is_open,
-            configuration=lambda: self._settings.digest,
+            second_readings=store.jobs.second_readings,
+            settings=lambda: self._settings,
         )
         return MetricsPort(asked, pages(settings, watched, asked.reader_silent_seconds))
 

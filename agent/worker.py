@@ -337,7 +337,8 @@ class Worker(threading.Thread):
             if second.attempts + 1 >= self._patience.attempts_max:
                 seconds.fail(second, problem, self._tools.clock())
             else:
-                seconds.retry(second, problem, self._due(second.attempts, self._tools.clock()))
+                now = self._tools.clock()
+                seconds.retry(second, problem, self._due(second.attempts, now), now)
 
     def _give_up_second(self, second: SecondReading, job: Job, reason: str) -> None:
         log.warning("the second engine gives up", job=job.number, study=job.study_instance_uid, reason=reason)

@@ -41,6 +41,7 @@ class Happened:
         studies: whose first instance came.
         instances: (how many, their bytes) by role.
         refusals: how many by DIMSE status answered, None where there was none to give.
+        step_times: in the order in which they were written.
     """
 
     marks: Marks
@@ -101,6 +102,7 @@ class Census:
         times = select(*columns_of(step_times, StepTime)).where(
             step_times.c.number.between(marks.step_time + 1, now.step_time)
         )
+        times = times.order_by(step_times.c.number)
         with self._database.reading() as connection:
             rows = connection.execute(by_role.group_by(instances.c.role))
             return Happened(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -54,12 +55,16 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Word(TypeDecorator[AnyWord], Generic[AnyWord]):
-    """A member of a StrEnum as its word: readable in any SQL shell, and a new member needs no migration."""
+    """A member of a StrEnum as its word: readable in any SQL shell, and a new member needs no migration.
+
+    Args:
+        words: the enum, or what gives the member of one of several.
+    """
 
     impl = Text
     cache_ok = True
 
-    def __init__(self, words: type[AnyWord]) -> None:
+    def __init__(self, words: Callable[[str], AnyWord]) -> None:
         super().__init__()
         self.words = words
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal, not_, select
+from sqlalchemy import ColumnElement, Select, case, func, literal, not_, select
 
 from storage.database import Database
 from storage.records import InstanceRole, Stage
-from storage.tables import instances, jobs, studies
+from storage.tables import instances, jobs, second_readings, studies
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class ListedStudy:
         has_patient: whether its patient has a number that means something; if not, it has no priors.
         job_number, revision, stage, opened_at, changed_at: of the newest job; None if there was none yet.
         problem: of that job, or why nobody reads the study; a sentence, or None.
+        second: how far the second reading of that job is: "open", "read" or "failed"; None if none was begun.
     """
 
     study_instance_uid: str
@@ -37,10 +38,17 @@ class ListedStudy:
     opened_at: datetime | None
     changed_at: datetime | None
     problem: str | None
+    second: str | None
 
 
 _ARRIVED = instances.alias("newest")
 _HAS_PATIENT = studies.c.identifiers != literal((), studies.c.identifiers.type)
+_SECOND = case(
+    (second_readings.c.number.is_(None), None),
+    (second_readings.c.done_at.is_not(None), "read"),
+    (second_readings.c.failed_at.is_not(None), "failed"),
+    else_="open",
+)
 
 
 class Listing:
@@ -108,8 +116,10 @@ def _newest_first() -> Select[*tuple[Any, ...]]:
             jobs.c.opened_at,
             jobs.c.changed_at,
             func.coalesce(jobs.c.problem, studies.c.conflict),
+            _SECOND,
         )
         .join(_ARRIVED, _ARRIVED.c.number == studies.c.newest_number)
         .outerjoin(jobs, jobs.c.number == newest_job)
+        .outerjoin(second_readings, second_readings.c.job_number == jobs.c.number)
         .order_by(studies.c.newest_number.desc())
     )

@@ -402,16 +402,27 @@ class StepOutcome(StrEnum):
     """A destination did not take it for now. A step that waits leaves no row."""
 
 
+class Beside(StrEnum):
+    """Work beside the line; it is no stage of a job, and timed as one."""
+
+    SECOND_READING = "second reading"
+
+
+def timed_work(word: str) -> Stage | Beside:
+    """Gives what was timed by its word. Raises ValueError if it is none."""
+    return Beside.SECOND_READING if word == Beside.SECOND_READING else Stage(word)
+
+
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """How long one try of a step, or of one delivery, took from its claim to its commit.
+    """How long one try of a step, of one delivery or of a second reading took from its claim to its commit.
 
     Attributes:
         done_by: the engine of a reading, the destination of a delivery, "" for the rest.
     """
 
     at: datetime
-    stage: Stage
+    stage: Stage | Beside
     outcome: StepOutcome
     done_by: str
     seconds: float

@@ -26,7 +26,16 @@ from sqlalchemy import (
 from storage.audit_records import AuditEvent
 from storage.columns import Identifiers, PassedOver, SentText, UtcDateTime, Word, Words
 from storage.outside_records import PassedOverStudy, ReportSource, ReportStatus
-from storage.records import ClosingKind, InstanceRole, PatientIdentifier, Priority, Stage, StepOutcome
+from storage.records import (
+    Beside,
+    ClosingKind,
+    InstanceRole,
+    PatientIdentifier,
+    Priority,
+    Stage,
+    StepOutcome,
+    timed_work,
+)
 
 # 64 bits on PostgreSQL; on SQLite only a key called exactly INTEGER is the row's own number (also 64 bits).
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
@@ -334,7 +343,7 @@ class StepTimeColumns(TypedColumns):
 
     number: Named[int] = Column(_NUMBER, primary_key=True)
     at: Named[datetime] = Column(UtcDateTime)
-    stage: Named[Stage] = Column(Word(Stage))
+    stage: Named[Stage | Beside] = Column(Word(timed_work))
     outcome: Named[StepOutcome] = Column(Word(StepOutcome))
     done_by: Named[str] = Column(SentText)
     seconds: Named[float] = Column(Float)

@@ -43,14 +43,15 @@ def list_studies(
 
     try:
         from_when = None if since is None else listing.since_of(since, system_clock())
-        found = listing.listed(
-            settings_of(config), limit, stage, from_when, only_without_patient=patient_less
-        )
+        settings = settings_of(config)
+        found = listing.listed(settings, limit, stage, from_when, only_without_patient=patient_less)
     except GiveUp as error:
         typer.echo(error.reason, err=True)
         raise typer.Exit(1) from None
-    as_table = json.dumps(listing.as_json(found), indent=2) if as_json else listing.as_text(found)
-    typer.echo(as_table)
+    if as_json:
+        typer.echo(json.dumps(listing.as_json(found), indent=2))
+    else:
+        typer.echo(listing.as_text(found, with_second=settings.reading.second_engine is not None))
 
 
 @app.command()

@@ -5,7 +5,7 @@ labels are stages, roles, reasons, outcomes, and names from the configuration.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import (
 )
 
 from storage.census import Census, Happened, Standing
-from storage.records import RunningProcess, Stage, StepOutcome, StepTime
+from storage.records import Beside, RunningProcess, Stage, StepOutcome, StepTime
 
 BUCKETS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Of the histogram; a reading takes a second on a card and minutes without one."""
@@ -56,8 +56,9 @@ class Counted:
     steps: Counter[tuple[str, str]] = field(default_factory=Counter)
     deliveries: Counter[tuple[str, str]] = field(default_factory=Counter)
     readings: Counter[str] = field(default_factory=Counter)
-    buckets: dict[Stage, Counter[float]] = field(default_factory=dict)
-    seconds: dict[Stage, float] = field(default_factory=lambda: defaultdict(float))
+    second_readings: Counter[str] = field(default_factory=Counter)
+    buckets: dict[Stage | Beside, Counter[float]] = field(default_factory=dict)
+    seconds: dict[Stage | Beside, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, happened: Happened) -> None:
         """Adds what is new."""
@@ -73,6 +74,8 @@ class Counted:
     def _add_step(self, time: StepTime) -> None:
         if time.stage is Stage.DELIVER:
             self.deliveries[time.done_by, time.outcome] += 1
+        elif time.stage is Beside.SECOND_READING:
+            self.second_readings[time.outcome] += 1
         else:
             self.steps[time.stage, time.outcome] += 1
         if time.outcome is not StepOutcome.DONE:
@@ -90,11 +93,13 @@ class State:
 
     Attributes:
         reader: seen lately, or None.
+        second_waiting: second readings that wait or are being read; None without a second engine.
     """
 
     free_bytes: int
     reader: RunningProcess | None
     config_digest: str
+    second_waiting: int | None = None
 
 
 class Metrics:
@@ -145,16 +150,32 @@ def _counters(counted: Counted) -> Iterator[Metric]:
     deliveries = "Tries to deliver an object, by how they ended."
     yield _counter("preread_deliveries", deliveries, ["destination", "outcome"], counted.deliveries)
     yield _counter("preread_readings", "Cases that were read.", ["engine"], counted.readings)
-    seconds = HistogramMetricFamily(
-        "preread_step_seconds", "From the claim of a step to its commit, if it was done.", labels=["stage"]
-    )
-    for stage, buckets in counted.buckets.items():
+    second = "Tries of a second reading, by how they ended; one that waits is no try."
+    yield _counter("preread_second_readings", second, ["outcome"], counted.second_readings)
+    took = "From the claim of a step to its commit, if it was done."
+    stages = [stage for stage in counted.buckets if isinstance(stage, Stage)]
+    yield _histogram("preread_step_seconds", took, ["stage"], stages, counted)
+    took = "From the claim of a second reading to its commit, if it was done."
+    seconds = [one for one in counted.buckets if one is Beside.SECOND_READING]
+    yield _histogram("preread_second_reading_seconds", took, [], seconds, counted)
+
+
+def _histogram(
+    name: str,
+    text: str,
+    labels: list[str],
+    timed: Iterable[Stage | Beside],
+    counted: Counted,
+) -> Metric:
+    """A histogram of some of what was timed; of a single work it has no label."""
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for work in timed:
         so_far, rising = 0, []
         for bound in (*BUCKETS_SECONDS, float("inf")):
-            so_far += buckets[bound]
+            so_far += counted.buckets[work][bound]
             rising.append(("+Inf" if bound == float("inf") else str(bound), so_far))
-        seconds.add_metric([stage], rising, counted.seconds[stage])
-    yield seconds
+        family.add_metric([work] if labels else [], rising, counted.seconds[work])
+    return family
 
 
 def _counter(name: str, text: str, labels: list[str], counts: Counter) -> Metric:
@@ -182,6 +203,8 @@ def _gauges(standing: Standing, state: State, now: datetime) -> Iterator[Metric]
     quarantine = "HL7 messages that nobody has seen to."
     yield GaugeMetricFamily("preread_quarantined_messages", quarantine, value=standing.quarantined)
     yield GaugeMetricFamily("preread_free_bytes", "Free bytes of the files' disk.", value=state.free_bytes)
+    second = "Second readings that wait or are being read."
+    yield GaugeMetricFamily("preread_open_second_readings", second, value=state.second_waiting)
     alive = "1 if a reader was seen within metrics.reader_silent_seconds."
     yield GaugeMetricFamily("preread_reader_alive", alive, value=state.reader is not None)
     build = GaugeMetricFamily("preread_build_info", "What runs here; always 1.", labels=["version", "config"])

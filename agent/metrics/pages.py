@@ -8,10 +8,12 @@ from http import HTTPStatus
 from agent.metrics.counting import Metrics, State
 from agent.metrics.health import Condition, as_text, is_ready
 from agent.metrics.port import Page
+from agent.second import waiting_of
 from config.settings import Settings
 from storage.census import Census
 from storage.database import Database
 from storage.files import Files
+from storage.jobs import SecondReadings
 from storage.processes import Processes
 from storage.records import RunningProcess
 
@@ -26,7 +28,7 @@ class Watched:
     Attributes:
         alive: what must hold for this process to be alive.
         is_listening: whether the DICOM port is open.
-        configuration: digest of the settings in force.
+        settings: those in force.
     """
 
     database: Database
@@ -36,7 +38,8 @@ class Watched:
     clock: Callable[[], datetime]
     alive: Callable[[], Sequence[Condition]]
     is_listening: Callable[[], bool]
-    configuration: Callable[[], str]
+    second_readings: SecondReadings
+    settings: Callable[[], Settings]
 
 
 def pages(settings: Settings, watched: Watched, reader_silent_seconds: float) -> Mapping[str, Page]:
@@ -47,7 +50,9 @@ def pages(settings: Settings, watched: Watched, reader_silent_seconds: float) ->
         return next((one for one in watched.processes.seen_since(since) if one.role == "read"), None)
 
     def state() -> State:
-        return State(watched.files.free_bytes(), reader(), watched.configuration())
+        now = watched.settings()
+        waiting = waiting_of(watched.second_readings, now, watched.clock())
+        return State(watched.files.free_bytes(), reader(), now.digest, waiting)
 
     metrics = Metrics(watched.census, watched.clock, state)
 

@@ -11,6 +11,7 @@ from storage.audits import audit, patient_of
 from storage.database import Database, lock_writers
 from storage.outside_records import PriorRequest
 from storage.records import (
+    Beside,
     Delivery,
     Event,
     Job,
@@ -258,8 +259,8 @@ def is_any(database: Database, table: Table, due: ColumnElement[bool]) -> bool:
 
 def time_step(
     connection: Connection,
-    row: Job | Delivery,
-    stage: Stage,
+    row: Job | Delivery | SecondReading,
+    stage: Stage | Beside,
     outcome: StepOutcome,
     done_by: str,
     now: datetime,

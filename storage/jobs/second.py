@@ -11,7 +11,7 @@ from storage.audits import audit, patient_of
 from storage.database import Database, lock_writers
 from storage.jobs import rows
 from storage.jobs.rows import JOB, NO_LEASE
-from storage.records import Job, SecondReading, Stage
+from storage.records import Beside, Job, SecondReading, Stage, StepOutcome
 from storage.tables import columns_of, is_held_job, is_open_second_reading, jobs, second_readings, studies
 
 _SECOND = columns_of(second_readings, SecondReading)
@@ -85,20 +85,26 @@ class SecondReadings:
             why = "by the second engine, for comparison"
             read = AuditRecord(now, AuditEvent.READ, "", "", job.study_instance_uid, patient_id, 0, why)
             audit(connection, [read])
+            _time(connection, second, StepOutcome.DONE, now)
 
     def later(self, second: SecondReading, problem: str, due_at: datetime, now: datetime) -> None:
         """Puts it off because the world is not ready; costs no attempt. Raises LeaseLost."""
         since = second.waiting_since or now
         self._change(second, **NO_LEASE, waiting_since=since, due_at=due_at, problem=problem)
 
-    def retry(self, second: SecondReading, problem: str, due_at: datetime) -> None:
+    def retry(self, second: SecondReading, problem: str, due_at: datetime, now: datetime) -> None:
         """Puts it off after a try that ended badly; counts one attempt. Raises LeaseLost."""
-        attempts = second_readings.c.attempts + 1
-        self._change(second, **NO_LEASE, attempts=attempts, due_at=due_at, problem=problem)
+        values = {"attempts": second_readings.c.attempts + 1, "due_at": due_at, "problem": problem}
+        with self._database.writing() as connection:
+            rows.change(connection, second_readings, second, {**NO_LEASE, **values})
+            _time(connection, second, StepOutcome.ERROR, now)
 
     def fail(self, second: SecondReading, problem: str, now: datetime) -> None:
         """Gives it up. Raises LeaseLost."""
-        self._change(second, **NO_LEASE, failed_at=now, problem=problem)
+        with self._database.writing() as connection:
+            values = {"failed_at": now, "problem": problem}
+            rows.change(connection, second_readings, second, {**NO_LEASE, **values})
+            _time(connection, second, StepOutcome.FAILED, now)
 
     def give_back(self, second: SecondReading) -> None:
         """Ends the lease because the worker is told to stop; costs no attempt. Raises LeaseLost."""
@@ -135,17 +141,24 @@ class SecondReadings:
             wanted: what a second engine is to read, or None if there is none: then what was not begun waits for nobody.
         """
         states = {
-            "waiting": is_open_second_reading,
             "read": second_readings.c.done_at.is_not(None),
             "failed": second_readings.c.failed_at.is_not(None),
         }
         with self._database.reading() as connection:
-            found = {
+            ended = {
                 word: _count(connection, second_readings.c.number, is_so) for word, is_so in states.items()
             }
-            if wanted is not None:
-                found["waiting"] += _count(connection, jobs.c.number, _is_unread(wanted))
-        return found
+        return {"waiting": self.waiting_count(wanted), **ended}
+
+    def waiting_count(self, wanted: Comparable | None) -> int:
+        """How many wait or are being read: what is open, and the jobs since `wanted.since`, are all that it looks at.
+
+        Args:
+            wanted: as in `counts`.
+        """
+        with self._database.reading() as connection:
+            begun = _count(connection, second_readings.c.number, is_open_second_reading)
+            return begun + (0 if wanted is None else _count(connection, jobs.c.number, _is_unread(wanted)))
 
     def _change(self, second: SecondReading, **values: Any) -> None:
         with self._database.writing() as connection:
@@ -181,6 +194,10 @@ def _opened(connection: Connection, job_number: int, now: datetime) -> int:
 def _second(connection: Connection, condition: ColumnElement[bool]) -> SecondReading | None:
     row = connection.execute(select(*_SECOND).where(condition)).first()
     return None if row is None else SecondReading(*row)
+
+
+def _time(connection: Connection, second: SecondReading, outcome: StepOutcome, now: datetime) -> None:
+    rows.time_step(connection, second, Beside.SECOND_READING, outcome, "", now)
 
 
 def _count(connection: Connection, column: ColumnElement[int], condition: ColumnElement[bool]) -> int:

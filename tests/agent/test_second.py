@@ -1,6 +1,7 @@
 """A second engine beside the first, on a real store with a real receiver: after it, never in its way, for nobody."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from threading import Event
 
 import pytest
 
+from agent import listing
 from agent import manifest as manifests
 from agent.cli import app
 from agent.comparing import compared, compared_text
@@ -119,6 +121,20 @@ def test_it_sees_the_very_images_priors_and_reports_that_the_first_one_saw(make_
         assert all((a.pixels == b.pixels).all() for a, b in pairs)
         assert (one.report, one.days_before) == (other.report, other.days_before)
     assert second.priors[0].report == "Small effusion."
+
+
+def test_the_list_says_how_far_it_is_and_only_where_there_is_one(make_line: MakeLine):
+    line = make_line()
+    study = line.read_one()
+    line.run_second()
+
+    studies = listing.listed(line.settings, 10, None, None, only_without_patient=False)
+
+    beside, alone = listing.as_text(studies, with_second=True), listing.as_text(studies)
+    assert re.search(r"study +second +problem", beside)
+    assert re.search(rf"{study} +read", beside)
+    assert "second  " not in alone
+    assert not re.search(rf"{study} +read", alone)
 
 
 def test_nothing_is_made_or_sent_of_what_it_says(make_line: MakeLine):

@@ -4,10 +4,10 @@ import pytest
 
 from storage.database import Database
 from storage.index import Index
-from storage.jobs import Jobs
+from storage.jobs import Comparable, Jobs
 from storage.listing import Listing
 from storage.records import InstanceRole, Stage
-from tests.storage.builders import NOW, a_study, an_instance, an_open_job, claimed, later, put
+from tests.storage.builders import NOW, a_study, an_instance, an_open_job, claimed, done, later, put
 
 
 @pytest.fixture
@@ -29,6 +29,28 @@ def test_a_study_is_listed_with_its_newest_job_and_its_last_arrival(
     assert (study.received_at, study.received_from, study.images) == (later(70), "PACS", 2)
     assert (study.job_number, study.revision, study.stage) == (second.number, 2, Stage.GATHER)
     assert (study.has_patient, study.problem) == (True, None)
+
+
+def test_how_far_the_second_reading_of_the_newest_job_is_is_listed(
+    listing: Listing, index: Index, jobs: Jobs
+):
+    done(index, jobs)
+    seconds, wanted, said = jobs.second_readings, Comparable(NOW), [listing.studies(1)[0].second]
+
+    for ended in (None, "keep", "fail"):
+        claim = seconds.claim("second 1", NOW, 60, wanted)
+        assert claim is not None
+        if ended == "keep":
+            seconds.keep(*claim, "{}", NOW)
+        elif ended == "fail":
+            seconds.fail(claim[0], "no memory", NOW)
+        said.append(listing.studies(1)[0].second)
+        if ended is None:
+            seconds.give_back(claim[0])
+        else:
+            done(index, jobs, f"2.25.20{len(said)}")
+
+    assert said == [None, "open", "read", "failed"]
 
 
 def test_the_newest_arrival_comes_first_and_the_limit_ends_the_list(listing: Listing, index: Index):

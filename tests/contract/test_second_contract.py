@@ -5,11 +5,13 @@ from datetime import timedelta
 import pytest
 
 from storage.audits import Audits
+from storage.census import Census
+from storage.database import Database
 from storage.deletions import Deletions
 from storage.holds import Holds
 from storage.index import Index
 from storage.jobs import Comparable, Jobs, LeaseLost, SecondReadings
-from storage.records import Job, Priority, SecondReading, Stage
+from storage.records import Beside, Job, Priority, SecondReading, Stage, StepOutcome
 from tests.storage.builders import LEASE_SECONDS, NOW, STUDY, an_open_job, at_compose, claimed, done, later
 
 EVERY = Comparable(NOW - timedelta(days=7))
@@ -18,6 +20,11 @@ EVERY = Comparable(NOW - timedelta(days=7))
 @pytest.fixture
 def seconds(jobs: Jobs) -> SecondReadings:
     return jobs.second_readings
+
+
+@pytest.fixture
+def census(database: Database) -> Census:
+    return Census(database)
 
 
 def claim(
@@ -133,6 +140,28 @@ def test_what_is_kept_is_counted_audited_and_changes_nothing_of_the_job(
     assert (record.event, record.study_instance_uid) == ("read", STUDY)
 
 
+def test_every_try_leaves_its_seconds_and_its_end_and_one_that_waits_leaves_none(
+    index: Index, jobs: Jobs, seconds: SecondReadings, census: Census
+):
+    done(index, jobs)
+    done(index, jobs, "2.25.200")
+    marks = census.marks()
+    seconds.later(a_claim(seconds)[0], "memory is short", later(1), NOW)
+    seconds.retry(a_claim(seconds, 2)[0], "internal error", later(600), later(5))
+    second, job = a_claim(seconds, 10)
+    seconds.keep(second, job, "{}", later(17))
+    seconds.fail(a_claim(seconds, 600)[0], "no memory", later(601))
+
+    times = census.since(marks).step_times
+
+    assert {time.stage for time in times} == {Beside.SECOND_READING}
+    assert [(time.outcome, time.seconds) for time in times] == [
+        (StepOutcome.ERROR, 3.0),
+        (StepOutcome.DONE, 7.0),
+        (StepOutcome.FAILED, 1.0),
+    ]
+
+
 def test_what_was_given_up_is_not_taken_again(index: Index, jobs: Jobs, seconds: SecondReadings):
     done(index, jobs)
     second, job = a_claim(seconds)
@@ -155,7 +184,7 @@ def test_what_waits_or_is_tried_again_is_due_when_it_was_said(
 
     waited, _ = a_claim(seconds, 30)
     assert (waited.attempts, waited.waiting_since) == (0, NOW)
-    seconds.retry(waited, "internal error", later(60))
+    seconds.retry(waited, "internal error", later(60), later(35))
 
     tried, _ = a_claim(seconds, 60)
     assert tried.attempts == 1

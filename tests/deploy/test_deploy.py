@@ -72,6 +72,25 @@ def test_a_unit_runs_a_command_that_exists_as_a_user_that_is_made(unit: Path):
     assert re.search(rf"^u {user} ", users, flags=re.MULTILINE)
 
 
+def shut_in(name: str) -> str:
+    """What a unit may see and do."""
+    text = (DEPLOY / "systemd" / name).read_text()
+    return text[text.index("User=") : text.index("[Install]")]
+
+
+def test_the_second_reader_may_do_no_more_than_the_first_and_is_last_of_all():
+    first, second = shut_in("preread-read.service"), shut_in("preread-second.service")
+
+    changed = set(second.splitlines()) ^ set(first.splitlines())
+    assert {line for line in changed if not line.startswith("#")} == {"Nice=10", "Nice=19"}
+
+
+def test_every_process_has_a_unit():
+    commands = [re.findall(r"^ExecStart=\S+ (.+) --config", unit.read_text(), re.MULTILINE) for unit in UNITS]
+
+    assert sorted(commands) == [["read"], ["read --second"], ["serve"]]
+
+
 def instructions() -> list[tuple[str, str]]:
     """(instruction, arguments) of the Containerfile, continued lines joined, comments left out."""
     text = re.sub(r"\\\n\s*", "", (DEPLOY / "Containerfile").read_text())

@@ -9,9 +9,9 @@ from agent.metrics.counting import Metrics, State, reason_class
 from storage.census import Census
 from storage.database import connect
 from storage.index import Index
-from storage.jobs import Jobs
+from storage.jobs import Comparable, Jobs
 from storage.records import Refusal, RunningProcess
-from tests.storage.builders import NOW, an_open_job, claimed_deliveries, composed, later, put
+from tests.storage.builders import NOW, an_open_job, claimed_deliveries, composed, done, later, put
 
 READER = RunningProcess("read", "box", 17, NOW, NOW, "sha256:ab", "m4cxr")
 
@@ -92,6 +92,26 @@ def test_seconds_fall_into_the_bucket_of_their_length_and_all_above(site: Site):
     assert page["preread_step_seconds_bucket{le=5.0,stage=deliver}"] == 1
     assert page["preread_step_seconds_bucket{le=+Inf,stage=deliver}"] == 1
     assert page["preread_step_seconds_sum{stage=deliver}"] == 4
+
+
+def test_second_readings_are_counted_apart_from_the_steps_of_the_line(site: Site):
+    done(site.index, site.jobs)
+    site.scrape()
+    claim = site.jobs.second_readings.claim("second 1", later(10), 60, Comparable(NOW))
+    assert claim is not None
+    site.jobs.second_readings.keep(*claim, "{}", later(14))
+    site.state = State(5_000, READER, "sha256:cd", second_waiting=3)
+
+    page = site.scrape()
+
+    assert page["preread_second_readings_total{outcome=done}"] == 1
+    assert page["preread_second_reading_seconds_bucket{le=5.0}"] == 1
+    assert page["preread_second_reading_seconds_sum"] == 4
+    assert page["preread_open_second_readings"] == 3
+    assert (
+        page["preread_steps_total{outcome=done,stage=read}"] == page["preread_readings_total{engine=}"] == 1
+    )
+    assert not any("stage=second" in name for name in page)
 
 
 @pytest.mark.parametrize(
