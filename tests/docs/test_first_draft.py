@@ -1,4 +1,4 @@
-"""docs/first-draft.md is followed to the letter, with an Orthanc as it describes; only the waits are shorter."""
+"""docs/first-draft.md is followed to the letter, with an Orthanc as it describes; only ports and waits are others."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.archives import a_free_port
 from tests.end_to_end.conftest import wait_for
 from tests.end_to_end.real_archives import ORTHANC, QUICK, Orthanc
 
@@ -23,22 +24,30 @@ pytestmark = [
 ]
 
 
-def blocks(language: str) -> list[str]:
-    """The code blocks of a language, in the page's order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+@pytest.fixture
+def ports() -> dict[str, int]:
+    """A free port for each that the page names, so that this may run beside anything: its numbers of 4 or 5 digits."""
+    return {named: a_free_port() for named in set(re.findall(r"\b\d{4,5}\b", PAGE))}
+
+
+def blocks(language: str, ports: dict[str, int]) -> list[str]:
+    """The code blocks of a language, in the page's order, with other ports."""
+    page = re.sub(r"\b\d{4,5}\b", lambda named: str(ports[named[0]]), PAGE)
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
-def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
-    """Orthanc with its own ports and what the page has it told."""
+def orthanc(tmp_path: Path, ports: dict[str, int]) -> Iterator[Orthanc]:
+    """Orthanc with other ports than its own, and what the page has it told."""
     folder = tmp_path / "orthanc"
     folder.mkdir()
-    (script,), (told,) = blocks("lua"), blocks("json")
+    (script,), (told,) = blocks("lua", ports), blocks("json", ports)
     (folder / "preread.lua").write_text(script)
     storage = {"StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db")}
+    its_ports = {"DicomPort": ports["4242"], "HttpPort": ports["8042"]}
     settings = {"DicomAet": "ORTHANC", "RemoteAccessAllowed": False, **json.loads(told), "StableAge": 1}
-    (folder / "orthanc.json").write_text(json.dumps(settings | storage))
-    running = Orthanc(http_port=8042, dicom_port=4242)
+    (folder / "orthanc.json").write_text(json.dumps(settings | storage | its_ports))
+    running = Orthanc(http_port=ports["8042"], dicom_port=ports["4242"])
     with (folder / "orthanc.log").open("wb") as log:
         process = subprocess.Popen([ORTHANC, str(folder / "orthanc.json")], stdout=log, stderr=log, env=QUICK)
     try:
@@ -72,9 +81,9 @@ def shell(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_newcomer_who_follows_the_page_gets_a_draft_back(
-    tmp_path: Path, orthanc: Orthanc, shell: subprocess.Popen[str]
+    tmp_path: Path, ports: dict[str, int], orthanc: Orthanc, shell: subprocess.Popen[str]
 ):
-    *before, look = blocks("bash")
+    *before, look = blocks("bash", ports)
     assert shell.stdin is not None
     shell.stdin.write("".join(before))
     shell.stdin.flush()
