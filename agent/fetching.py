@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from agent.dicom.answers import FoundStudy
 from agent.priors import PriorCandidate, PriorRules, choose_priors
-from storage.outside_records import Order, PassedOverStudy, PriorRequest, RequestedStudy
+from storage.outside_records import ExplainedStudy, Order, PriorRequest, RequestedStudy
 from storage.records import KnownPatients, Study
 
 RADIOGRAPHY = frozenset({"CR", "DX"})
@@ -33,7 +33,7 @@ class ToFetch:
     """What of an archive's studies is fetched, and why the other radiographs that are not here are not."""
 
     chosen: tuple[FoundStudy, ...] = ()
-    passed_over: tuple[PassedOverStudy, ...] = ()
+    passed_over: tuple[ExplainedStudy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Awaited:
     reason: str | None
     after_seconds: float
     notes: tuple[str, ...]
-    passed_over: tuple[PassedOverStudy, ...] = ()
+    passed_over: tuple[ExplainedStudy, ...] = ()
 
 
 NOTHING_AWAITED = Awaited(None, 0.0, ())
@@ -158,11 +158,9 @@ def awaited(requests: Sequence[PriorRequest], studies: Sequence[RequestedStudy],
     return Awaited(reason, after_seconds, tuple(dict.fromkeys(notes)), _left_in_archives(requests))
 
 
-def _left_in_archives(requests: Sequence[PriorRequest]) -> tuple[PassedOverStudy, ...]:
+def _left_in_archives(requests: Sequence[PriorRequest]) -> tuple[ExplainedStudy, ...]:
     left = {
-        one.study_instance_uid: PassedOverStudy(
-            one.study_instance_uid, f"{one.reason} (in {request.archive})"
-        )
+        one.study_instance_uid: ExplainedStudy(one.study_instance_uid, f"{one.reason} (in {request.archive})")
         for request in reversed(requests)  # of an exam in two archives, the reason of the one asked first
         for one in request.passed_over
     }

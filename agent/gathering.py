@@ -17,7 +17,7 @@ from config.settings import Settings
 from inference.engine import PRIOR_USE, PriorUse
 from storage.files import Files
 from storage.index import Index
-from storage.outside_records import PassedOverStudy, Report, ReportStatus
+from storage.outside_records import ExplainedStudy, Report, ReportStatus
 from storage.records import Instance, InstanceRole, Job, KnownPatients, Study
 from storage.reports import Reports
 from storage.requests import PriorRequests
@@ -28,7 +28,7 @@ class Priors:
     """The earlier exams that the model will see, oldest first, what was passed over, and why reports were left."""
 
     exams: tuple[ManifestExam, ...]
-    passed_over: tuple[PassedOverStudy, ...]
+    passed_over: tuple[ExplainedStudy, ...]
     notes: tuple[str, ...] = ()
 
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from inference.question import Answer
 from inference.reading import Reading
-from storage.outside_records import PassedOverStudy
+from storage.outside_records import ExplainedStudy
 
 _NOT_SHOWN = "The earlier exam {} was not shown: "
 
@@ -131,7 +131,7 @@ class Manifest:
     current: ManifestExam
     priors: tuple[ManifestExam, ...] = ()
     indication: str | None = None
-    passed_over: tuple[PassedOverStudy, ...] = ()
+    passed_over: tuple[ExplainedStudy, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     complete_because: str = ""
     notes: tuple[str, ...] = ()
@@ -157,7 +157,7 @@ def as_shown(manifest: Manifest, told: Reading | Answer) -> Manifest:
         for prior in manifest.priors
     ]
     unseen = [
-        PassedOverStudy(exam.study_instance_uid, _why_not_shown(exam.study_instance_uid, told))
+        ExplainedStudy(exam.study_instance_uid, _why_not_shown(exam.study_instance_uid, told))
         for exam in seen
         if not exam.images
     ]

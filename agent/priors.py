@@ -10,7 +10,7 @@ from datetime import date
 from typing import Literal
 
 from agent.identity import difference, digits_of, evidence
-from storage.outside_records import PassedOverStudy
+from storage.outside_records import ExplainedStudy
 from storage.records import KnownPatients, Study
 
 Report = Literal["optional", "preferred", "required"]
@@ -54,14 +54,6 @@ class PriorCandidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
-    """An exam, and why it is shown to the model, in words that name no patient."""
-
-    study_instance_uid: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class PriorChoice:
     """What `choose_priors` decided. Every candidate is in `chosen` or in `passed_over`.
 
@@ -70,8 +62,8 @@ class PriorChoice:
         passed_over: in the order of the candidates.
     """
 
-    chosen: tuple[Explained, ...] = ()
-    passed_over: tuple[PassedOverStudy, ...] = ()
+    chosen: tuple[ExplainedStudy, ...] = ()
+    passed_over: tuple[ExplainedStudy, ...] = ()
 
 
 def choose_priors(
@@ -102,14 +94,14 @@ def choose_priors(
     taken.sort(key=lambda place: _order(candidates[place].study))
     return PriorChoice(
         chosen=tuple(
-            Explained(
+            ExplainedStudy(
                 candidates[place].study.study_instance_uid,
                 _why_chosen(current, candidates[place], len(fit), fit.index(place) + 1, known),
             )
             for place in taken
         ),
         passed_over=tuple(
-            PassedOverStudy(candidates[place].study.study_instance_uid, reason)
+            ExplainedStudy(candidates[place].study.study_instance_uid, reason)
             for place, reason in sorted(reasons.items())
         ),
     )

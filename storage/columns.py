@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import DateTime, Dialect, Text, TypeDecorator
 
-from storage.outside_records import PassedOverStudy
+from storage.outside_records import ExplainedStudy
 from storage.records import PatientIdentifier
 
 AnyWord = TypeVar("AnyWord", bound=StrEnum)
@@ -102,14 +102,14 @@ class Identifiers(TypeDecorator[tuple[PatientIdentifier, ...]]):
         return tuple(PatientIdentifier(*pair) for pair in json.loads(value or "[]"))
 
 
-class PassedOver(TypeDecorator[tuple[PassedOverStudy, ...]]):
+class PassedOver(TypeDecorator[tuple[ExplainedStudy, ...]]):
     """Exams that were not chosen in one column, as JSON: [[Study Instance UID, reason], …]."""
 
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: tuple[PassedOverStudy, ...] | None, dialect: Dialect) -> str:
+    def process_bind_param(self, value: tuple[ExplainedStudy, ...] | None, dialect: Dialect) -> str:
         return storable(json.dumps([[one.study_instance_uid, one.reason] for one in value or ()]))
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[PassedOverStudy, ...]:
-        return tuple(PassedOverStudy(*pair) for pair in json.loads(value or "[]"))
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[ExplainedStudy, ...]:
+        return tuple(ExplainedStudy(*pair) for pair in json.loads(value or "[]"))

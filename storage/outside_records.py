@@ -83,8 +83,8 @@ class QuarantinedMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class PassedOverStudy:
-    """An earlier exam that the model does not see, and why, in words that name no patient."""
+class ExplainedStudy:
+    """An earlier exam, and why the model is shown it or is not, in words that name no patient."""
 
     study_instance_uid: str
     reason: str
@@ -126,7 +126,7 @@ class PriorRequest:
     done_at: datetime | None
     failed_at: datetime | None
     claim_number: int = 0
-    passed_over: tuple[PassedOverStudy, ...] = ()
+    passed_over: tuple[ExplainedStudy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import audit, patient_of, shown_patient
 from storage.database import Database, lock_writers
 from storage.jobs.rows import NO_LEASE, change, is_claimable, lease
-from storage.outside_records import PassedOverStudy, PriorRequest, RequestedStudy
+from storage.outside_records import ExplainedStudy, PriorRequest, RequestedStudy
 from storage.records import PatientIdentifier
 from storage.tables import (
     columns_of,
@@ -91,7 +91,7 @@ class PriorRequests:
         chosen: Sequence[RequestedStudy],
         now: datetime,
         note: str | None = None,
-        passed_over: tuple[PassedOverStudy, ...] = (),
+        passed_over: tuple[ExplainedStudy, ...] = (),
     ) -> PriorRequest:
         """Notes which exams the archive has that are wanted; each is then fetched by one request only.
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from storage.audit_records import AuditEvent
 from storage.columns import Identifiers, PassedOver, SentText, UtcDateTime, Word, Words
-from storage.outside_records import PassedOverStudy, ReportSource, ReportStatus
+from storage.outside_records import ExplainedStudy, ReportSource, ReportStatus
 from storage.records import (
     Beside,
     ClosingKind,
@@ -296,7 +296,7 @@ class PriorRequestColumns(LeaseColumns):
     expires_at: Named[datetime] = Column(UtcDateTime)
     found_at: Named[datetime | None] = Column(UtcDateTime)
     study_instance_uids: Named[tuple[str, ...]] = Column(Words)
-    passed_over: Named[tuple[PassedOverStudy, ...]] = Column(PassedOver)
+    passed_over: Named[tuple[ExplainedStudy, ...]] = Column(PassedOver)
     note: Named[str | None] = Column(SentText)
     done_at: Named[datetime | None] = Column(UtcDateTime)
     failed_at: Named[datetime | None] = Column(UtcDateTime)

@@ -7,7 +7,7 @@ import pytest
 from agent.dicom.answers import FoundStudy
 from agent.fetching import awaited, choose_to_fetch, exam_ordered, order_of, study_query, what_is_missing
 from agent.priors import PriorRules
-from storage.outside_records import PassedOverStudy, PriorRequest, RequestedStudy
+from storage.outside_records import ExplainedStudy, PriorRequest, RequestedStudy
 from storage.records import KnownPatients, Study
 from tests.storage.builders import NOW, PRIOR, STUDY, a_prior, a_study, an_order, later
 
@@ -113,11 +113,9 @@ def test_each_radiograph_that_is_left_in_the_archive_has_its_reason_and_what_is_
 
 
 def test_an_exam_left_in_two_archives_is_told_once_with_the_archive_that_was_asked_first():
-    left = PassedOverStudy("2.25.51", "it is too old")
+    left = ExplainedStudy("2.25.51", "it is too old")
     first = a_request(passed_over=(left,))
-    second = a_request(
-        number=2, archive="other", passed_over=(left, PassedOverStudy("2.25.52", "it is late"))
-    )
+    second = a_request(number=2, archive="other", passed_over=(left, ExplainedStudy("2.25.52", "it is late")))
 
     told = {one.study_instance_uid: one.reason for one in awaited([first, second], [], NOW).passed_over}
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.manifest import (
+    ExplainedStudy,
     Manifest,
     ManifestExam,
     ManifestImage,
     ManifestReport,
-    PassedOverStudy,
     dump_manifest,
     dump_reading,
     load_manifest,
@@ -37,7 +37,7 @@ manifests = st.builds(
     current=exams,
     priors=st.lists(exams, max_size=3).map(tuple),
     indication=st.none() | texts,
-    passed_over=st.lists(st.builds(PassedOverStudy, uids, texts), max_size=3).map(tuple),
+    passed_over=st.lists(st.builds(ExplainedStudy, uids, texts), max_size=3).map(tuple),
     left_out=st.lists(st.tuples(uids, texts), max_size=3).map(tuple),
     complete_because=texts,
     notes=st.lists(texts, max_size=3).map(tuple),

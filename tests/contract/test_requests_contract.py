@@ -4,7 +4,7 @@ import pytest
 
 from storage.index import Index
 from storage.jobs import Jobs, LeaseLost
-from storage.outside_records import PassedOverStudy
+from storage.outside_records import ExplainedStudy
 from storage.records import InstanceRole
 from storage.requests import PriorRequests
 from tests.storage.builders import (
@@ -100,7 +100,7 @@ def test_what_came_from_elsewhere_since_the_choice_is_not_fetched(
 def test_what_is_left_in_an_archive_is_kept_with_its_reason(
     index: Index, jobs: Jobs, requests: PriorRequests
 ):
-    left = (PassedOverStudy("2.25.51", "it is 400 days old"), PassedOverStudy("2.25.52", "“other” 성별"))
+    left = (ExplainedStudy("2.25.51", "it is 400 days old"), ExplainedStudy("2.25.52", "“other” 성별"))
     request = an_asked_archive(index, jobs, requests)
 
     requests.found(request, [a_prior()], NOW, None, left)
