@@ -262,8 +262,7 @@ class _Reader:
         if os.getppid() != self._parent:
             log.warning("the listener's process is gone; the reader stops")
             return "end"
-        followed, self._followed = self._followed, self._configuration()
-        return "none" if self._followed == followed else "reload"
+        return "none" if self._configuration() == self._followed else "reload"
 
     def _configuration(self) -> Path | None:
         """The folder to load from; a child's is the one that its link names now, which may move between two files."""
@@ -273,8 +272,10 @@ class _Reader:
 
     def _reloaded(self) -> Settings | None:
         """The settings of now, as far as they need no restart; None if there is something wrong with them."""
+        # Asked once: what is loaded is what later looks are held against, also if the link moves meanwhile.
+        self._followed = self._configuration()
         try:
-            new = load(self._configuration())
+            new = load(self._followed)
             settings = in_force(self._settings, new)
         except ConfigError as error:
             for problem in error.problems:

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 import pytest
 import structlog
 
+from agent.loaded import keep, put_in_force
 from agent.logs import set_log_level
 from agent.reader import _Reader
 from agent.service import open_store, system_clock
@@ -127,6 +128,20 @@ def test_other_settings_are_taken_without_opening_the_model_again(running: Runni
     assert len(running.said("model ready")) == 1
 
 
+def test_what_a_signal_had_loaded_is_not_loaded_again_because_the_link_has_moved(tmp_path: Path):
+    settings = load(put(settings_in(tmp_path)), {})
+    store = open_store(settings)
+    reader = _Reader(settings, store, SimpleQueue(), parent=os.getppid())
+    new = settings_in(tmp_path, level="debug")
+    put(new)
+
+    loaded, then = reader._reloaded(), reader._event(None)
+
+    store.database.close()
+    assert loaded is not None
+    assert (loaded.digest, then) == (new.digest, "none")
+
+
 def test_another_model_is_opened_in_place_of_the_one_before(running: Running):
     new = settings_in(running.folder, EngineSettings(name=SCRIPTED.name, threads=2))
     put(new)
@@ -161,10 +176,12 @@ def test_a_model_that_cannot_be_opened_leaves_the_one_before(running: Running):
 
 
 def test_a_configuration_that_cannot_be_loaded_leaves_the_one_before(running: Running):
-    broken = put(settings_in(running.folder, level="debug")).resolve() / "agent.toml"
-    put(settings_in(running.folder))
-    broken.write_text("[listener]\nport = 0\n")
-    put(settings_in(running.folder, level="debug"))
+    settings = settings_in(running.folder, level="debug")
+    keep(settings)
+    kept = running.folder / "configurations" / settings.digest.removeprefix("sha256:")
+    # Damaged before the link names it: what was loaded once is not looked at again.
+    (kept / "agent.toml").write_text("[listener]\nport = 0\n")
+    put_in_force(settings)
 
     told = running.wait_for("configuration refused; the one before stays in force")
 
