@@ -1,7 +1,7 @@
 """Run by Alembic inside `storage.database.connect`, on its connection and in its transaction.
 
 A new revision: copy the newest file of `versions`, write what changes, set `HEAD` in
-`storage/database.py`. A test holds that all revisions together give the tables of `storage/tables.py`.
+`storage/database.py`. A test holds that all revisions together give the tables of `storage/tables`.
 """
 
 from alembic import context
