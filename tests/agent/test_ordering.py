@@ -1,14 +1,12 @@
 """What worklists tell is kept as orders, and a worklist that misbehaves costs nothing else."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pynetdicom import evt
 
-from agent.demo.pacs import MiniPacs
 from agent.ordering import ask_worklist, forget_orders
 from config.settings import WorklistSettings
 from tests.agent.archives import a_free_port
@@ -17,13 +15,6 @@ from tests.agent.query_archives import Answer, a_query_archive
 from tests.builders import a_day
 
 Ask = Callable[..., int]
-
-
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    line = Line(tmp_path, MiniPacs("TESTPACS", tmp_path / "pacs"))
-    yield line
-    line.pacs.close()
 
 
 def a_worklist(port: int, **values: object) -> WorklistSettings:

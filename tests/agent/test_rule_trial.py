@@ -1,13 +1,11 @@
 """A rule is tried before it decides: on files, on a study that is here, and on those of yesterday."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from agent import service
-from agent.demo.pacs import MiniPacs
 from tests.agent.line import NOON, Line
 from tests.agent.test_cli import a_config, run
 from tests.agent.test_steps_rules import a_rule
@@ -15,13 +13,6 @@ from tests.builders import a_radiograph, a_report_sr, having, write
 
 NO_CHILDREN = '[[rule]]\nname = "children"\nwhen = { patient_age_years = { to = 17 } }\nread = false\n'
 SETTLE = "[study]\ncomplete_when_views = []\n"
-
-
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    line = Line(tmp_path, MiniPacs("TESTPACS", tmp_path / "pacs"))
-    yield line
-    line.pacs.close()
 
 
 def a_folder(folder: Path, data: Path, reading: str) -> Path:

@@ -2,19 +2,15 @@
 
 import errno
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
-from pydicom import Dataset
 
 from agent import manifest as manifests
 from agent.casework import results_of
 from agent.demo.pacs import MiniPacs
-from agent.gathering import prior_rules_of
-from agent.manifest import ManifestReport
 from agent.outputs import OUTPUTS
 from config.settings import (
     CalibrationSettings,
@@ -25,22 +21,10 @@ from config.settings import (
 from inference.case import Case
 from inference.engine import OutOfMemory
 from inference.reading import Reading, Score
-from storage.database import connect
-from storage.outside_records import Report, ReportStatus
-from storage.patients import Patients
-from storage.records import PatientIdentifier, Stage
-from tests.agent.line import NOON, PATIENCE, Line
-from tests.builders import a_day, a_radiograph, a_report_sr
-from tests.outputs.drafts import texts
+from storage.records import Stage
+from tests.agent.line import PATIENCE, Line
+from tests.builders import a_radiograph, a_report_sr
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
-from tests.storage.builders import a_report
-
-
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    line = Line(tmp_path, MiniPacs("TESTPACS", tmp_path / "pacs"))
-    yield line
-    line.pacs.close()
 
 
 def test_a_study_is_left_alone_until_it_has_been_silent(line: Line):
@@ -86,39 +70,6 @@ def test_every_kind_of_output_reaches_a_pacs_that_asks_for_it_and_comes_back_wit
     assert len(line.tools.jobs.jobs_of_study(study)) == 1
 
 
-def test_the_model_sees_the_earlier_exam_with_its_report(line: Line):
-    line.arrive(a_radiograph(days_ago=20), a_report_sr(days_ago=20, findings="Small left effusion."))
-    line.wait(60)
-    line.run()
-    line.arrive(a_radiograph())
-    line.wait(60)
-
-    line.run()
-
-    case = line.engine.cases[-1]
-    assert [exam.report for exam in case.priors] == ["Small left effusion."]
-    assert case.priors[0].days_before == 20
-
-
-def test_an_earlier_report_without_findings_is_shown_and_the_draft_says_which_part(line: Line):
-    earlier = line.arrive(
-        a_radiograph(days_ago=20), a_report_sr(days_ago=20, findings="", impression="Effusion.")
-    )
-    line.wait(60)
-    line.run()
-    study = line.arrive(a_radiograph())
-    line.wait(60)
-
-    line.run()
-
-    assert line.engine.cases[-1].priors[0].report == "Effusion."
-    (report,) = (
-        one for one in line.pacs.datasets(study) if one.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.11"
-    )
-    said = f"The report of the earlier exam {earlier} has no findings section; its impression was taken."
-    assert said in texts(report)
-
-
 def a_calibration(weights_digest: str) -> CalibrationSettings:
     return CalibrationSettings(
         finding="edema", slope=1.0, intercept=0.0, fitted_on="9 cases", weights_digest=weights_digest
@@ -144,89 +95,6 @@ def test_scores_are_calibrated_for_the_weights_that_gave_them_and_no_others(
     assert any("it was not used" in problem for problem in read.problems) is (calibrated is None)
 
 
-def report_shown(line: Line, *versions: Report, prior: tuple[Dataset, ...] = ()) -> ManifestReport | None:
-    """What the model is shown of the reports of an exam of 20 days ago, whose accession number is ACC1."""
-    line.arrive(a_radiograph(days_ago=20, accession="ACC1"), *prior)
-    line.tools.reports.add(versions)
-    study = line.arrive(a_radiograph())
-    line.wait(60)
-    line.run()
-    priors = manifests.load_manifest(line.job(study).manifest_json or "").priors
-    return priors[0].report if priors else None
-
-
-def test_a_report_from_outside_that_came_before_its_images_is_shown_with_them(line: Line):
-    line.tools.reports.add([a_report("FINDINGS: Small left effusion.\nIMPRESSION: Effusion.")])
-
-    shown = report_shown(line)
-
-    assert shown is not None
-    assert (shown.section, shown.text) == ("findings", "Small left effusion.")
-    assert shown.origin == "hl7 final report RIS 1, by accession number"
-    assert line.engine.cases[-1].priors[0].report == "Small left effusion."
-
-
-@pytest.mark.parametrize(
-    ("hour", "status", "text"),
-    [("10", ReportStatus.FINAL, "From the PACS."), ("12", ReportStatus.CORRECTED, "From the RIS.")],
-)
-def test_the_later_of_a_structured_and_an_outside_report_is_shown(
-    line: Line, hour: str, status: ReportStatus, text: str
-):
-    structured = a_report_sr(days_ago=20, time="110000", findings="From the PACS.", accession="ACC1")
-    outside = a_report("FINDINGS: From the RIS.", status=status, reported_at=f"{a_day(20)}{hour}0000")
-
-    shown = report_shown(line, outside, prior=(structured,))
-
-    assert shown is not None
-    assert shown.text == text
-
-
-def test_a_withdrawn_report_is_shown_in_no_form(line: Line):
-    structured = a_report_sr(days_ago=20, time="110000", accession="ACC1")
-    withdrawn = a_report("", status=ReportStatus.CANCELLED, reported_at=a_day(20) + "120000")
-
-    shown = report_shown(line, withdrawn, prior=(structured,))
-
-    assert shown is None
-
-
-def test_a_stranger_with_the_same_id_is_passed_over_and_the_manifest_says_why(line: Line):
-    line.arrive(a_radiograph(days_ago=20, birth_date="19840615"))
-    study = line.arrive(a_radiograph())
-    line.wait(60)
-
-    line.run()
-
-    manifest = manifests.load_manifest(line.job(study).manifest_json or "")
-    assert manifest.priors == ()
-    assert manifest.passed_over[0].reason == "birth date differs: 19840615, current study 19500101"
-
-
-def manifest_of(line: Line, study: str) -> manifests.Manifest:
-    return manifests.load_manifest(line.job(study).manifest_json or "")
-
-
-def test_the_manifest_holds_what_the_engine_looks_at_and_a_reason_for_every_exam(line: Line):
-    line.arrive(a_radiograph(days_ago=90), a_report_sr(days_ago=90))
-    line.arrive(a_radiograph(days_ago=40), a_report_sr(days_ago=40))
-    line.arrive(a_radiograph(days_ago=9))
-    study = line.arrive(a_radiograph())
-    line.wait(60)
-
-    line.run()
-
-    manifest = manifest_of(line, study)
-    assert [exam.chosen_because for exam in manifest.priors] == [
-        "neither has an issuer of the patient ID, but patient ID and birth date and sex or name agree; "
-        "40 days before, with a report, number 1 of 2 that fit"
-    ]
-    assert [one.reason for one in manifest.passed_over] == [
-        "it has no report (engine m4cxr needs one)",
-        "older than the 1 that go first (engine m4cxr looks at 1)",
-    ]
-
-
 def test_manifest_and_reading_name_the_configuration_that_they_were_made_with(line: Line):
     study = line.arrive(a_radiograph())
     line.wait(60)
@@ -242,58 +110,6 @@ def test_manifest_and_reading_name_the_configuration_that_they_were_made_with(li
     job = line.job(study)
     assert manifests.load_manifest(job.manifest_json or "").configuration == gathered_with
     assert manifests.load_reading(job.reading_json or "").configuration == settings.digest != gathered_with
-
-
-def test_an_exam_under_an_old_number_is_a_prior_once_the_numbers_are_linked(line: Line):
-    old, new = PatientIdentifier("A1", "NORTH"), PatientIdentifier("B2", "NORTH")
-    Patients(connect(f"sqlite:///{line.folder / 'preread.sqlite'}")).link(old, new, "merge", "HIS", NOON)
-    prior = line.arrive(a_radiograph(issuer="NORTH", days_ago=9), a_report_sr(issuer="NORTH", days_ago=9))
-    study = line.arrive(a_radiograph(patient_id="B2", issuer="NORTH"))
-    line.wait(60)
-
-    line.run()
-
-    assert [exam.study_instance_uid for exam in manifest_of(line, study).priors] == [prior]
-    assert "since the patient's numbers were linked" in manifest_of(line, study).priors[0].chosen_because
-
-
-def test_an_earlier_exam_of_another_body_part_says_so(line: Line):
-    line.arrive(a_radiograph(days_ago=9, body_part="KNEE"), a_report_sr(days_ago=9))
-    study = line.arrive(a_radiograph())
-    line.wait(60)
-
-    line.run()
-
-    assert (
-        manifest_of(line, study)
-        .passed_over[0]
-        .reason.startswith("it has no image to show: body part is KNEE, none of CHEST")
-    )
-
-
-@pytest.mark.parametrize(("current_images", "count"), [(9, 1), (10, 0)])
-def test_no_prior_is_chosen_that_the_engine_would_drop_for_too_many_images(
-    line: Line, current_images: int, count: int
-):
-    rules = prior_rules_of(line.tools.settings, current_images)
-
-    assert rules.count_max == count
-
-
-def test_a_late_image_of_another_patient_is_read_by_nobody_and_makes_the_study_no_prior(line: Line):
-    first = a_radiograph(days_ago=9)
-    doubtful = line.arrive(first, a_report_sr(days_ago=9))
-    line.wait(60)
-    line.run()
-    line.arrive(a_radiograph(patient_id="Q6", study_uid=doubtful, days_ago=9, number=2))
-    study = line.arrive(a_radiograph())
-    line.wait(60)
-
-    line.run()
-
-    assert line.job(doubtful).stage is Stage.FAILED
-    assert "two patients" in (line.job(doubtful).problem or "")
-    assert manifest_of(line, study).passed_over[0].reason.startswith("the study is in doubt")
 
 
 def test_a_late_image_opens_the_next_revision_and_a_late_report_does_not(line: Line):
