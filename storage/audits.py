@@ -10,22 +10,21 @@ from sqlalchemy import Connection, delete, insert, select, update
 from storage.audit_records import AuditRecord
 from storage.database import Database
 from storage.records import PatientIdentifier
-from storage.tables import audit_records, columns_of, row_of, studies
+from storage.tables import audit_records, columns_of, studies
 
 Place = Literal["filed_at", "sent_at"]
 """Where a record is written to: the file, or the syslog server."""
 
 _RECORD = columns_of(audit_records, AuditRecord)
+_ADD_RECORD = insert(audit_records)  # made once: see the statements of `Index.put`
 _SENT_NAMES = tuple(field.name for field in fields(AuditRecord) if field.name != "number")
 
 
 def audit(connection: Connection, records: Sequence[AuditRecord]) -> None:
     """Writes records down in a transaction of the caller: they are there if what they are about is, and only then."""
     if records:
-        rows = [
-            {name: value for name, value in row_of(one).items() if name in _SENT_NAMES} for one in records
-        ]
-        connection.execute(insert(audit_records), rows)
+        rows = [{name: getattr(one, name) for name in _SENT_NAMES} for one in records]
+        connection.execute(_ADD_RECORD, rows)
 
 
 def shown_patient(identifiers: Sequence[PatientIdentifier]) -> str:

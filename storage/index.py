@@ -110,7 +110,17 @@ _ADD_INSTANCE = (
         instances.c.number, instances.c.role, select(deleted_instances.c.role).where(_WAS_DELETED).exists()
     )
 )
+_ADD_STUDY = insert(studies)
 _ADD_IDENTIFIER = insert(study_identifiers)
+_ADD_EVENT = insert(events)
+_FIND_ASKED = select(requested_studies.c.archive).where(
+    requested_studies.c.study_instance_uid == bindparam("uid"),
+    requested_studies.c.sender == bindparam("sender"),
+    # Not from the moment of asking: an exam that is routed to us while we wait for our turn at the
+    # archive would be taken for a prior, and nobody would read it.
+    requested_studies.c.fetching_since.is_not(None),
+    requested_studies.c.ended_at.is_(None),
+)
 _COUNT_OTHER = (
     update(studies)
     .where(studies.c.study_instance_uid == bindparam("uid"))
@@ -419,7 +429,7 @@ def _add_study(connection: Connection, study: Study, first: Instance) -> None:
     archive = _asked_from(connection, study.study_instance_uid, first.calling_ae_title)
     row = row_of(study) | {"fetched_from": archive}
     row |= {"newest_number": 0, "newest_image_number": 0, "watermark": 0}
-    connection.execute(insert(studies), row)
+    connection.execute(_ADD_STUDY, row)
     _add_identifiers(connection, study.study_instance_uid, study.identifiers)
     because = "" if archive is None else f", fetched from {archive} as a prior"
     _note(connection, first, f"is the first of this study{because}")
@@ -427,15 +437,7 @@ def _add_study(connection: Connection, study: Study, first: Instance) -> None:
 
 def _asked_from(connection: Connection, study_instance_uid: str, sender: str) -> str | None:
     """The archive that is sending this study because we asked for it, or None."""
-    asked = select(requested_studies.c.archive).where(
-        requested_studies.c.study_instance_uid == study_instance_uid,
-        requested_studies.c.sender == sender,
-        # Not from the moment of asking: an exam that is routed to us while we wait for our turn at the
-        # archive would be taken for a prior, and nobody would read it.
-        requested_studies.c.fetching_since.is_not(None),
-        requested_studies.c.ended_at.is_(None),
-    )
-    return connection.scalar(asked)
+    return connection.scalar(_FIND_ASKED, {"uid": study_instance_uid, "sender": sender})
 
 
 def _want_read(connection: Connection, before: Study | None, arrived: Instance) -> None:
@@ -494,4 +496,4 @@ def _note(connection: Connection, instance: Instance, what: str) -> None:
         job_number=None,
         text=f"instance {instance.sop_instance_uid} from {instance.calling_ae_title} {what}",
     )
-    connection.execute(insert(events), row_of(event))
+    connection.execute(_ADD_EVENT, row_of(event))
