@@ -38,6 +38,8 @@ log = structlog.get_logger()
 
 _VIEWS_AT_ONCE = 1024
 """IOV_MAX of Linux: the buffers that one writev takes."""
+_SMALL_BYTES_MAX = 1_048_576
+"""A dataset of no more is hashed as it comes and synced in its association's own thread."""
 _NAMES_MAX = 10
 
 
@@ -75,6 +77,8 @@ class Reception:
         self._fragments: list[memoryview] = []
         self._dataset_bytes = 0
         self._meta_bytes = 0
+        self._sha256 = hashlib.sha256()
+        self._hashed_bytes = 0
         self._part: PartFile | None = None
         self._refused: Refused | None = None
         try:
@@ -100,10 +104,14 @@ class Reception:
             self._fragments.append(fragment)
 
     def flush(self) -> None:
-        """Writes what was added straight from its memory, which is free again afterwards."""
+        """Writes (and hashes, if it is little) what was added straight from its memory, then free again."""
         fragments, self._fragments = self._fragments, []
         if self._part is None:
             return
+        if self._is_small():
+            for fragment in fragments:
+                self._sha256.update(fragment)
+            self._hashed_bytes = self._dataset_bytes
         try:
             for first in range(0, len(fragments), _VIEWS_AT_ONCE):
                 _write(self._part.fileno(), fragments[first : first + _VIEWS_AT_ONCE])
@@ -171,7 +179,8 @@ class Reception:
             raise self._refused
         assert self._part is not None
         try:
-            instance, study = self._described_while_syncing(self._part)
+            described = self._described if self._is_small() else self._described_while_syncing
+            instance, study = described(self._part)
             instance = replace(instance, path=self._keep(self._part, instance))
         except OSError as error:
             raise _disk_trouble(error) from error
@@ -180,6 +189,11 @@ class Reception:
             return _judge(put.instance, instance.sha256)
         log.info("stored", sop_instance_uid=instance.sop_instance_uid, size_bytes=instance.size_bytes)
         return Outcome(SUCCESS, stored=put.instance)
+
+    def _is_small(self) -> bool:
+        # A CR: to hand its fsync to another thread and to read the file once more cost a twentieth of the
+        # processor each. Of 10 MB it is the other way round: 54 images a second so, 50 if hashed as they come.
+        return self._dataset_bytes <= _SMALL_BYTES_MAX
 
     def _described_while_syncing(self, part: PartFile) -> tuple[Instance, Any]:
         # The disk works on the file while we hash and read it: 10 MB take either of them some 7 ms.
@@ -236,10 +250,12 @@ class Reception:
             )
 
     def _digest(self, part: PartFile) -> str:
-        # Read, not mapped: pages of a map would count as this process's memory.
-        with open(part.fileno(), "rb", buffering=0, closefd=False) as file:
-            file.seek(self._meta_bytes)
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        if self._hashed_bytes < self._dataset_bytes:
+            # Read, not mapped: pages of a map would count as this process's memory.
+            with open(part.fileno(), "rb", buffering=0, closefd=False) as file:
+                file.seek(self._meta_bytes + self._hashed_bytes)
+                hashlib.file_digest(file, lambda: self._sha256)
+        return self._sha256.hexdigest()
 
     def _headers(self, found: Survey) -> tuple[Any, Any]:
         sender = self._intake.senders.get(self._peer.calling_ae_title)

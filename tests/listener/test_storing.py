@@ -5,6 +5,7 @@ import re
 import struct
 import threading
 import zlib
+from hashlib import sha256
 from io import BytesIO
 
 import pytest
@@ -65,6 +66,17 @@ def test_the_dataset_is_kept_byte_for_byte_in_every_transfer_syntax(inbox: Inbox
             assert (syntax, answer.status, answer.comment) == (syntax, 0x0000, "")
             assert inbox.dataset_bytes(uid) == data
             assert inbox.index.known(uid).transfer_syntax_uid == syntax
+
+
+# Rows of 2 KB: below, next to and above the 1 MiB up to which a dataset is hashed as it comes.
+@pytest.mark.parametrize("rows", [256, 511, 512, 1024])
+def test_the_digest_is_of_the_dataset_as_sent_whatever_its_size(inbox: Inbox, rows: int) -> None:
+    uid, data = a_cr(rows=rows, columns=1024)
+
+    with RawSender(inbox.port).associate() as sender:
+        sender.store(data, uid)
+
+    assert inbox.index.known(uid).sha256 == sha256(data).hexdigest()
 
 
 def with_uid(data: bytes, old: str, new: str, syntax: str) -> bytes:
