@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from threading import Timer
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -150,8 +151,12 @@ def send(images: list[Path], scenario: Scenario, port: int) -> float:
     senders = [
         subprocess.Popen([STORESCU, *options, *map(str, share)], env=_environment()) for share in shares
     ]
-    codes = [sender.wait(RUN_SECONDS_MAX) for sender in senders]
+    # Not `wait` with a limit: that looks at longer and longer intervals, up to 50 ms.
+    limit = Timer(RUN_SECONDS_MAX, lambda: [sender.kill() for sender in senders])
+    limit.start()
+    codes = [sender.wait() for sender in senders]
     seconds = time.perf_counter() - began
+    limit.cancel()
     if any(codes):
         raise RuntimeError(f"storescu ended with {codes} at {scenario.title}, port {port}")
     return len(images) / seconds
