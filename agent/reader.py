@@ -18,7 +18,8 @@ from agent.notifying import notify, watched_less
 from agent.outage import Outage
 from agent.peers import Peers
 from agent.pulse import BEAT_SECONDS, Pulse
-from agent.service import Store, awaited_signals, open_store, patience_of, system_clock
+from agent.service import Store, open_store, patience_of, system_clock
+from agent.signals import awaited_signals
 from agent.steps import Tools
 from agent.worker import Worker
 from config.changes import differences, in_force

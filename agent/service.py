@@ -35,6 +35,7 @@ from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
 from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
+from agent.signals import awaited_signals, next_signal
 from agent.steps import Tools, close_reported, settle
 from agent.tls import PortContext, warn_of_expiry
 from agent.worker import Worker
@@ -476,7 +477,7 @@ def _serve(settings: Settings, signals: SimpleQueue[int]) -> bool:
         log.error("the service cannot start", reason=f"{error} (port {place}); correct agent.toml")
     if serving is not None and is_started:
         _tell(settings, serving.described())
-        while signals.get() == signal.SIGHUP:
+        while next_signal(signals) == signal.SIGHUP:
             notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")  # sd_notify(3)
             _tell(settings, serving.reload())
             notify("READY=1")
@@ -490,11 +491,3 @@ def _tell(settings: Settings, service: loaded.Service) -> None:
         loaded.tell(settings.agent.storage.folder, service)
     except OSError as error:  # a full disk must not end what receives and delivers
         log.error("what is loaded cannot be told", reason=str(error))
-
-
-def awaited_signals() -> SimpleQueue[int]:
-    """Gives the queue in which SIGTERM, SIGINT and SIGHUP come from now on, in place of what they would do."""
-    signals: SimpleQueue[int] = SimpleQueue()  # the one queue that a signal handler may put into
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: signals.put(number))
-    return signals
