@@ -5,6 +5,7 @@ too, since storage keeps both without understanding either.
 """
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -146,26 +147,38 @@ def not_shown(study_instance_uid: str, reason: str) -> str:
 
 
 def as_shown(manifest: Manifest, told: Reading | Answer) -> Manifest:
-    """Gives a Manifest as the model really saw it: what it was to see of earlier exams may not all have been shown.
+    """Gives a Manifest as the model really saw it: what it was to see may not all have been shown.
 
-    Only an exam of which an image stood in some turn's conversation stays among the priors, with those images; the
-    others are passed over, with what is known of why. An output that speaks of earlier exams asks this one.
+    An image was shown if it stood in some turn's conversation. An earlier exam without one is passed over, with what is
+    known of why; an image of the current exam is left out. Of an engine that names no image of the current exam nobody
+    can say which it saw, and all stay. An output that speaks of exams asks this one.
     """
     keys = {key for turn in told.turns for key in turn.image_keys}
-    seen = [
-        replace(prior, images=tuple(image for image in prior.images if image.sop_instance_uid in keys))
-        for prior in manifest.priors
-    ]
+    seen = [_seen(prior, keys) for prior in manifest.priors]
     unseen = [
         ExplainedStudy(exam.study_instance_uid, _why_not_shown(exam.study_instance_uid, told))
         for exam in seen
         if not exam.images
     ]
+    current = _seen(manifest.current, keys)
+    if not current.images:
+        current = manifest.current
+    left_out = [
+        (image.sop_instance_uid, f"engine {told.engine.name} did not put it before the model")
+        for image in manifest.current.images
+        if image not in current.images
+    ]
     return replace(
         manifest,
+        current=current,
+        left_out=(*manifest.left_out, *left_out),
         priors=tuple(exam for exam in seen if exam.images),
         passed_over=(*manifest.passed_over, *unseen),
     )
+
+
+def _seen(exam: ManifestExam, keys: Container[str]) -> ManifestExam:
+    return replace(exam, images=tuple(image for image in exam.images if image.sop_instance_uid in keys))
 
 
 def _why_not_shown(study_instance_uid: str, told: Reading | Answer) -> str:

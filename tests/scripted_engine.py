@@ -10,11 +10,12 @@ IDENTITY = EngineIdentity("scripted", "1", "a scripted engine for tests", "sha25
 
 
 def an_effusion(case: Case) -> Reading:
-    """One finding with one box in the lower left quarter of the first current image, after a look at every prior."""
+    """One finding with one box in the lower left quarter of the first current image, after a look at every image."""
     image = case.current.images[0]
     earlier = (one.key for prior in case.priors for one in prior.images)
     box = Box(image.key, image.columns * 0.1, image.rows * 0.6, image.columns * 0.4, image.rows * 0.9)
-    turn = Turn("findings", (*earlier, image.key), "Which findings? <image>", "pleural effusion.", 0.1, 10, 3)
+    looked_at = (*earlier, *(one.key for one in case.current.images))
+    turn = Turn("findings", looked_at, "Which findings? <image>", "pleural effusion.", 0.1, 10, 3)
     return Reading(
         findings=(Finding("pleural effusion", Status.PRESENT, side="right", boxes=(box,)),),
         report="There is a small right pleural effusion.",

@@ -1,4 +1,4 @@
-"""What a draft says of earlier exams is what the model saw of them, whatever it was meant to see."""
+"""What a draft says of the exams it is about is what the model saw of them, whatever it was meant to see."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -40,7 +40,9 @@ class Clinic(Line):
 
     old, new, study = "", "", ""
 
-    def with_two_priors(self, script: Callable[[Case], Reading] = an_effusion) -> "Clinic":
+    def with_two_priors(
+        self, script: Callable[[Case], Reading] = an_effusion, *, laterals: bool = False
+    ) -> "Clinic":
         engine = EngineSettings(name="tests.scripted_engine:open_scripted")
         storage = StorageSettings(folder=self.folder)
         reading = self.tools.settings.reading.model_copy(update={"engine": engine})
@@ -54,9 +56,13 @@ class Clinic(Line):
             self.arrive(a_radiograph(days_ago=days), a_report_sr(days_ago=days, findings="", impression=said))
             for days, said in ((400, "Old effusion."), (40, "New effusion."))
         )
+        if laterals:
+            self.arrive(a_radiograph(study_uid=self.new, days_ago=40, view="LL", number=2))
         self.wait(60)
         self.run()
         self.study = self.arrive(a_radiograph(rows=200, columns=180, accession="4711"))
+        if laterals:
+            self.arrive(a_radiograph(study_uid=self.study, view="LL", number=2))
         self.wait(60)
         self.gather()
         return self
@@ -84,11 +90,13 @@ class Clinic(Line):
             [*words, *pages_of(self.made("encapsulated_pdf")), *(m.read_text() for m in messages)]
         )
 
+    def chosen(self) -> Manifest:
+        return manifests.load_manifest(self.job(self.study).manifest_json or "")
+
     def shown(self) -> Manifest:
-        job = self.job(self.study)
-        manifest = manifests.load_manifest(job.manifest_json or "")
-        assert len(manifest.priors) == 2, "both were chosen"
-        return as_shown(manifest, manifests.load_reading(job.reading_json or ""))
+        chosen = self.chosen()
+        assert len(chosen.priors) == 2, "both were chosen"
+        return as_shown(chosen, manifests.load_reading(self.job(self.study).reading_json or ""))
 
 
 @pytest.fixture
@@ -178,16 +186,37 @@ def test_an_image_of_a_prior_that_was_left_out_is_no_evidence(clinic: Clinic):
         (prior,) = case.priors[-1:]
         return an_effusion(replace(case, priors=(replace(prior, images=prior.images[:1]),)))
 
-    clinic.with_two_priors(seeing_one_image)
-    clinic.arrive(a_radiograph(study_uid=clinic.new, days_ago=40, view="LL", number=2))
-    again = clinic.arrive(a_radiograph(study_uid=clinic.study, view="LL", number=2))
-    clinic.wait(60)
-    clinic.run()
+    clinic.with_two_priors(seeing_one_image, laterals=True).run()
 
     (prior,) = clinic.shown().priors
     seen = [text for text in texts(clinic.made("report_sr")) if text.startswith("Prior image")]
-    assert again == clinic.study
+    assert len(clinic.chosen().priors[-1].images) == 2
     assert len(prior.images) == len(seen) == 1
+
+
+def test_an_image_of_the_current_exam_that_the_engine_left_out_is_told_as_left_out(clinic: Clinic):
+    def seeing_the_first_image(case: Case) -> Reading:
+        return an_effusion(replace(case, current=replace(case.current, images=case.current.images[:1])))
+
+    clinic.with_two_priors(seeing_the_first_image, laterals=True).run()
+
+    document = clinic.made("report_sr")
+    _, lateral = clinic.chosen().current.images
+    assert len([text for text in texts(document) if text.startswith("Current image")]) == 1
+    left_out = f"{lateral.sop_instance_uid}: engine scripted did not put it before the model"
+    assert left_out in texts(document)
+    assert "images shown: 1; left out: 1" in why_text(clinic.settings, clinic.study)
+
+
+def test_of_an_engine_that_names_no_image_nothing_of_the_current_exam_is_left_out(clinic: Clinic):
+    def silent(case: Case) -> Reading:
+        said = an_effusion(case)
+        return replace(said, turns=tuple(replace(turn, image_keys=()) for turn in said.turns))
+
+    clinic.with_two_priors(silent).run()
+
+    assert clinic.shown().left_out == ()
+    assert len(clinic.shown().current.images) == 1
 
 
 def test_why_tells_a_prior_that_was_shown_from_one_that_was_not(clinic: Clinic):
