@@ -25,11 +25,15 @@ _TOKEN = re.compile(
 )
 
 
+_DEPTH_MAX = 16
+"""No setting lies deeper. A key of three thousand parts is valid TOML, and as deep."""
+
+
 def lines_of(text: str) -> dict[str, int]:
     """Finds the line, from 1, on which each key of a valid TOML text begins, by its place ("destination[2].port").
 
     Tables are there too, at the first header or key that names them; what stands inside an inline table or a list
-    has the line of its key.
+    has the line of its key. What lies deeper than any setting is left out.
     """
     found: dict[str, int] = {}
     counts: Counter[str] = Counter()
@@ -38,7 +42,9 @@ def lines_of(text: str) -> dict[str, int]:
         written = tomllib.loads(statement)
         if statement.lstrip().startswith("["):
             table = _table(written, counts)
-            paths: Iterator[tuple[int | str, ...]] = (table[: end + 1] for end in range(len(table)))
+            paths: Iterator[tuple[int | str, ...]] = (
+                table[: end + 1] for end in range(min(len(table), _DEPTH_MAX))
+            )
         else:
             paths = _paths(written, table)
         for path in paths:
@@ -62,7 +68,7 @@ def _table(header: Mapping[str, Any], counts: Counter[str]) -> tuple[int | str, 
     """The path of the table that a header opens; `counts` says how many [[tables]] of each place there are."""
     path: tuple[int | str, ...] = ()
     inner: Any = header
-    while inner:
+    while inner and len(path) < _DEPTH_MAX:
         ((name, inner),) = inner.items()
         path += (name,)
         if isinstance(inner, list):
@@ -76,6 +82,8 @@ def _table(header: Mapping[str, Any], counts: Counter[str]) -> tuple[int | str, 
 def _paths(value: object, path: tuple[int | str, ...]) -> Iterator[tuple[int | str, ...]]:
     """Every place below a value, each table before what is in it."""
     inner: Iterator[tuple[int | str, Any]]
+    if len(path) >= _DEPTH_MAX:
+        return
     if isinstance(value, dict):
         inner = iter(value.items())
     elif isinstance(value, list):

@@ -221,6 +221,24 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "ignore")
 
 
+@pytest.mark.parametrize(
+    "deep",
+    [
+        "[[archive]]\nnama" + ".a" * 3_000 + " = 1\n",
+        "[nama" + ".a" * 3_000 + "]\n",
+        "nama = " + "[" * 200 + "]" * 200 + "\n",
+    ],
+    ids=["key", "header", "list"],
+)
+def test_what_lies_deeper_than_any_setting_is_refused_by_its_outermost_name(tmp_path, deep):
+    (tmp_path / "peers.toml").write_text(deep)
+
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, {})
+
+    assert any("nama" in str(problem) for problem in refused.value.problems)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     content=st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace"))
