@@ -1,6 +1,7 @@
 """`python -m tests.crash points` cuts a life at every effect; `python -m tests.crash kills` kills at random moments."""
 
 import argparse
+import os
 import random
 import shutil
 import sys
@@ -16,7 +17,9 @@ def main() -> int:
     parser.add_argument("what", choices=("points", "kills"))
     parser.add_argument("--database", choices=DATABASES, action="append")
     parser.add_argument("--every", type=int, default=1, help="points: cut only each so-many-th effect")
-    parser.add_argument("--wards", type=int, default=2, help="points: lives at a time")
+    # A life mostly waits.
+    wards = 2 * (os.cpu_count() or 1)
+    parser.add_argument("--wards", type=int, default=wards, help="points: lives at a time")
     parser.add_argument("--kills", type=int, default=250, help="kills: on each database")
     parser.add_argument("--seed", type=int, help="kills: of the moments and of who is killed")
     arguments = parser.parse_args()
