@@ -65,8 +65,9 @@ fuzz-guided: .venv.stamp
 sbom: .venv.stamp .supply/bin/pip-audit
 	.supply/bin/cyclonedx-py environment $(BIN)/python --of JSON -o sbom.json
 
+# make audit ADVISORIES="-s osv --osv-url https://mirror/v1/query" where pypi.org cannot be reached
 audit: .venv.stamp .supply/bin/pip-audit
-	.supply/bin/pip-audit --strict --path $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
+	.supply/bin/pip-audit --strict $(ADVISORIES) --path $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 OHIF := 3.13.2
 LARVITAR := 3.8.7
