@@ -45,7 +45,7 @@ from config.settings import ReportServerSettings, Settings, WorklistSettings
 from storage.audit_records import AuditEvent
 from storage.audits import Audits
 from storage.census import Census
-from storage.database import Database, SchemaError, connect
+from storage.database import Database, DatabaseError, SchemaError, connect, trouble_of
 from storage.deletions import Deletions
 from storage.files import Files
 from storage.holds import Holds
@@ -427,7 +427,7 @@ class Serving:
         self.listener.stop(seconds)
         if self.mllp is not None:
             self.mllp.stop(seconds)
-        if self._scheduler is not None:
+        if self._scheduler is not None and self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         workers = (*self._workers.values(), *self._leaving)
         for worker in workers:
@@ -475,6 +475,11 @@ def _serve(settings: Settings, signals: SimpleQueue[int]) -> bool:
     except (OSError, SchemaError) as error:
         place = f"{settings.agent.listener.host}:{settings.agent.listener.port}"
         log.error("the service cannot start", reason=f"{error} (port {place}); correct agent.toml")
+    except DatabaseError as error:  # it has gone since its schema was looked at
+        reason = trouble_of(error)
+        if reason is None:
+            raise
+        log.error("the service cannot start", reason=f"the database is away or full: {reason}")
     if serving is not None and is_started:
         _tell(settings, serving.described())
         while next_signal(signals) == signal.SIGHUP:

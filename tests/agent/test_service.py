@@ -1,6 +1,7 @@
 """What the reader's process decides before it claims anything, and what the log leaves out."""
 
 import signal
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,16 @@ import structlog
 
 from agent.logs import configure_log
 from agent.reader import batch_max_of, read
-from config.settings import AgentSettings, LogSettings, Settings, StorageSettings
+from agent.service import serve
+from config.settings import (
+    AgentSettings,
+    LogSettings,
+    ReaderSettings,
+    ReadingSettings,
+    Settings,
+    StorageSettings,
+)
+from tests.agent.archives import a_free_port
 from tests.scripted_engine import ScriptedEngine
 
 
@@ -76,3 +86,30 @@ def test_a_reader_without_its_database_says_so_and_ends(
 
     assert not is_read
     assert "the reader cannot start" in capsys.readouterr().out
+
+
+def test_a_service_whose_database_goes_while_it_starts_says_so_and_ends(
+    tmp_path: Path, signals: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    table = "audit_records"
+
+    def without_its_table(*_: object) -> None:
+        with sqlite3.connect(tmp_path / "preread.sqlite") as database:
+            database.execute(f"ALTER TABLE {table} RENAME TO away")
+
+    monkeypatch.setattr(
+        "agent.service.warn_of_expiry", without_its_table
+    )  # the last thing before the first record
+    agent = AgentSettings(
+        storage=StorageSettings(folder=tmp_path),
+        listener=AgentSettings().listener.model_copy(update={"port": a_free_port()}),
+    )
+
+    reading = ReadingSettings(reader=ReaderSettings(child=False))
+
+    is_served = serve(Settings(agent=agent, reading=reading))
+
+    said = capsys.readouterr().out
+    assert not is_served
+    assert "the service cannot start" in said
+    assert "the database is away or full: no such table" in said
