@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pydicom import Dataset
 
 from agent.hl7.framing import framed
@@ -241,10 +242,14 @@ def _hurried(folder: Path, database_url: str, ports: dict[str, int]) -> Settings
 
 
 def _kill_and_start(server: Any) -> None:
+    killed = server.get_pid()
     with suppress(ProcessLookupError):
-        os.kill(server.get_pid(), signal.SIGKILL)
-    # Until the last of its children has gone the server will not start anew.
+        os.kill(killed, signal.SIGKILL)
+    # While the killed one has not gone it counts as running, and nothing is started; until the last of its children
+    # has gone the server will not start anew.
     deadline = time.monotonic() + 60
+    while psutil.pid_exists(killed) and time.monotonic() < deadline:
+        time.sleep(0.02)
     while True:
         try:
             server.ensure_postgres_running()
