@@ -111,21 +111,17 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="preread-bench-") as top:
         for number, scenario in enumerate(plan):
             folder = Path(top) / str(number)
-            rates = _rates(receivers, scenario, rounds, folder, serial=number * 1_000_000, peaks=peaks)
+            rates, held = _one_scenario(receivers, scenario, rounds, folder, serial=number * 1_000_000)
             results |= {(name, scenario.title): median(rate) for name, rate in rates.items()}
+            peaks = {name: max(peaks.get(name, 0.0), megabytes) for name, megabytes in held.items()}
             _empty_files(folder)
     return results, peaks
 
 
-def _rates(
-    receivers: list[Receiver],
-    scenario: Scenario,
-    rounds: int,
-    folder: Path,
-    serial: int,
-    peaks: dict[str, float],
-) -> dict[str, list[float]]:
-    """Images per second of each round by receiver; raises `peaks` to what they held."""
+def _one_scenario(
+    receivers: list[Receiver], scenario: Scenario, rounds: int, folder: Path, serial: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """({receiver: images per second of each round}, {receiver: peak RSS in MB})."""
     images = write_images(folder / "images", scenario)
     with ExitStack() as stack:
         running = {receiver.name: stack.enter_context(started(receiver, folder)) for receiver in receivers}
@@ -135,9 +131,8 @@ def _rates(
                 serial = rename_instances(images, serial)
                 rates[receiver.name].append(send(images, scenario, running[receiver.name][1]))
             rates[_DISK_ALONE].append(keep(folder / f"disk-{turn}", images, scenario.associations))
-        for name, (process, _) in running.items():
-            peaks[name] = max(peaks.get(name, 0.0), peak_rss_mb(process.pid))
-    return rates
+        held = {name: peak_rss_mb(process.pid) for name, (process, _) in running.items()}
+    return rates, held
 
 
 def _empty_files(folder: Path) -> None:

@@ -42,9 +42,7 @@ def lines_of(text: str) -> dict[str, int]:
         written = tomllib.loads(statement)
         if statement.lstrip().startswith("["):
             table = _table(written, counts)
-            paths: Iterator[tuple[int | str, ...]] = (
-                table[: end + 1] for end in range(min(len(table), _DEPTH_MAX))
-            )
+            paths: Iterator[tuple[int | str, ...]] = (table[: end + 1] for end in range(len(table)))
         else:
             paths = _paths(written, table)
         for path in paths:

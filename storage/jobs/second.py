@@ -94,17 +94,12 @@ class SecondReadings:
 
     def retry(self, second: SecondReading, problem: str, due_at: datetime, now: datetime) -> None:
         """Puts it off after a try that ended badly; counts one attempt. Raises LeaseLost."""
-        values = {"attempts": second_readings.c.attempts + 1, "due_at": due_at, "problem": problem}
-        with self._database.writing() as connection:
-            rows.change(connection, second_readings, second, {**NO_LEASE, **values})
-            _time(connection, second, StepOutcome.ERROR, now)
+        attempts = second_readings.c.attempts + 1
+        self._end_try(second, StepOutcome.ERROR, now, attempts=attempts, due_at=due_at, problem=problem)
 
     def fail(self, second: SecondReading, problem: str, now: datetime) -> None:
         """Gives it up. Raises LeaseLost."""
-        with self._database.writing() as connection:
-            values = {"failed_at": now, "problem": problem}
-            rows.change(connection, second_readings, second, {**NO_LEASE, **values})
-            _time(connection, second, StepOutcome.FAILED, now)
+        self._end_try(second, StepOutcome.FAILED, now, failed_at=now, problem=problem)
 
     def give_back(self, second: SecondReading) -> None:
         """Ends the lease because the worker is told to stop; costs no attempt. Raises LeaseLost."""
@@ -148,7 +143,7 @@ class SecondReadings:
             ended = {
                 word: _count(connection, second_readings.c.number, is_so) for word, is_so in states.items()
             }
-        return {"waiting": self.waiting_count(wanted), **ended}
+            return {"waiting": _waiting(connection, wanted), **ended}
 
     def waiting_count(self, wanted: Comparable | None) -> int:
         """How many wait or are being read: what is open, and the jobs since `wanted.since`, are all that it looks at.
@@ -157,8 +152,12 @@ class SecondReadings:
             wanted: as in `counts`.
         """
         with self._database.reading() as connection:
-            begun = _count(connection, second_readings.c.number, is_open_second_reading)
-            return begun + (0 if wanted is None else _count(connection, jobs.c.number, _is_unread(wanted)))
+            return _waiting(connection, wanted)
+
+    def _end_try(self, second: SecondReading, outcome: StepOutcome, now: datetime, **values: Any) -> None:
+        with self._database.writing() as connection:
+            rows.change(connection, second_readings, second, {**NO_LEASE, **values})
+            _time(connection, second, outcome, now)
 
     def _change(self, second: SecondReading, **values: Any) -> None:
         with self._database.writing() as connection:
@@ -198,6 +197,11 @@ def _second(connection: Connection, condition: ColumnElement[bool]) -> SecondRea
 
 def _time(connection: Connection, second: SecondReading, outcome: StepOutcome, now: datetime) -> None:
     rows.time_step(connection, second, Beside.SECOND_READING, outcome, "", now)
+
+
+def _waiting(connection: Connection, wanted: Comparable | None) -> int:
+    begun = _count(connection, second_readings.c.number, is_open_second_reading)
+    return begun + (0 if wanted is None else _count(connection, jobs.c.number, _is_unread(wanted)))
 
 
 def _count(connection: Connection, column: ColumnElement[int], condition: ColumnElement[bool]) -> int:
