@@ -27,6 +27,12 @@ _STEPS_MAX = 100
 _GRADIENT_MAX = 1e-9
 """Largest slope of the mean loss at which a fit has ended."""
 
+_SPREAD_MIN = 1e-6
+"""Of logits, as standard deviation; what differs less is float32's rounding of equal scores."""
+
+_LOSS_ROUNDING = 1e-14
+"""Of a loss; near the minimum a step gains less than that, and the loss can no longer tell a good one."""
+
 Numbers = NDArray[np.float64]
 
 
@@ -112,15 +118,21 @@ def fit(scores: Numbers, truths: NDArray[np.bool_]) -> tuple[float, float]:
         raise ValueError(f"{present} cases with the finding and {absent} without it: both kinds are needed")
     # Platt's targets: not quite 1 and 0, or scores that divide the cases perfectly would want an infinite slope.
     targets = np.where(truths, (present + 1) / (present + 2), 1 / (absent + 2))
-    design = np.stack([_logit(scores), np.ones(len(scores))], axis=1)  # (N, 2)
+    logits = _logit(scores)
+    middle, spread = logits.mean(), logits.std()
+    if spread < _SPREAD_MIN:
+        logits, spread = np.full_like(logits, middle), 1.0
+    # Standardized, or scores that hardly differ make a valley too narrow for steps of float64.
+    design = np.stack([(logits - middle) / spread, np.ones(len(scores))], axis=1)  # (N, 2)
     line = np.array([0.0, np.log((present + 1) / (absent + 1))])  # slope, intercept
     for _ in range(_STEPS_MAX):
         chances = _chance(design @ line)  # (N,)
         gradient = design.T @ (chances - targets) / len(scores)  # (2,)
         if np.abs(gradient).max() < _GRADIENT_MAX:
-            return float(line[0]), float(line[1])
+            slope = line[0] / spread
+            return float(slope), float(line[1] - slope * middle)
         curvature = (design * (chances * (1 - chances))[:, None]).T @ design / len(scores)  # (2, 2)
-        # Where all scores are equal the slope is free: a trace of ridge leaves it where it is.
+        # Where the scores are equal the slope is free: a trace of ridge leaves it where it is.
         step = np.linalg.solve(curvature + 1e-12 * np.eye(2), gradient)
         line = _stepped(line, step, gradient, design, targets)
     raise ValueError(f"no minimum was found in {_STEPS_MAX} steps")
@@ -180,8 +192,9 @@ def _held_out(truths: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _stepped(
     line: Numbers, step: NDArray[np.floating], gradient: Numbers, design: Numbers, targets: Numbers
 ) -> Numbers:
-    """Takes a Newton step, halved until it lowers the loss as it should (Armijo)."""
+    """Takes a Newton step, halved until it lowers the loss as it should (Armijo), or as far as rounding tells."""
     loss, size = _loss(line, design, targets), 1.0
+    loss += _LOSS_ROUNDING * max(1.0, loss)
     while size > 1e-10 and _loss(line - size * step, design, targets) > loss - 1e-4 * size * gradient @ step:
         size /= 2
     return line - size * step

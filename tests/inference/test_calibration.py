@@ -73,6 +73,31 @@ def test_every_table_with_both_kinds_of_case_has_a_fit(rows):
     assert ((fitted_probabilities > 0) & (fitted_probabilities < 1)).all()
 
 
+def test_a_thousand_tables_with_scores_at_the_ends_have_a_fit_where_the_loss_is_lowest():
+    random = np.random.default_rng(7)
+    for _ in range(1_000):
+        scores = random.random(count := int(random.integers(2, 60)))
+        scores = np.where(random.random(count) < 0.3, random.integers(0, 2, count), scores)
+        truths = random.random(count) < 0.7
+        truths[:2] = [True, False]
+
+        said = probability(scores, *fit(scores, truths))
+
+        present, absent = truths.sum(), (~truths).sum()
+        wanted = present * (present + 1) / (present + 2) + absent / (absent + 2)
+        assert said.sum() == pytest.approx(wanted, abs=1e-6)  # the loss has no slope along the intercept
+
+
+def test_scores_equal_but_for_rounding_are_equal():
+    truths = np.array([True] * 10 + [False] * 30)
+    scores = 0.7 + np.random.default_rng(1).normal(0, 1e-8, 40)
+
+    slope, intercept = fit(scores, truths)
+
+    assert slope == 0
+    assert probability(np.array([0.2]), slope, intercept)[0] == pytest.approx((10 * 11 / 12 + 30 / 32) / 40)
+
+
 def test_quality_is_what_a_hand_computes():
     measured = quality(np.array([0.95, 0.95, 0.05]), np.array([True, False, False]))
 
