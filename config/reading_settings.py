@@ -179,8 +179,7 @@ class ReaderSettings(Frozen):
     batch_max: Annotated[int, Field(ge=0, le=64)] = 0
     """Studies read at once, if so many wait; none is held back until others come. More read more studies an hour,
     each of them later and with more memory. 0: 4 where a study gets the very words that it gets alone (float32),
-    else 1. In bfloat16, of 269 answers given sixteen studies at a time 8 were worded otherwise than alone. MedGemma
-    reads one at a time in any case."""
+    else 1. In bfloat16, of 269 answers given sixteen studies at a time 8 were worded otherwise than alone."""
 
     second_days: Annotated[int, Field(ge=1, le=365)] = 7
     """The [second_engine] reads studies of the last so many days, the newest first. What it does not get to in that

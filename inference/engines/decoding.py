@@ -1,11 +1,10 @@
 """The decoding loop of every engine: greedy, token by token."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicCache
 
 
 class Speaker(Protocol):
@@ -26,15 +25,23 @@ class Speaker(Protocol):
         ...
 
 
-Step = Callable[[Tensor], Tensor]
-"""Says a token of each conversation, ids (B,), and gives the logits of the next, (B, W)."""
+class Step(Protocol):
+    """Conversations (B of them) that go on by one token of each."""
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Says a token of each conversation, ids (B,), and gives the logits of the next, (B, W)."""
+        ...
+
+    def keep(self, rows: Tensor) -> None:
+        """Goes on with these conversations (indices) alone."""
+        ...
 
 
 def greedy(
     model: Speaker,
     embeddings: Tensor,
     *,
-    cache: Cache,
+    cache: DynamicCache,
     tokens_max: int,
     end_id: int,
     attention_mask: Tensor | None = None,
@@ -49,25 +56,37 @@ def greedy(
     Returns, and raises, as `continued`.
     """
     logits = model.logits(embeddings, attention_mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
-    return continued(passes(model, cache, attention_mask), logits, tokens_max=tokens_max, end_id=end_id)
+    return continued(Passes(model, cache, attention_mask), logits, tokens_max=tokens_max, end_id=end_id)
 
 
-def passes(model: Speaker, cache: Cache, attention_mask: Tensor | None = None) -> Step:
-    """Makes each step a pass of transformers; `attention_mask` is (B, cached), as in `greedy`."""
-    mask = attention_mask
+class Passes:
+    """Steps that are passes of transformers.
 
-    def step(ids: Tensor) -> Tensor:
-        nonlocal mask
-        if mask is not None:
-            mask = torch.cat([mask, mask.new_ones(len(ids), 1)], dim=1)
-        embeddings = model.embed(ids[:, None], None)  # (B, 1, H)
-        return model.logits(embeddings, mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
+    Args:
+        attention_mask: (B, cached), as in `greedy`.
+    """
 
-    return step
+    def __init__(self, model: Speaker, cache: DynamicCache, attention_mask: Tensor | None = None) -> None:
+        self._model = model
+        self._cache = cache
+        self._mask = attention_mask
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        if self._mask is not None:
+            self._mask = torch.cat([self._mask, self._mask.new_ones(len(ids), 1)], dim=1)
+        embeddings = self._model.embed(ids[:, None], None)  # (B, 1, H)
+        return self._model.logits(embeddings, self._mask, self._cache, logits_to_keep=1)[:, -1]  # (B, W)
+
+    def keep(self, rows: Tensor) -> None:
+        self._cache.batch_select_indices(rows)
+        if self._mask is not None:
+            self._mask = self._mask[rows]
 
 
 def continued(step: Step, logits: Tensor, *, tokens_max: int, end_id: int) -> Tensor:
     """Goes on from the logits (B, W) of the next token with the likeliest each time, until all have ended.
+
+    Each time half of the conversations that go on have ended, the others go on without them.
 
     Returns:
         The new ids (B, up to tokens_max); a row that has ended is filled with `end_id`.
@@ -75,19 +94,25 @@ def continued(step: Step, logits: Tensor, *, tokens_max: int, end_id: int) -> Te
     Raises:
         FloatingPointError: if the model's numbers overflow; its answer would be noise.
     """
-    has_ended = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)  # (B,)
-    new_ids: list[Tensor] = []
-    while True:
+    new_ids = torch.full((len(logits), tokens_max), end_id, device=logits.device)
+    going_on = torch.arange(len(logits), device=logits.device)  # rows of the result
+    has_ended = torch.zeros_like(going_on, dtype=torch.bool)
+    for place in range(tokens_max):
         if not logits.isfinite().all():
             raise FloatingPointError(
                 "the model gives numbers that are not finite; open it with dtype float32"
             )
-        ids = logits.argmax(1).masked_fill(has_ended, end_id)  # (B,)
-        new_ids.append(ids)
-        has_ended = has_ended | (ids == end_id)
-        if len(new_ids) == tokens_max or bool(has_ended.all()):
-            return torch.stack(new_ids, dim=1)
+        ids = logits.argmax(1).masked_fill(has_ended, end_id)  # (B that go on,)
+        new_ids[going_on, place] = ids
+        has_ended |= ids == end_id
+        left = (~has_ended).nonzero()[:, 0]
+        if place + 1 == tokens_max or not len(left):
+            break
+        if 2 * len(left) <= len(ids):
+            step.keep(left)
+            ids, going_on, has_ended = ids[left], going_on[left], has_ended[left]
         logits = step(ids)
+    return new_ids[:, : place + 1]
 
 
 def until_end(ids: Tensor, end_id: int) -> list[int]:

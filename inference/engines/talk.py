@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.cache_utils import DynamicCache
 
-from inference.engines.decoding import Speaker, continued, until_end
-from inference.engines.stepping import Decoder, Steps
+from inference.engines.decoding import Speaker, Step, continued, until_end
+from inference.engines.stepping import Layers
 
 
 class Converser(Speaker, Protocol):
@@ -24,18 +24,31 @@ class Converser(Speaker, Protocol):
     Attributes:
         image_marker: stands in a prompt at each place where a row of an image goes; no token of the vocabulary.
         end_id: of the token that ends an answer.
-        decoder: says the tokens of an answer.
     """
 
     @property
     def image_marker(self) -> int: ...
     @property
     def end_id(self) -> int: ...
-    @property
-    def decoder(self) -> Decoder: ...
 
     def new_cache(self) -> DynamicCache:
-        """Makes an empty cache for one conversation."""
+        """Makes an empty cache for one conversation; it keeps all that it is given."""
+        ...
+
+    def read_on(self, ids: Tensor, rows: Tensor | None, cache: DynamicCache) -> Tensor:
+        """Reads ids (1, T), with whole images, behind what the cache holds; gives the logits (1, W) of what comes next.
+
+        Args:
+            rows: (1, places of images among the ids, H), None where there are none.
+        """
+        ...
+
+    def steps(self, layers: Layers, mask: Tensor) -> Step:
+        """Makes the step that says the tokens of answers.
+
+        Args:
+            mask: (B, T), 0 for padding on the left.
+        """
         ...
 
 
@@ -176,8 +189,7 @@ class Talk:
         rows = self.rows.flatten(0, 1)[places_done:]  # (places to come, H)
         places = sum(token == self.model.image_marker for token in ids)
         rest = torch.tensor([ids], dtype=torch.long, device=self.rows.device)  # (1, T)
-        embeddings = self.model.embed(rest, rows[None] if places else None)  # (1, T, H)
-        logits = self.model.logits(embeddings, None, self._cache, logits_to_keep=1)[:, -1]  # (1, W)
+        logits = self.model.read_on(rest, rows[None] if places else None, self._cache)  # (1, W)
         self._cached_ids += ids
         return logits
 
@@ -200,21 +212,25 @@ def _answer_ids(model: Converser, heard: Sequence[Heard], end_id: int) -> Tensor
     tokens_max = max(one.tokens_max for one in heard)
     gaps = [length - one.mask.shape[1] for one in heard]
     mask = torch.cat([functional.pad(one.mask, (gap, 0)) for one, gap in zip(heard, gaps, strict=True)])
-    layers = [
-        tuple(
-            torch.cat(
-                [functional.pad(part, (0, 0, gap, tokens_max)) for part, gap in zip(parts, gaps, strict=True)]
-            )
-            for parts in zip(*layer, strict=True)
-        )
-        for layer in zip(*(one.layers for one in heard), strict=True)
-    ]  # of each layer keys and values, (B, heads, T + tokens_max, head width)
     return continued(
-        Steps(model.decoder, layers, mask),
+        model.steps(_joined(heard, gaps, tokens_max), mask),
         torch.cat([one.logits for one in heard]),
         tokens_max=tokens_max,
         end_id=end_id,
     )
+
+
+def _joined(heard: Sequence[Heard], gaps: Sequence[int], room: int) -> Layers:
+    """Puts the keys and values of prompts side by side, with gaps on the left and room on the right."""
+    return [
+        tuple(
+            torch.cat(
+                [functional.pad(part, (0, 0, gap, room)) for part, gap in zip(parts, gaps, strict=True)]
+            )
+            for parts in zip(*layer, strict=True)
+        )
+        for layer in zip(*(one.layers for one in heard), strict=True)
+    ]
 
 
 def running_on(model: Converser, embeddings: Tensor, count: int, mask: Tensor | None = None) -> Tensor:

@@ -108,7 +108,7 @@ def _lesson(model: MedGemma, case: Case) -> tuple[torch.Tensor, torch.Tensor, to
 
 def _loss(model: MedGemma, ids: torch.Tensor, is_learned: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
     logits = model.network(
-        input_ids=ids, pixel_values=pixels, token_type_ids=model.is_place(ids).long()
+        input_ids=ids, pixel_values=pixels, token_type_ids=(ids == model.image_marker).long()
     ).logits
     return cross_entropy(logits[:, :-1][is_learned[:, 1:]], ids[:, 1:][is_learned[:, 1:]])
 

@@ -96,6 +96,20 @@ def test_the_same_case_gives_the_same_reading_but_for_seconds(taught, compared):
     assert again.problems == compared.problems
 
 
+def test_cases_read_together_get_the_reading_that_they_get_alone(taught, compared):
+    cases = [a_case(), a_case(priors=(a_prior(),)), a_case((an_image("one"), an_image("two")))]
+
+    readings = taught.read_many(cases)
+
+    assert taught.is_exact_at_once
+    assert len({reading.turns[0].prompt_tokens for reading in readings}) == 3
+    for reading, case in zip(readings, cases, strict=True):
+        alone = taught.read(case)
+        assert [turn.answer for turn in reading.turns] == [turn.answer for turn in alone.turns]
+        assert reading.findings == alone.findings
+        assert reading.problems == alone.problems
+
+
 def test_a_question_of_ones_own_is_put_about_one_image(taught):
     answer = taught.ask(a_case(), Question(Task.QUESTION, " Is there <bos> edema? "))
 

@@ -1,7 +1,5 @@
 """What the engine computes is what transformers computes from the publisher's own call."""
 
-from copy import deepcopy
-
 import PIL.Image
 import pytest
 import torch
@@ -9,8 +7,8 @@ import torch
 from inference.case import View
 from inference.engines.m4cxr.preprocess import grey_levels
 from inference.engines.medgemma.loading import load_model
-from inference.engines.medgemma.model import Talk
 from inference.engines.medgemma.prompts import last_question, messages, report_plan
+from inference.engines.talk import Talk, speak
 from tests.inference.medgemma_small import DESCRIBED, LISTED, write_medgemma
 from tests.inference.small import a_case, a_prior, an_image
 
@@ -70,7 +68,7 @@ def test_the_first_token_of_an_answer_weighs_as_in_the_publishers_call(model, an
     questions = QUESTIONS[: len(answers) + 1]
     expected = model.network(**publishers_inputs(model, questions, answers)).logits[:, -1]
 
-    logits = a_talk(model).read(model.ids(model.render(questions, answers)))
+    logits = a_talk(model).hear(model.ids(model.render(questions, answers)), 1).logits
 
     logits[:, model.end_id] = expected[:, model.end_id]
     assert torch.allclose(logits, expected, atol=1e-4)
@@ -85,26 +83,41 @@ def test_an_answer_is_the_one_that_generate_gives(model, answers):
     assert new_ids == generated(model, publishers_inputs(model, questions, answers))
 
 
-def test_a_second_answer_from_the_cache_is_that_of_the_whole_conversation_anew(model):
+def test_what_is_asked_next_weighs_as_in_the_whole_conversation_anew(model):
     talk = a_talk(model)
     first = model.ids(model.render(QUESTIONS[:1], []))
     answer = talk.answer(first, TOKENS_MAX)
     ending = "<end_of_turn>\n<start_of_turn>user\nWhy?<end_of_turn>\n<start_of_turn>model\n"
     second = [*first, *answer, *model.ids(ending)]
-    logits = a_talk(model).read(second)
 
-    assert talk._continues(second)
-    assert torch.allclose(deepcopy(talk).read(second), logits, atol=1e-4)
-    assert talk.answer(second, TOKENS_MAX) == a_talk(model).answer(second, TOKENS_MAX)
+    logits = talk.hear(second, 1).logits
+
+    assert torch.allclose(logits, a_talk(model).hear(second, 1).logits, atol=1e-4)
 
 
-def test_a_conversation_that_does_not_go_on_is_computed_anew(model):
+@pytest.mark.parametrize("shared", [1, 3, 8, 40])
+def test_a_talk_goes_back_to_any_word_before_or_behind_its_images(model, shared):
     talk = a_talk(model)
-    talk.answer(model.ids(model.render(QUESTIONS[:1], [])), TOKENS_MAX)
-    other = model.ids(model.render(QUESTIONS, [DESCRIBED]))
+    ids = model.ids(model.render(QUESTIONS, [LISTED]))
+    talk.answer(ids, TOKENS_MAX)
+    assert ids[shared] != model.image_marker
+    other = [*ids[:shared], (ids[shared] + 1) % 300, *ids[shared + 1 :]]
 
-    assert not talk._continues(other)
-    assert talk.answer(other, TOKENS_MAX) == a_talk(model).answer(other, TOKENS_MAX)
+    assert torch.allclose(talk.hear(other, 1).logits, a_talk(model).hear(other, 1).logits, atol=1e-4)
+
+
+def test_conversations_of_several_lengths_are_answered_together_as_alone(model):
+    prompts = [
+        model.ids(model.render(QUESTIONS[:1], [])),
+        model.ids(model.render(QUESTIONS, [DESCRIBED * 3])),
+        model.ids(model.render(QUESTIONS, [LISTED])),
+    ]
+    alone = [a_talk(model).answer(ids, TOKENS_MAX) for ids in prompts]
+
+    spoken = speak(model, [a_talk(model).hear(ids, TOKENS_MAX) for ids in prompts])
+
+    assert len(set(map(len, prompts))) == 3
+    assert [one.ids for one in spoken] == alone
 
 
 @pytest.mark.parametrize("tokens_max", [1, TOKENS_MAX])

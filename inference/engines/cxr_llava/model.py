@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaModel
 from transformers.cache_utils import Cache, DynamicCache
 
 from inference.engines.decoding import positions_of
-from inference.engines.stepping import Decoder
+from inference.engines.stepping import Decoder, Layers, Steps
 
 IMAGE_MARKER = -200
 """Token id of a place where a row of an image goes; no vocabulary has it. Upstream takes the same number."""
@@ -211,6 +211,14 @@ class CXRLLaVA(nn.Module):
     def new_cache(self) -> DynamicCache:
         """Makes an empty cache for one conversation."""
         return DynamicCache(config=text_config(self.config))
+
+    def read_on(self, ids: Tensor, rows: Tensor | None, cache: DynamicCache) -> Tensor:
+        """Reads ids (1, T) behind what the cache holds; see `Converser.read_on`."""
+        return self.logits(self.embed(ids, rows), None, cache, logits_to_keep=1)[:, -1]  # (1, W)
+
+    def steps(self, layers: Layers, mask: Tensor) -> Steps:
+        """Makes the step that says the tokens of answers; see `Converser.steps`."""
+        return Steps(self.decoder, layers, mask)
 
     def vision_features(self, pixel_values: Tensor) -> Tensor:
         """Looks at images: pixel_values (N, 1, S, S) give (N, P, V), patches row by row, no class token."""

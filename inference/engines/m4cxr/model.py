@@ -20,7 +20,7 @@ from transformers import Dinov2Config, Dinov2Model, MistralConfig, MistralForCau
 from transformers.cache_utils import Cache, DynamicCache
 
 from inference.engines.decoding import positions_of
-from inference.engines.stepping import Decoder
+from inference.engines.stepping import Decoder, Layers, Steps
 
 IMAGE_MARKER = -1
 """Token id of a place where a row of an image goes; no vocabulary has it."""
@@ -257,6 +257,14 @@ class M4CXR(nn.Module):
     def new_cache(self) -> DynamicCache:
         """Makes an empty cache for one conversation."""
         return DynamicCache(config=text_config(self.config))
+
+    def read_on(self, ids: Tensor, rows: Tensor | None, cache: DynamicCache) -> Tensor:
+        """Reads ids (1, T) behind what the cache holds; see `Converser.read_on`."""
+        return self.logits(self.embed(ids, rows), None, cache, logits_to_keep=1)[:, -1]  # (1, W)
+
+    def steps(self, layers: Layers, mask: Tensor) -> Steps:
+        """Makes the step that says the tokens of answers; see `Converser.steps`."""
+        return Steps(self.decoder, layers, mask)
 
     def vision_features(self, pixel_values: Tensor) -> Tensor:
         """Looks at images: pixel_values (N, 3, S, S) give (N, P, V), patches row by row, CLS left out.

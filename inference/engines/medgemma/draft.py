@@ -10,9 +10,10 @@ from inference.case import Case, Image
 from inference.engines.follow_up import FollowUp
 from inference.engines.m4cxr.draft import findings_of
 from inference.engines.medgemma import parse, prompts
-from inference.engines.medgemma.model import MedGemma, Talk
+from inference.engines.medgemma.model import MedGemma
 from inference.engines.medgemma.prompts import ReportPlan
 from inference.engines.report_words import report_problems, summary_problems
+from inference.engines.talk import Conversation, Talk
 from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.question import CannotAsk
 from inference.reading import EngineIdentity, Reading, Turn
@@ -39,8 +40,8 @@ class Asked:
 
 
 def read_case(
-    respondent: Respondent, identity: EngineIdentity, case: Case, *, asks_impression: bool = False
-) -> Reading:
+    respondent: Respondent, identity: EngineIdentity, case: Case, *, asks_impression: bool
+) -> Conversation[Reading]:
     """Asks a model for the findings of a case and for their description.
 
     Args:
@@ -52,12 +53,12 @@ def read_case(
     began = perf_counter()
     plan = prompts.report_plan(case)
     talk = look(respondent, plan.images)
-    listed = ask(respondent, talk, plan.images, "findings", [plan.findings_question], [])
+    listed = yield from ask(respondent, talk, plan.images, "findings", [plan.findings_question], [])
     questions = [plan.findings_question, plan.report_question]
-    described = ask(respondent, talk, plan.images, "report", questions, [listed.answer])
+    described = yield from ask(respondent, talk, plan.images, "report", questions, [listed.answer])
     summed = FollowUp()
     if asks_impression and described.answer:
-        summed = _sum_up(respondent, talk, plan, (listed.answer, described.answer))
+        summed = yield from _sum_up(respondent, talk, plan, (listed.answer, described.answer))
     named = parse.parse_findings(listed.answer)
     findings, contradictions = findings_of(named.names, described.answer, {}, has_prior=plan.has_prior)
     return Reading(
@@ -97,7 +98,7 @@ def ask(
     purpose: str,
     questions: Sequence[str],
     answers: Sequence[str],
-) -> Asked:
+) -> Conversation[Asked]:
     """Puts the last of `questions` to the model, after the earlier ones and their answers.
 
     Raises:
@@ -113,14 +114,16 @@ def ask(
             f"the model has places for {model.positions_max}"
         )
     began = perf_counter()
-    new_ids = talk.answer(ids, min(respondent.answer_tokens_max, room))
-    seconds = perf_counter() - began
+    heard = talk.hear(ids, min(respondent.answer_tokens_max, room))
+    heard_seconds = perf_counter() - began
+    (spoken,) = yield [heard]
+    new_ids = spoken.ids
     turn = Turn(
         purpose=purpose,
         image_keys=tuple(image.key for image in images),
         question=prompts.last_question(rendered),
         answer=model.decode(new_ids),
-        seconds=seconds,
+        seconds=heard_seconds + spoken.seconds,
         prompt_tokens=len(ids),
         answer_tokens=len(new_ids),
     )
@@ -130,7 +133,9 @@ def ask(
     return Asked(turn, parse.tidy(turn.answer), problems)
 
 
-def _sum_up(respondent: Respondent, talk: Talk, plan: ReportPlan, answers: tuple[str, str]) -> FollowUp:
+def _sum_up(
+    respondent: Respondent, talk: Talk, plan: ReportPlan, answers: tuple[str, str]
+) -> Conversation[FollowUp]:
     """Goes on with the report's conversation and asks for its summary."""
     questions = [plan.findings_question, plan.report_question, prompts.SUMMARY_QUESTION]
     if (
@@ -138,7 +143,7 @@ def _sum_up(respondent: Respondent, talk: Talk, plan: ReportPlan, answers: tuple
         >= respondent.model.positions_max
     ):
         return FollowUp(problems=("The report is so long that the model could not be asked to sum it up.",))
-    asked = ask(respondent, talk, plan.images, "impression", questions, answers)
+    asked = yield from ask(respondent, talk, plan.images, "impression", questions, answers)
     problems = report_problems(
         asked.answer,
         has_prior=plan.has_prior,

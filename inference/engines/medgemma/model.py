@@ -1,22 +1,23 @@
-"""MedGemma as a talk needs it: images become rows, a conversation becomes ids, and a question gets its answer.
+"""MedGemma as a talk needs it: images become rows, a conversation becomes ids, and ids become logits.
 
 The network is transformers' own. What is done here by hand is what `generate` would do, so that an image is
 looked at once, a question computes only what is new in it, and decoding is the loop of every engine.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import PIL.Image
-import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
 from transformers.cache_utils import Cache, DynamicCache
 
 from inference.case import Image
-from inference.engines.decoding import continued, passes, until_end
+from inference.engines.decoding import positions_of
 from inference.engines.m4cxr.preprocess import grey_levels
 from inference.engines.medgemma.prompts import END_OF_TURN, messages
+from inference.engines.stepping import Gemma3Steps, Layers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +31,11 @@ class MedGemma:
     def end_id(self) -> int:
         """Of the token that ends a turn."""
         return int(self.processor.tokenizer.convert_tokens_to_ids(END_OF_TURN))
+
+    @property
+    def image_marker(self) -> int:
+        """Stands in a prompt at each place where a row of an image goes."""
+        return int(self.network.config.image_token_id)
 
     @property
     def positions_max(self) -> int:
@@ -67,17 +73,26 @@ class MedGemma:
         rows: Tensor = self.network.get_image_features(pixels).pooler_output[0]
         return rows
 
-    def is_place(self, ids: Tensor) -> Tensor:
-        """Tells which ids are places of images."""
-        places: Tensor = ids == self.network.config.image_token_id
-        return places
+    def new_cache(self) -> DynamicCache:
+        """Makes an empty cache for one conversation.
+
+        It keeps all that it is given, for layers that look through a window, too: what a window had let go
+        could not be gone back to.
+        """
+        return DynamicCache()
 
     def embed(self, input_ids: Tensor, rows: Tensor | None) -> Tensor:
         """Gives the embeddings (B, T, H) of ids (B, T); `rows` fill places of images, None where there are none."""
         embeddings: Tensor = self.network.get_input_embeddings()(input_ids)
         if rows is None:
             return embeddings
-        return embeddings.masked_scatter(self.is_place(input_ids)[..., None], rows.to(embeddings.dtype))
+        is_image = input_ids == self.image_marker  # (B, T)
+        return embeddings.masked_scatter(is_image[..., None], rows.to(embeddings.dtype))
+
+    def read_on(self, ids: Tensor, rows: Tensor | None, cache: DynamicCache) -> Tensor:
+        """Reads ids (1, T) behind what the cache holds; see `Converser.read_on`."""
+        is_image = None if rows is None else ids == self.image_marker  # (1, T)
+        return self.logits(self.embed(ids, rows), None, cache, logits_to_keep=1, is_image=is_image)[:, -1]
 
     def logits(
         self,
@@ -85,74 +100,40 @@ class MedGemma:
         attention_mask: Tensor | None = None,
         cache: Cache | None = None,
         logits_to_keep: int = 0,
-        places: Tensor | None = None,
+        is_image: Tensor | None = None,
     ) -> Tensor:
         """Gives the logits (B, T or logits_to_keep, W) of embeddings (B, T, H) that follow what the cache holds.
 
         Args:
-            places: (B, T), which of them are places of images: those of one image see one another. None without any.
+            attention_mask: (B, T already cached + T), 0 for padding on the left, or None where all counts.
+            is_image: (B, T), the places of images: those of one image see one another. None without any.
         """
+        kinds = None
+        if is_image is not None:
+            # transformers counts them from the beginning of the conversation, which the cache may hold.
+            cached = 0 if cache is None else cache.get_seq_length()
+            kinds = functional.pad(is_image.long(), (cached, 0))  # (B, cached + T)
         logits: Tensor = self.network(
             inputs_embeds=embeddings,
-            token_type_ids=None if places is None else places.long(),
+            token_type_ids=kinds,
             attention_mask=attention_mask,
+            position_ids=positions_of(attention_mask, embeddings.shape[1]),
             past_key_values=cache,
             use_cache=cache is not None,
             logits_to_keep=logits_to_keep,
         ).logits
-        # Two tokens end an answer, <eos> and the end of a turn, and the decoding loop knows one: they become one.
+        return self._with_one_end(logits)
+
+    def steps(self, layers: Layers, mask: Tensor) -> Gemma3Steps:
+        """Makes the step that says the tokens of answers; see `Converser.steps`."""
+
+        def head(hidden: Tensor) -> Tensor:
+            return self._with_one_end(self.network.lm_head(hidden))
+
+        return Gemma3Steps(self.network.model.language_model, head, layers, mask)
+
+    def _with_one_end(self, logits: Tensor) -> Tensor:
+        """Two tokens end an answer, <eos> and the end of a turn, and the decoding loop knows one: they become one."""
         ends = [self.end_id, self.processor.tokenizer.eos_token_id]
         logits[..., self.end_id] = logits[..., ends].amax(-1)
         return logits
-
-
-@dataclass(eq=False)
-class Talk:
-    """A conversation about one set of images; a question computes only what was not computed for the last one.
-
-    Attributes:
-        rows: the images as the text sees them, (N, Q, H), in the order of their places.
-    """
-
-    model: MedGemma
-    rows: Tensor
-    _cache: DynamicCache = field(init=False)
-    _cached_ids: list[int] = field(init=False, default_factory=list)
-
-    def answer(self, ids: list[int], tokens_max: int) -> list[int]:
-        """Answers a whole conversation, given as `MedGemma.ids` gives it.
-
-        Returns:
-            New ids; the last one is `model.end_id` unless `tokens_max` cut the answer.
-        """
-        logits = self.read(ids)
-        end_id = self.model.end_id
-        step = passes(self.model, self._cache)
-        new_ids = continued(step, logits, tokens_max=tokens_max, end_id=end_id)
-        answer = until_end(new_ids[0], end_id)
-        # The last new id was chosen but never read by the model, so the cache ends before it.
-        self._cached_ids = [*ids, *answer[:-1]]
-        return answer
-
-    def read(self, ids: list[int]) -> Tensor:
-        """Reads a whole conversation up to where an answer begins; gives the logits (1, W) of its first token."""
-        if not self._continues(ids):
-            self._cache, self._cached_ids = DynamicCache(config=self.model.network.config), []
-        rest = torch.tensor([ids[len(self._cached_ids) :]], device=self.rows.device)  # (1, T)
-        places = self.model.is_place(rest)  # (1, T)
-        if places.any():
-            assert int(places.sum()) == self.rows.shape[:2].numel()
-            embeddings = self.model.embed(rest, self.rows)  # (1, T, H)
-        else:
-            embeddings, places = self.model.embed(rest, None), None
-        self._cached_ids = list(ids)
-        return self.model.logits(embeddings, cache=self._cache, logits_to_keep=1, places=places)[:, -1]
-
-    def _continues(self, ids: list[int]) -> bool:
-        """Tells whether `ids` go on from all that the cache holds.
-
-        They do not where the last answer, read again as text, becomes other tokens than the model chose. Then all
-        is computed anew: a sliding window has forgotten what a shortened cache would need.
-        """
-        held = len(self._cached_ids)
-        return 0 < held < len(ids) and ids[:held] == self._cached_ids

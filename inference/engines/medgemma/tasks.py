@@ -6,6 +6,7 @@ from inference.case import Case
 from inference.engines.medgemma import prompts
 from inference.engines.medgemma.draft import WHY_NO_MEASUREMENT, Asked, Respondent, ask, look
 from inference.engines.report_words import report_problems
+from inference.engines.talk import Conversation, together
 from inference.question import Answer, Question, Task, image_of, plain_text
 from inference.reading import EngineIdentity
 
@@ -22,15 +23,25 @@ def answer(respondent: Respondent, identity: EngineIdentity, case: Case, questio
         CannotAsk: if the case has no such image, or the question does not fit into the model's context.
     """
     if question.task in _FOLLOW_UPS:
-        return _after_report(respondent, identity, case, question.task)
+        conversation = _after_report(respondent, identity, case, question.task)
+    else:
+        conversation = _about_image(respondent, identity, case, question)
+    return together(respondent.model, [conversation])[0]
+
+
+def _about_image(
+    respondent: Respondent, identity: EngineIdentity, case: Case, question: Question
+) -> Conversation[Answer]:
+    """Puts a question of one's own about one image."""
     image, problems = image_of(case, question)
-    text = plain_text(question.text, prompts.remove_structure)
-    talk = look(respondent, [image])
-    asked = ask(respondent, talk, [image], question.task, [prompts.one_image_question(image, text)], [])
+    text = prompts.one_image_question(image, plain_text(question.text, prompts.remove_structure))
+    asked = yield from ask(respondent, look(respondent, [image]), [image], question.task, [text], [])
     return _in_words(identity, question.task, [asked], problems, has_prior=False)
 
 
-def _after_report(respondent: Respondent, identity: EngineIdentity, case: Case, task: Task) -> Answer:
+def _after_report(
+    respondent: Respondent, identity: EngineIdentity, case: Case, task: Task
+) -> Conversation[Answer]:
     """Drafts the report again, as a reading does, and goes on from it."""
     plan = prompts.report_plan(case)
     talk = look(respondent, plan.images)
@@ -42,7 +53,8 @@ def _after_report(respondent: Respondent, identity: EngineIdentity, case: Case, 
         (task, _FOLLOW_UPS[task]),
     ):
         questions.append(text)
-        asked.append(ask(respondent, talk, plan.images, purpose, questions, [one.answer for one in asked]))
+        answers = [one.answer for one in asked]
+        asked.append((yield from ask(respondent, talk, plan.images, purpose, questions, answers)))
     return _in_words(identity, task, asked, plan.problems, has_prior=plan.has_prior)
 
 
