@@ -5,13 +5,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from inference.case import View
 from inference.engine import open_engine
 from inference.engines.cxr_llava import open_cxr_llava
 from inference.engines.cxr_llava.draft import Respondent, answer_room, findings_of
+from inference.engines.cxr_llava.loading import load_model
 from inference.engines.cxr_llava.model import CXRLLaVA
-from inference.engines.cxr_llava.prompts import DIFFERENTIAL_QUESTION, first_question
+from inference.engines.cxr_llava.preprocess import pixel_values
+from inference.engines.cxr_llava.prompts import (
+    DIFFERENTIAL_QUESTION,
+    FINDING_NAMES,
+    first_question,
+    render,
+)
+from inference.engines.cxr_llava.tokens import Vocabulary, open_vocabulary
 from inference.question import CannotAsk, Question, Task
 from inference.reading import Finding, Status
 from tests.inference.cxr_llava_small import (
@@ -53,11 +62,31 @@ def tiny_folder(tmp_path_factory):
 
 def test_findings_have_status_and_side_and_no_place(reading):
     assert reading.report == REPORTED
-    assert reading.findings == (
+    assert tuple(replace(finding, score=None) for finding in reading.findings) == (
         Finding("cardiomegaly", Status.PRESENT),
         Finding("pleural effusion", Status.PRESENT, side="left"),
         Finding("pneumothorax", Status.ABSENT),
     )
+
+
+def test_each_finding_has_the_score_that_its_question_alone_gets(taught_folder, reading):
+    model = load_model(taught_folder).model
+    vocabulary = open_vocabulary(taught_folder, model.config)
+    pixels = pixel_values(an_image().pixels, model.config)
+    (yes,), (no,) = ({vocabulary.encode(answer)[0]} for answer in (" Yes", " No"))
+
+    for score, name in zip(reading.scores, FINDING_NAMES, strict=True):
+        question = f"Does this chest radiograph show {name}? Answer with yes or no."
+        ids = torch.tensor([vocabulary.ids(render([first_question(question)], []))])
+        with torch.inference_mode():
+            logits = model(pixels, ids)[0, -1, [yes, no]]
+        assert score.name == name
+        assert score.value == pytest.approx(logits.softmax(0)[0].item(), abs=1e-5)
+    by_name = {score.name: score.value for score in reading.scores}
+    assert [finding.score for finding in reading.findings] == [
+        by_name[finding.name] for finding in reading.findings
+    ]
+    assert len(set(by_name.values())) == len(FINDING_NAMES)
 
 
 def test_the_conversation_is_kept_word_for_word(reading):
@@ -188,7 +217,8 @@ def test_an_answer_is_as_long_as_upstream_allows_with_the_image_counted_as_one(
     prompt_length, answer_tokens_max, room
 ):
     config = replace(SMALL, image_size_px=512, positions_max=4096)
-    respondent = Respondent(CXRLLaVA(config), None, answer_tokens_max)
+    vocabulary = Vocabulary(lambda text: [len(text)], str, 1, 2, config.patch_count, is_legacy=False)
+    respondent = Respondent(CXRLLaVA(config), vocabulary, answer_tokens_max)
 
     assert answer_room(respondent, [7] * prompt_length) == room
 

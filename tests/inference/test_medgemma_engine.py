@@ -2,13 +2,17 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
 from inference.case import Case, Exam
 from inference.engine import open_engine
 from inference.engines.medgemma import open_medgemma
-from inference.engines.medgemma.prompts import FREE_PROMPTING
+from inference.engines.medgemma.loading import load_model
+from inference.engines.medgemma.prompts import FREE_PROMPTING, report_plan
+from inference.engines.report_words import FINDING_NAMES
 from inference.question import CannotAsk, Question, Task
 from inference.reading import Change, Finding, Status
 from tests.inference.medgemma_small import (
@@ -47,7 +51,7 @@ def compared(taught):
 
 def test_findings_have_change_and_side_and_no_place(compared):
     assert compared.compared_with_prior
-    assert compared.findings == (
+    assert tuple(replace(finding, score=None) for finding in compared.findings) == (
         Finding("pleural effusion", Status.PRESENT, Change.NEW, "left"),
         Finding("edema", Status.ABSENT, Change.RESOLVED),
     )
@@ -69,6 +73,30 @@ def test_the_chain_of_thought_is_kept_word_for_word(compared):
     assert compared.seconds >= listed.seconds + described.seconds
 
 
+def test_each_finding_has_the_score_that_its_question_alone_gets(taught_folder, compared):
+    model = load_model(taught_folder).model
+    plan = report_plan(a_case(priors=(a_prior(),)))
+    pixels = torch.cat([model.pixels(image) for image in plan.images])
+    yes, no = ([model.ids(answer)[0] for answer in answers] for answers in (("Yes", "yes"), ("No", "no")))
+
+    for score, name in zip(compared.scores, FINDING_NAMES, strict=True):
+        question = f"{plan.opening}Does the current exam show {name}? Answer with yes or no."
+        ids = torch.tensor([model.ids(model.render([question], []))])
+        with torch.inference_mode():
+            logits = model.network(
+                input_ids=ids, pixel_values=pixels, token_type_ids=(ids == model.image_marker).long()
+            ).logits[0, -1]
+        chances = logits.softmax(0)
+        said_yes, said_no = (sum(chances[token].item() for token in set(tokens)) for tokens in (yes, no))
+        assert score.name == name
+        assert score.value == pytest.approx(said_yes / (said_yes + said_no), abs=1e-5)
+    by_name = {score.name: score.value for score in compared.scores}
+    assert [finding.score for finding in compared.findings] == [
+        by_name[finding.name] for finding in compared.findings
+    ]
+    assert len(set(by_name.values())) > 1
+
+
 def test_with_a_prior_the_reading_says_that_nobody_has_measured_this(taught, compared):
     assert FREE_PROMPTING in compared.problems
     assert FREE_PROMPTING not in taught.read(a_case()).problems
@@ -78,7 +106,8 @@ def test_without_a_prior_no_change_is_claimed_and_the_reports_claim_is_a_problem
     reading = taught.read(a_case())
 
     assert not reading.compared_with_prior
-    assert reading.findings == (Finding("pleural effusion", Status.PRESENT, None, "left"),)
+    (finding,) = reading.findings
+    assert replace(finding, score=None) == Finding("pleural effusion", Status.PRESENT, None, "left")
     assert any('compares ("new, resolved"), but no earlier exam' in problem for problem in reading.problems)
 
 

@@ -1,8 +1,10 @@
 """The conversation about one film: a report, then what it may come from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from time import perf_counter
+
+import torch
 
 from inference.case import Case, Image
 from inference.engines.cxr_llava import parse, prompts
@@ -10,11 +12,12 @@ from inference.engines.cxr_llava.model import CXRLLaVA
 from inference.engines.cxr_llava.preprocess import pixel_values
 from inference.engines.cxr_llava.tokens import Vocabulary
 from inference.engines.follow_up import FollowUp
+from inference.engines.leaning import YesNo, yes_no
 from inference.engines.report_words import report_problems, side_of
 from inference.engines.talk import Conversation, Talk
 from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.question import CannotAsk
-from inference.reading import EngineIdentity, Finding, Reading, Status, Turn
+from inference.reading import EngineIdentity, Finding, Reading, Score, Status, Turn
 
 CONVERSATION_IDS_MAX = 2048
 """Longest conversation that upstream generates, the image counted as one id."""
@@ -25,12 +28,21 @@ WHY_NO_MEASUREMENT = "it is not told how large a pixel is"
 
 @dataclass(frozen=True, slots=True)
 class Respondent:
-    """A model with its vocabulary, the longest answer it may give, in tokens, and what it saw of images before."""
+    """A model with its vocabulary and the longest answer it may give, in tokens.
+
+    Attributes:
+        vision_rows: what it saw of images before.
+        yes_no: whose logits make a score; None if the vocabulary begins both answers alike.
+    """
 
     model: CXRLLaVA
     vocabulary: Vocabulary
     answer_tokens_max: int
     vision_rows: VisionRows = KEEPS_NOTHING
+    yes_no: YesNo | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "yes_no", yes_no(self.vocabulary.encode, [prompts.YES], [prompts.NO]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,7 @@ class Asked:
 
 
 def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> Conversation[Reading]:
-    """Asks a model for a report on a case's first frontal image, then for differential diagnoses.
+    """Asks a model about a case's first frontal image: for each finding, a report, and differential diagnoses.
 
     Raises:
         ValueError: if the case has no image, or the question does not fit into the model's context.
@@ -51,12 +63,13 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> C
     began = perf_counter()
     choice = prompts.choose_image(case)
     talk = look(respondent, choice.image)
+    scores = _scores(respondent, talk)
     questions = [prompts.first_question(prompts.REPORT_QUESTION)]
     described = yield from ask(respondent, talk, choice.image, "report", questions, [])
     differential = yield from _ask_for_differential(respondent, talk, choice.image, described.answer)
     findings, contradictions = findings_of(described.answer)
     return Reading(
-        findings=findings,
+        findings=tuple(replace(finding, score=scores.get(finding.name)) for finding in findings),
         report=described.answer,
         turns=(described.turn, *differential.turns),
         engine=identity,
@@ -67,9 +80,21 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> C
             *contradictions,
             *differential.problems,
         ),
+        scores=tuple(Score(name, value) for name, value in scores.items()),
         seconds=perf_counter() - began,
         differential=differential.text,
     )
+
+
+def _scores(respondent: Respondent, talk: Talk) -> dict[str, float]:
+    """Asks for each finding alone. One after the other: side by side each would hold the image once more."""
+    names = prompts.FINDING_NAMES
+    questions = [prompts.first_question(prompts.presence_question(name)) for name in names]
+    every = [respondent.vocabulary.ids(prompts.render([question], [])) for question in questions]
+    if respondent.yes_no is None or min(answer_room(respondent, ids) for ids in every) < 1:
+        return {}
+    logits = torch.cat([talk.hear(ids, 1).logits for ids in every])  # (6, W)
+    return dict(zip(names, respondent.yes_no.leanings(logits), strict=True))
 
 
 def ask(

@@ -24,6 +24,9 @@ REPORT_QUESTION = (
 )
 DIFFERENTIAL_QUESTION = "What are the possible differential diagnoses for this patient?"
 
+YES, NO = " Yes", " No"
+"""How answers begin. The space is training's, which put one before every answer."""
+
 FINDING_NAMES = (
     "atelectasis",
     "cardiomegaly",
@@ -59,6 +62,11 @@ def render(questions: Sequence[str], answers: Sequence[str]) -> str:
 def first_question(question: str) -> str:
     """Puts the system sentence and the image before the first question."""
     return f"<<SYS>>\n{SYSTEM_SENTENCE}\n<</SYS>>\n\n{IMAGE}\n{question}"
+
+
+def presence_question(finding: str) -> str:
+    """Asks for one finding. The wording is ours: no such question is published."""
+    return f"Does this chest radiograph show {finding}? Answer with yes or no."
 
 
 def choose_image(case: Case) -> ImageChoice:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from inference.case import Case, Image
 from inference.engines.follow_up import FollowUp
+from inference.engines.leaning import YesNo, yes_no
 from inference.engines.m4cxr import parse, prompts
 from inference.engines.m4cxr.model import M4CXR
 from inference.engines.m4cxr.preprocess import pixel_values
@@ -44,18 +45,18 @@ class Respondent:
 
     Attributes:
         vision_rows: what it saw of images before.
-        yes_no_ids: the first tokens of "Yes." and "Not present.", whose logits make a score; None if they are one.
+        yes_no: whose logits make a score; None if the vocabulary begins both answers alike.
     """
 
     model: M4CXR
     vocabulary: Vocabulary
     answer_tokens_max: int
     vision_rows: VisionRows = KEEPS_NOTHING
-    yes_no_ids: tuple[int, int] | None = field(init=False)
+    yes_no: YesNo | None = field(init=False)
 
     def __post_init__(self) -> None:
-        yes, no = (self.vocabulary.encode(answer)[0] for answer in prompts.GROUNDING_ANSWERS)
-        object.__setattr__(self, "yes_no_ids", None if yes == no else (yes, no))
+        yes, no = prompts.GROUNDING_ANSWERS
+        object.__setattr__(self, "yes_no", yes_no(self.vocabulary.encode, [yes], [no]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,9 +328,8 @@ def _put_places(
     talk = talks.get(image) or Talk(respondent.model, rows[image][None])
     heard = talk.hear_each(every, _answer_room(respondent, max(map(len, every))))
     scores: dict[str, float] = {}
-    if respondent.yes_no_ids is not None:
-        leaning = heard.logits[:, list(respondent.yes_no_ids)].float().softmax(1)[:, 0]  # (13,)
-        scores = dict(zip(FINDING_NAMES, leaning.tolist(), strict=True))
+    if respondent.yes_no is not None:
+        scores = dict(zip(FINDING_NAMES, respondent.yes_no.leanings(heard.logits), strict=True))
     chosen = [FINDING_NAMES.index(name) for name in names]
     # They were heard together, so each took its share.
     seconds = (perf_counter() - began) / len(every)

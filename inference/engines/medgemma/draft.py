@@ -1,33 +1,43 @@
 """The chain of thought: which findings, then a description given them. No places: no format for boxes is published."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import torch
 
 from inference.case import Case, Image
 from inference.engines.follow_up import FollowUp
+from inference.engines.leaning import YesNo, yes_no
 from inference.engines.m4cxr.draft import findings_of
 from inference.engines.medgemma import parse, prompts
 from inference.engines.medgemma.model import MedGemma
 from inference.engines.medgemma.prompts import ReportPlan
-from inference.engines.report_words import report_problems, summary_problems
+from inference.engines.report_words import FINDING_NAMES, report_problems, summary_problems
 from inference.engines.talk import Conversation, Talk
 from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.question import CannotAsk
-from inference.reading import EngineIdentity, Reading, Turn
+from inference.reading import EngineIdentity, Reading, Score, Turn
 
 WHY_NO_MEASUREMENT = "it was shown each image at another size and without its pixel spacing"
 
 
 @dataclass(frozen=True, slots=True)
 class Respondent:
-    """A model, the longest answer it may give, in tokens, and what it saw of images before."""
+    """A model and the longest answer it may give, in tokens.
+
+    Attributes:
+        vision_rows: what it saw of images before.
+        yes_no: whose logits make a score; None if the vocabulary begins both answers alike.
+    """
 
     model: MedGemma
     answer_tokens_max: int
     vision_rows: VisionRows = KEEPS_NOTHING
+    yes_no: YesNo | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "yes_no", yes_no(self.model.ids, ("Yes", "yes"), ("No", "no")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class Asked:
 def read_case(
     respondent: Respondent, identity: EngineIdentity, case: Case, *, asks_impression: bool
 ) -> Conversation[Reading]:
-    """Asks a model for the findings of a case and for their description.
+    """Asks a model for each finding, for a list of those that are there, and for their description.
 
     Args:
         asks_impression: whether it is asked to sum up its report.
@@ -53,6 +63,7 @@ def read_case(
     began = perf_counter()
     plan = prompts.report_plan(case)
     talk = look(respondent, plan.images)
+    scores = _scores(respondent, talk, plan)
     listed = yield from ask(respondent, talk, plan.images, "findings", [plan.findings_question], [])
     questions = [plan.findings_question, plan.report_question]
     described = yield from ask(respondent, talk, plan.images, "report", questions, [listed.answer])
@@ -62,7 +73,7 @@ def read_case(
     named = parse.parse_findings(listed.answer)
     findings, contradictions = findings_of(named.names, described.answer, {}, has_prior=plan.has_prior)
     return Reading(
-        findings=findings,
+        findings=tuple(replace(finding, score=scores.get(finding.name)) for finding in findings),
         report=described.answer,
         turns=(listed.turn, described.turn, *summed.turns),
         engine=identity,
@@ -78,6 +89,7 @@ def read_case(
             *contradictions,
         ),
         compared_with_prior=plan.has_prior,
+        scores=tuple(Score(name, value) for name, value in scores.items()),
         seconds=perf_counter() - began,
         impression=summed.text,
     )
@@ -89,6 +101,16 @@ def look(respondent: Respondent, images: Sequence[Image]) -> Talk:
     model = respondent.model
     rows = [respondent.vision_rows.of(model.pixels(image), model.look) for image in images]  # each (Q, H)
     return Talk(model, torch.stack(rows))
+
+
+def _scores(respondent: Respondent, talk: Talk, plan: ReportPlan) -> dict[str, float]:
+    """Asks for each finding alone. One after the other: side by side each would hold all images once more."""
+    model = respondent.model
+    every = [model.ids(model.render([plan.presence_question(name)], [])) for name in FINDING_NAMES]
+    if respondent.yes_no is None or max(map(len, every)) >= model.positions_max:
+        return {}
+    logits = torch.cat([talk.hear(ids, 1).logits for ids in every])  # (13, W)
+    return dict(zip(FINDING_NAMES, respondent.yes_no.leanings(logits), strict=True))
 
 
 def ask(

@@ -72,16 +72,25 @@ class ReportPlan:
 
     Attributes:
         images: in the order of their marks, which is that of time.
+        opening: what the first user turn begins with, whatever it asks: the exams, their images and texts.
         findings_question, report_question: the two user turns.
         has_prior: whether a prior exam is among it.
         problems: sentences on what was left out of the case, and on what its answers cannot be trusted for.
     """
 
     images: tuple[Image, ...]
-    findings_question: str
+    opening: str
     report_question: str
     has_prior: bool = False
     problems: tuple[str, ...] = ()
+
+    @property
+    def findings_question(self) -> str:
+        return f"{self.opening}{_WHICH_FINDINGS}"
+
+    def presence_question(self, finding: str) -> str:
+        """Asks for one finding, in the place of all."""
+        return f"{self.opening}Does the current exam show {finding}? Answer with yes or no."
 
 
 def report_plan(case: Case) -> ReportPlan:
@@ -99,7 +108,7 @@ def report_plan(case: Case) -> ReportPlan:
     indication, indication_problems = _said("Indication", case.indication, INDICATION_CHARACTERS_MAX)
     current = ReportPlan(
         images=images,
-        findings_question=f"{marks}{indication}{_WHICH_FINDINGS}",
+        opening=f"{marks}{indication}",
         report_question=_DESCRIBE,
         problems=(*problems, *image_problems, *indication_problems),
     )
@@ -171,8 +180,7 @@ def _age(prior: Exam) -> str:
 def _alone(current: ReportPlan) -> ReportPlan:
     return replace(
         current,
-        findings_question="This is the current exam of a patient; no earlier exam is shown.\n"
-        + current.findings_question,
+        opening=f"This is the current exam of a patient; no earlier exam is shown.\n{current.opening}",
         report_question=f"{current.report_question} Do not compare with earlier exams: none was shown.",
     )
 
@@ -182,8 +190,8 @@ def _compared(prior: Exam, current: ReportPlan) -> ReportPlan:
     report, cut_problems = _said("Report of the prior exam", prior.report, PRIOR_REPORT_CHARACTERS_MAX)
     return ReportPlan(
         images=(*images, *current.images),
-        findings_question=f"These are chest X-rays of one patient in time order: a prior exam, {_age(prior)}, "
-        f"then the current exam.\n{marks}{report}{current.findings_question}",
+        opening=f"These are chest X-rays of one patient in time order: a prior exam, {_age(prior)}, "
+        f"then the current exam.\n{marks}{report}{current.opening}",
         report_question=f"{current.report_question} Compare it with the prior exam: say what is new, larger, "
         "smaller, unchanged or resolved.",
         has_prior=True,
