@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check crash soak fuzz fuzz-guided sbom audit screenshots bench bench-read bench-store evaluate-demo demo-weights format clean help
+.PHONY: demo test check properties crash soak fuzz fuzz-guided sbom audit screenshots bench bench-read bench-store evaluate-demo demo-weights format clean help
 
 help:
 	@echo "make demo           a whole hospital on loopback: studies in, drafts back, pictures in demo-out/"
 	@echo "make test           all tests"
 	@echo "make check          format, lint, types, import contracts, quick tests (before every commit)"
+	@echo "make properties     the property tests with examples never seen before (about 5 minutes)"
 	@echo "make crash          every point of a life cut, and 500 kills under load, on both databases (1 to 2 hours)"
 	@echo "make soak           ten days of turned clock with flat memory, descriptors and threads (about 20 minutes)"
 	@echo "make fuzz           a million damaged inputs for the parsers, 20,000 attacks on a live port"
@@ -39,6 +40,9 @@ check: .venv.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow and not peers and not data"
+
+properties: .venv.stamp
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m hypothesis --hypothesis-profile new
 
 crash: .venv.stamp
 	$(BIN)/python -m tests.crash points
