@@ -4,11 +4,13 @@ from datetime import datetime
 
 import structlog
 
-from agent.reports.matching import SURE_TIES, AttachedReport, choose_report
+from agent.reports.choosing import report_for
+from agent.reports.matching import SURE_TIES, AttachedReport
 from config.settings import Settings
+from storage.index import Index
 from storage.jobs import Jobs
 from storage.outside_records import ReportStatus
-from storage.records import Closing, ClosingKind, Study
+from storage.records import Closing, ClosingKind, KnownPatients, Study
 from storage.reports import Reports
 
 log = structlog.get_logger()
@@ -19,11 +21,13 @@ def in_force(study_instance_uid: str, jobs: Jobs) -> Closing | None:
     return next((one for one in jobs.closings.of_study(study_instance_uid) if one.reopened_at is None), None)
 
 
-def close_if_reported(study: Study, reports: Reports, jobs: Jobs, settings: Settings, now: datetime) -> bool:
+def close_if_reported(
+    study: Study, index: Index, reports: Reports, jobs: Jobs, settings: Settings, now: datetime
+) -> bool:
     """Closes a study if its final report is here; False if it is not, or was known when the study was reopened."""
     if not settings.reading.study.close_when_reported:
         return False
-    found = _final_report(study, reports, settings.reading.priors.report_window_hours)
+    found = _final_report(study, index.known_patients(study.identifiers), reports, settings)
     if found is None:
         return False
     report = found.report
@@ -35,14 +39,14 @@ def close_if_reported(study: Study, reports: Reports, jobs: Jobs, settings: Sett
     return was_open
 
 
-def _final_report(study: Study, reports: Reports, window_hours: float) -> AttachedReport | None:
+def _final_report(
+    study: Study, known: KnownPatients, reports: Reports, settings: Settings
+) -> AttachedReport | None:
     """The report that holds of a study, if a radiologist stands behind it and it names the study or its number.
 
     One that only fits by patient, time and procedure is good enough to be shown to a model, not to end a draft.
     """
-    numbers = sorted({study.patient_id, *(one.patient_id for one in study.identifiers)})
-    versions = reports.versions_for(study.study_instance_uid, study.accession_number, numbers)
-    attached = choose_report(study, versions, (), window_hours).attached
+    attached = report_for(study, (), reports, known, settings).attached
     if attached is None or attached.because not in SURE_TIES:
         return None
     is_final = attached.report.status in (ReportStatus.FINAL, ReportStatus.CORRECTED)

@@ -10,7 +10,7 @@ from agent.errors import TryLater
 from agent.fetching import NOTHING_AWAITED, Awaited, awaited, study_query
 from agent.manifest import ManifestExam, ManifestImage, ManifestReport
 from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between, reason_against_study
-from agent.reports.matching import choose_report
+from agent.reports.choosing import report_for
 from agent.sections import ReportText, find_sections, report_text
 from agent.selection import Selection, SelectionRules, select_images
 from config.settings import Settings
@@ -238,13 +238,8 @@ def _report_of(
     reports: Reports,
     settings: Settings,
 ) -> tuple[ManifestReport | None, tuple[str, ...]]:
-    """The newest valid report of an exam, as DICOM or from outside it, and why others were left."""
-    # A report may name the patient by the number that a link has put in the place of this study's.
-    linked = (known.survivor(one) for one in study.identifiers)
-    study = replace(study, identifiers=tuple(dict.fromkeys((*study.identifiers, *linked))))
-    numbers = sorted({study.patient_id, *(one.patient_id for one in study.identifiers)})
-    versions = reports.versions_for(study.study_instance_uid, study.accession_number, numbers)
-    choice = choose_report(study, versions, others, settings.reading.priors.report_window_hours)
+    """The report of an exam that holds, as DICOM or from outside it, and why others were left."""
+    choice = report_for(study, others, reports, known, settings)
     structured = _newest_structured_report(instances, files)
     if structured is not None and choice.withdrawn_at and structured[0].written_at <= choice.withdrawn_at:
         structured = None
@@ -270,13 +265,18 @@ def _is_newer(report: Report, structured: StructuredReport) -> bool:
 def _newest_structured_report(
     instances: Sequence[Instance], files: Files
 ) -> tuple[StructuredReport, str] | None:
-    """The structured report that came last and is not a draft of ours, with its SOP Instance UID."""
-    for instance in reversed(instances):
-        if instance.role is InstanceRole.REPORT:
-            report = load_report(files.absolute(instance.path))
-            if report is not None:
-                return report, instance.sop_instance_uid
-    return None
+    """The structured report that holds, of those that are no drafts of ours, with its SOP Instance UID.
+
+    A verified one before any other, then the one written last, then the one that came last: an archive sends them
+    in any order.
+    """
+    found = [
+        (report, instance.sop_instance_uid)
+        for instance in instances
+        if instance.role is InstanceRole.REPORT
+        and (report := load_report(files.absolute(instance.path))) is not None
+    ]
+    return max(reversed(found), key=lambda one: (one[0].is_verified, one[0].written_at), default=None)
 
 
 def _shown(text: ReportText | None, sop_instance_uid: str, origin: str) -> ManifestReport | None:

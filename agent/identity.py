@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 
 from config.peers_settings import PeersSettings
+from storage.identity import are_two, birth_date_of, sex_of
 from storage.records import Demographics, KnownPatients, PatientIdentifier, Study
 
 IDENTIFIERS_MAX = 20
@@ -116,13 +117,37 @@ def identified(study: Study, calling_ae_title: str, rules: IdentifierRules) -> S
     return replace(study, issuer_of_patient_id=issuer, identifiers=identifiers[:IDENTIFIERS_MAX])
 
 
+def in_one_form(
+    identifiers: Iterable[PatientIdentifier], rules: IdentifierRules
+) -> tuple[PatientIdentifier, ...]:
+    """Brings identifiers into the form in which equal means the same; those that identify nobody are left out."""
+    found = (identifier_of(one.patient_id, one.issuer, rules) for one in identifiers)
+    return tuple(dict.fromkeys(one for one in found if one is not None))
+
+
+def names_patient_of(named: Iterable[PatientIdentifier], study: Study) -> bool:
+    """Tells whether somebody else's word for a patient, such as a report's, is one of a study's identifiers.
+
+    An issuer missing on either side is no contradiction: what names the patient names the exam, too.
+
+    Args:
+        named: in one form, as those of the study are.
+    """
+    return any(
+        theirs.patient_id == ours.patient_id
+        and (not theirs.issuer or not ours.issuer or theirs.issuer == ours.issuer)
+        for theirs in named
+        for ours in study.identifiers
+    )
+
+
 def difference(current: Study, other: Study, known: KnownPatients) -> str | None:
     """Says what speaks against two studies being of one patient, or None if they are. Names no patient by name or ID.
 
     They are if an identifier with its issuer is common to both, or became so by a link, and no other issuer
     gave them two, and neither birth date, sex nor name speaks against it. An issuer missing on one side is made
     up for only by birth date and sex, both sent and equal; missing on both, by an equal birth date and an equal
-    sex or name.
+    sex or name. What is no whole date and neither "F" nor "M" is not known: it speaks neither for nor against.
     """
     checks: tuple[Callable[[Study, Study, KnownPatients], str | None], ...] = (
         _other_id,
@@ -173,25 +198,15 @@ def _other_id(current: Study, other: Study, known: KnownPatients) -> str | None:
 
 
 def _other_birth_date(current: Study, other: Study, known: KnownPatients) -> str | None:
-    ours, theirs = digits_of(current.birth_date), digits_of(other.birth_date)
-    if (
-        ours
-        and theirs
-        and ours != theirs
-        and not _corrected(ours, theirs, _said(current, other, known, _born))
-    ):
+    ours, theirs = birth_date_of(current.birth_date), birth_date_of(other.birth_date)
+    if are_two(ours, theirs) and not _corrected(ours, theirs, _said(current, other, known, _born)):
         return f"birth date differs: {theirs}, current study {ours}"
     return None
 
 
 def _other_sex(current: Study, other: Study, known: KnownPatients) -> str | None:
-    ours, theirs = _sex(current), _sex(other)
-    if (
-        ours
-        and theirs
-        and ours != theirs
-        and not _corrected(ours, theirs, _said(current, other, known, _gender))
-    ):
+    ours, theirs = sex_of(current.sex), sex_of(other.sex)
+    if are_two(ours, theirs) and not _corrected(ours, theirs, _said(current, other, known, _gender)):
         return f"sex differs: {theirs}, current study {ours}"
     return None
 
@@ -213,8 +228,8 @@ def _unproved(current: Study, other: Study, known: KnownPatients) -> str | None:
     """A patient ID without its issuer is a number that two hospitals may give to two people."""
     if _common(current, other, known):
         return None
-    same_birth_date = digits_of(other.birth_date) == digits_of(current.birth_date) != ""
-    same_sex = _sex(other) == _sex(current) != ""
+    same_birth_date = birth_date_of(other.birth_date) == birth_date_of(current.birth_date) != ""
+    same_sex = sex_of(other.sex) == sex_of(current.sex) != ""
     whose = _without_issuer(current, other)
     if whose is not None:
         if same_birth_date and same_sex:
@@ -273,15 +288,11 @@ def _corrected(ours: str, theirs: str, said: Collection[str]) -> bool:
 
 
 def _born(demographics: Demographics) -> str:
-    return digits_of(demographics.birth_date)
+    return birth_date_of(demographics.birth_date)
 
 
 def _gender(demographics: Demographics) -> str:
-    return demographics.sex.strip().upper()
-
-
-def _sex(study: Study) -> str:
-    return study.sex.strip().upper()
+    return sex_of(demographics.sex)
 
 
 def _names_agree(one: str, another: str) -> bool | None:

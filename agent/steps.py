@@ -118,7 +118,7 @@ def close_reported(tools: Tools, looked_at: int) -> int:
     for study_instance_uid in named:
         study = tools.index.study(study_instance_uid)
         if study is not None:
-            close_if_reported(study, tools.reports, tools.jobs, tools.settings, tools.clock())
+            close_if_reported(study, tools.index, tools.reports, tools.jobs, tools.settings, tools.clock())
     return newest
 
 
@@ -141,7 +141,7 @@ def gather(job: Job, tools: Tools) -> Job:
     if refusal is not None:
         reason, is_rule = refusal
         raise GiveUp(reason, is_skip=is_rule)
-    if close_if_reported(study, tools.reports, tools.jobs, tools.settings, tools.clock()):
+    if close_if_reported(study, tools.index, tools.reports, tools.jobs, tools.settings, tools.clock()):
         return tools.jobs.job(job.number)
 
     asked = await_priors(job, study, tools.requests, settings, tools.clock())

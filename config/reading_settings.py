@@ -68,8 +68,9 @@ class PriorSettings(Frozen):
     """"frontal": an exam without a frontal image is no prior. "any": a lateral alone will do."""
 
     report_window_hours: Annotated[float, Field(ge=0, le=168)] = 24.0
-    """A report from outside DICOM that names neither study UID nor accession number belongs to an exam of the
-    same patient and part of the body if their times differ by no more. 0: only the very same second."""
+    """A report from outside DICOM that names neither study UID nor an accession number, nor an order number written
+    like the exam's accession number, belongs to an exam of the same patient and part of the body if their times
+    differ by no more, unless it names another kind of exam (CT, ultrasound). 0: only the very same second."""
 
     wait_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     """How long a study waits for priors that were asked from archives. Then it is read with what has come,

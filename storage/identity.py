@@ -1,6 +1,7 @@
 """What the instances of one study say of its patient: joined where they agree, told apart where they do not."""
 
-from storage.columns import storable
+from datetime import date
+
 from storage.records import Instance, PatientIdentifier, Study
 
 
@@ -36,9 +37,29 @@ def _differing(before: Study, arrived: Study) -> list[str]:
             differing.append("patient ID")
         elif ours.issuer and theirs.issuer:
             differing.append("issuer of the patient ID")
-    if before.birth_date and arrived.birth_date and before.birth_date != storable(arrived.birth_date):
+    if are_two(birth_date_of(before.birth_date), birth_date_of(arrived.birth_date)):
         differing.append("birth date")
-    # "O" stands for what a sender cannot say otherwise (PS3.3 C.2.3): it contradicts nothing.
-    if {before.sex, arrived.sex} == {"F", "M"}:
+    if are_two(sex_of(before.sex), sex_of(arrived.sex)):
         differing.append("sex")
     return differing
+
+
+def are_two(one: str, other: str) -> bool:
+    """True if both are known and they differ."""
+    return one != other and "" not in (one, other)
+
+
+def birth_date_of(text: str) -> str:
+    """ "YYYYMMDD" of a whole date, with the dots of ACR-NEMA or without; "" for what is none: 1950, 00000000."""
+    digits = text.strip().replace(".", "")
+    try:
+        whole = len(digits) == 8 and digits.isascii() and digits.isdecimal()
+        return f"{date(int(digits[:4]), int(digits[4:6]), int(digits[6:])):%Y%m%d}" if whole else ""
+    except ValueError:
+        return ""
+
+
+def sex_of(text: str) -> str:
+    """ "F" or "M"; "" for "O", which stands for what a sender cannot say otherwise (PS3.3 C.2.3), "U" and others."""
+    sex = text.strip().upper()
+    return sex if sex in ("F", "M") else ""

@@ -277,6 +277,13 @@ class Index:
             rows = connection.execute(_STUDIES_OF_NUMBERS, asked)
             return PatientHistory(tuple(Study(*row) for row in rows), known)
 
+    def known_patients(self, identifiers: Collection[PatientIdentifier]) -> KnownPatients:
+        """What links, as they are now, and registries say of these identifiers."""
+        if not identifiers:
+            return KnownPatients()
+        with self._database.reading() as connection:
+            return known_patients(connection, identifiers)[1]
+
     def instances_of(self, study_instance_uids: Collection[str]) -> dict[str, tuple[Instance, ...]]:
         """The instances of several studies, of every role, by number; each study asked for is there."""
         query = select(instances).where(instances.c.study_instance_uid.in_(study_instance_uids))

@@ -1,6 +1,6 @@
 """The rows of the store as frozen values; what crosses the border of `storage`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -192,6 +192,12 @@ class KnownPatients:
     def survivor(self, identifier: PatientIdentifier) -> PatientIdentifier:
         """The identifier that this one has become; itself if nothing replaced it."""
         return self.surviving.get(identifier, identifier)
+
+    def linked(self, identifiers: Sequence[PatientIdentifier]) -> tuple[PatientIdentifier, ...]:
+        """These identifiers, those that they have become, and all others that have become those."""
+        ends = dict.fromkeys(map(self.survivor, identifiers))
+        replaced = (old for old, end in self.surviving.items() if end in ends)
+        return tuple(dict.fromkeys((*identifiers, *ends, *replaced)))
 
 
 @dataclass(frozen=True, slots=True)

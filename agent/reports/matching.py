@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from agent.identity import names_patient_of
+from storage.identity import are_two, birth_date_of
 from storage.outside_records import Report, ReportStatus
-from storage.records import PatientIdentifier, Study
+from storage.records import Study
 
 _RANK = {
     ReportStatus.PRELIMINARY: 0,
@@ -39,6 +41,12 @@ _WORDS_OF_NO_PART = frozenset(
         *("view", "views", "pa", "ap", "lat", "lateral", "one", "two", "single", "portable", "bilateral"),
         *("left", "right", "with", "without", "contrast", "and", "of", "the"),
     )
+)
+# Beginnings of words that name an exam which is no radiograph; short ones are whole words.
+_OTHER_EXAMS = frozenset(("ct", "mr", "mri", "mrt", "us", "nm", "pet", "spect", "echo", "ecg", "ekg"))
+_OTHER_EXAMS_BEGIN = (
+    *("tomogra", "computertomo", "magnet", "kernspin", "ultraso", "sono", "mammo", "scinti", "szinti"),
+    *("angio", "fluoro", "durchleucht", "biops", "echocard"),
 )
 _SAME_PART = {
     "thorax": "chest",
@@ -98,8 +106,8 @@ def choose_report(
     """Chooses the report of a study among versions of reports that may be of it.
 
     A report belongs to the study if it names its Study Instance UID; else its accession number and the patient;
-    else the patient, the time within the window and the part of the body, if no other report and no other study
-    of the patient fits as well.
+    else, if it has no accession number of another order and is of no other kind of exam, the patient, the time
+    within the window and the part of the body, if no other report and no other study of the patient fits as well.
 
     Args:
         others: the patient's other studies.
@@ -148,7 +156,7 @@ def _newest_of_each(versions: Iterable[Report], study: Study) -> list[Report]:
     """
     groups: dict[tuple[str, bool], list[Report]] = defaultdict(list)
     for version in versions:
-        is_others = bool(version.patients) and not _names_patient_of(version, study)
+        is_others = bool(version.patients) and not names_patient_of(version.patients, study)
         groups[version.report_key, is_others].append(version)
     return [_with_names_of_all(group) for group in groups.values()]
 
@@ -176,25 +184,17 @@ def _sure_tie(report: Report, study: Study) -> str | None:
 
 def _patient_speaks_against(report: Report, study: Study, *, is_proof: bool) -> str | None:
     """Why the patient is another one, or None. A study UID is proof where only the ID was changed since."""
-    if report.birth_date and study.birth_date and report.birth_date != study.birth_date:
+    if are_two(birth_date_of(report.birth_date), birth_date_of(study.birth_date)):
         return "names another birth date"
-    if is_proof or _names_patient_of(report, study):
+    if is_proof or names_patient_of(report.patients, study):
         return None
     return "not its patient" if report.patients else "no patient"
 
 
-def _names_patient_of(report: Report, study: Study) -> bool:
-    as_sent = PatientIdentifier(study.patient_id.strip(), study.issuer_of_patient_id.strip())
-    return any(
-        named.patient_id == ours.patient_id != ""
-        and (not named.issuer or not ours.issuer or named.issuer == ours.issuer)
-        for named in report.patients
-        for ours in (as_sent, *study.identifiers)
-    )
-
-
 def _is_likely(report: Report, study: Study, window_hours: float) -> bool:
-    if report.study_instance_uid or not _names_patient_of(report, study):
+    if report.study_instance_uid or not names_patient_of(report.patients, study):
+        return False
+    if _is_of_another_order(report, study) or _names_another_exam(report.procedure, study.study_description):
         return False
     if _patient_speaks_against(report, study, is_proof=False) is not None:
         return False
@@ -202,6 +202,33 @@ def _is_likely(report: Report, study: Study, window_hours: float) -> bool:
     if told is None or made is None or abs(told - made) > timedelta(hours=window_hours):
         return False
     return bool(_parts(report.procedure) & _parts(study.study_description))
+
+
+def _is_of_another_order(report: Report, study: Study) -> bool:
+    """True if the report has an accession number, and it is another one than the study's.
+
+    A number that is the report's key as well may be its filler order number, which many sites do not use as accession
+    number: it speaks against the study only if both are written alike, "X-2041" and "X-2077".
+    """
+    ours, theirs = study.accession_number.strip(), report.accession_number
+    if not ours or not theirs:
+        return False
+    return theirs != report.report_key or _form(theirs) == _form(ours)
+
+
+def _form(number: str) -> str:
+    """How a number is written: "A-9999" for "X-2041"."""
+    return re.sub(r"[^\W\d_]", "A", re.sub(r"\d", "9", number))
+
+
+def _names_another_exam(procedure: str, description: str) -> bool:
+    """True if the report is of a CT, an ultrasound, ... and the study's own description does not say the same."""
+    return bool(_other_exams(procedure) - _other_exams(description))
+
+
+def _other_exams(text: str) -> frozenset[str]:
+    words = re.findall(r"[^\W\d_]+", text.casefold())
+    return frozenset(word for word in words if word in _OTHER_EXAMS or word.startswith(_OTHER_EXAMS_BEGIN))
 
 
 def _parts(description: str) -> frozenset[str]:

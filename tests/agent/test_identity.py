@@ -105,6 +105,17 @@ def test_a_link_makes_two_numbers_one_patient_and_is_named_as_the_reason():
     assert "since the patient's numbers were linked" in evidence(current, prior, linked)
 
 
+@pytest.mark.parametrize(
+    "said", [{"sex": "O"}, {"sex": "U"}, {"birth_date": "00000000"}, {"birth_date": "1950"}]
+)
+def test_what_is_not_known_of_a_patient_speaks_neither_for_nor_against(said: dict[str, str]):
+    with_issuer = {"issuer_of_patient_id": "NORTH"}
+
+    assert difference(a_study(**with_issuer), a_study(**with_issuer | said), KnownPatients()) is None
+    both_unknown = difference(a_study(**said), a_study(**said), KnownPatients())
+    assert (both_unknown is None) == ("sex" in said)  # then the name speaks for them
+
+
 def test_a_link_joins_no_two_birth_dates():
     old, new = PatientIdentifier("A1", "NORTH"), PatientIdentifier("B2", "NORTH")
     prior = a_study(patient_id="A1", issuer_of_patient_id="NORTH", birth_date="19840615")

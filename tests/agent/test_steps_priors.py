@@ -87,6 +87,18 @@ def test_the_later_of_a_structured_and_an_outside_report_is_shown(
     assert shown.text == text
 
 
+def test_of_structured_reports_the_one_that_holds_is_shown_in_whichever_order_they_came(line: Line):
+    final = a_report_sr(days_ago=20, time="120000", number=2, findings="No effusion.", accession="ACC1")
+    early = a_report_sr(
+        days_ago=20, time="090000", number=1, findings="Effusion?", accession="ACC1", verified=False
+    )
+
+    shown = report_shown(line, prior=(final, early))
+
+    assert shown is not None
+    assert shown.text == "No effusion."
+
+
 def test_a_withdrawn_report_is_shown_in_no_form(line: Line):
     structured = a_report_sr(days_ago=20, time="110000", accession="ACC1")
     withdrawn = a_report("", status=ReportStatus.CANCELLED, reported_at=a_day(20) + "120000")
@@ -143,6 +155,18 @@ def test_an_exam_under_an_old_number_is_a_prior_once_the_numbers_are_linked(line
 
     assert [exam.study_instance_uid for exam in manifest_of(line, study).priors] == [prior]
     assert "since the patient's numbers were linked" in manifest_of(line, study).priors[0].chosen_because
+
+
+def test_a_final_report_under_the_number_that_a_link_has_put_in_its_place_ends_the_draft(line: Line):
+    old, new = PatientIdentifier("A1", "NORTH"), PatientIdentifier("B2", "NORTH")
+    Patients(connect(f"sqlite:///{line.folder / 'preread.sqlite'}")).link(old, new, "merge", "HIS", NOON)
+    study = line.arrive(a_radiograph(issuer="NORTH", accession="ACC1"))
+    line.tools.reports.add([a_report(patient_id="B2", issuer="NORTH")])
+    line.wait(60)
+
+    line.run()
+
+    assert (line.job(study).stage, line.engine.cases) == (Stage.SKIPPED, [])
 
 
 def test_an_earlier_exam_of_another_body_part_says_so(line: Line):

@@ -91,10 +91,28 @@ def test_without_numbers_patient_time_and_part_of_the_body_decide():
         {"procedure": ""},
         {"patient_id": "B2"},
         {"study_instance_uid": "2.25.999"},
+        {"accession_number": "9"},
+        {"report_key": "ACC2", "accession_number": "ACC2"},
+        {"procedure": "CTCH\nCT CHEST W CONTRAST"},
+        {"procedure": "US THORAX"},
+        {"procedure": "Computertomographie Thorax"},
     ],
 )
 def test_what_does_not_fit_is_not_attached(fields: dict[str, str]):
-    assert chosen(a_report(**UNNUMBERED, **fields)).attached is None
+    assert chosen(a_report(**UNNUMBERED | fields)).attached is None
+
+
+@pytest.mark.parametrize("filler", ["F-2026-9", "12345"])
+def test_a_filler_order_number_of_another_form_is_no_accession_number_of_another_order(filler: str):
+    assert chosen(a_report(report_key=filler, accession_number=filler)).attached is not None
+
+
+def test_two_films_of_one_day_do_not_share_the_report_that_came_first():
+    morning, noon = a_study(accession_number="ACC1"), a_study("2.25.200", accession_number="ACC2")
+    report = a_report(report_key="ACC2", accession_number="ACC2")
+
+    assert chosen(report, study=noon, others=(morning,)).attached is not None
+    assert chosen(report, study=morning, others=(noon,)).attached is None
 
 
 def test_a_report_that_fits_two_studies_is_attached_to_neither_and_says_so():
