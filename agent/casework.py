@@ -82,8 +82,10 @@ def case_of(manifest: Manifest, files: Files, settings: Settings) -> tuple[Case,
         except GiveUp as error:
             problems.append(not_shown(prior.study_instance_uid, error.reason))
         else:
-            report = prior.report.text if prior.report is not None else None
-            priors.append(Exam(images, report, prior.days_before))
+            exam = Exam(images, days_before=prior.days_before)
+            if prior.report is not None:
+                exam = replace(exam, report=prior.report.text, report_section=prior.report.section)
+            priors.append(exam)
     return Case(current, tuple(priors), manifest.indication, adapter), tuple(problems)
 
 

@@ -134,7 +134,9 @@ def prior_rules_of(settings: Settings, current_images: int) -> PriorRules:
         count_because=count_because,
         window_days=wanted.window_days,
         report="required" if needs_report else wanted.report,
-        report_because=f"engine {name} needs one" if needs_report else f'priors.report = "{wanted.report}"',
+        report_because=f"engine {name} needs one{'' if use.takes_impression else ' with findings'}"
+        if needs_report
+        else f'priors.report = "{wanted.report}"',
         views=wanted.views,
     )
 
@@ -220,12 +222,13 @@ def _candidate(
     study: Study, selection: Selection, report: ManifestReport | None, use: PriorUse
 ) -> PriorCandidate:
     because = "; ".join(sorted({reason for _, reason in selection.left_out})) or "no radiograph is here"
+    counts = report is not None and (use.takes_impression or report.section != "impression")
     letters = sum(letter.isalpha() for letter in report.text) if report is not None else 0
     return PriorCandidate(
         study,
         no_image_because=None if selection.images else because,
         has_frontal_image=any(image.is_frontal is not False for image in selection.images),
-        has_report=report is not None and letters >= use.report_letters_min,
+        has_report=counts and letters >= use.report_letters_min,
     )
 
 

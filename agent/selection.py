@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from agent.dicom.headers import Headers
+from inference.geometry import too_long
 
 FOR_PROCESSING = "FOR PROCESSING"
 LOCALIZER_WORDS = ("LOCALIZER", "SCOUT")
@@ -99,7 +100,7 @@ def _reason_against(image: Headers, rules: SelectionRules) -> str | None:
         return reason
     if not image.rows or not image.columns:
         return "no pixels"
-    return None
+    return too_long(image.rows, image.columns)
 
 
 def _other_body_part(image: Headers, rules: SelectionRules) -> str | None:

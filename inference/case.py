@@ -55,13 +55,15 @@ class Exam:
 
     Attributes:
         images: frontal images first.
-        report: the findings section in plain text, or None if there is none.
+        report: what a radiologist wrote, in plain text, or None if there is nothing.
         days_before: whole days before the current exam; 0 for the current one, None if not known.
+        report_section: of the report: "findings"; "impression" where it has no findings; "whole" if it has no headings.
     """
 
     images: tuple[Image, ...]
     report: str | None = None
     days_before: int | None = 0
+    report_section: str = "findings"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -98,17 +98,19 @@ class PriorUse:
         images_with_current_max: images of the current and the earlier exam together.
         report_letters_min: letters that an earlier exam's report must have for the exam to be looked at; 0 =
             it is looked at without a report, too.
+        takes_impression: whether a report of which only the impression is known counts as one.
     """
 
     count_max: int = 10
     images_max: int = 10
     images_with_current_max: int = 100
     report_letters_min: int = 0
+    takes_impression: bool = True
 
 
 PRIOR_USE: Mapping[str, PriorUse] = {
     "cxr_llava": PriorUse(count_max=0),
-    "m4cxr": PriorUse(count_max=1, images_with_current_max=10, report_letters_min=4),
+    "m4cxr": PriorUse(count_max=1, images_with_current_max=10, report_letters_min=4, takes_impression=False),
     "medgemma": PriorUse(count_max=1, images_max=2),
 }
 """By name in `reading.toml`; a site's own engine is handed what the settings say (`PriorUse()`). A test compares each
@@ -133,7 +135,8 @@ def open_engine(name: str, **settings: Any) -> Engine:
             digests_kept_in: a folder for digests of weight files, so that each is hashed once; None keeps none.
 
     Raises:
-        ValueError: if the name is neither, or cannot be imported; the message lists what there is.
+        ValueError: if the name is neither, or cannot be imported, and the message lists what there is; or if files of
+            the model are not in the form that they should have.
     """
     target = ENGINES.get(name, name)
     module_name, _, function_name = target.partition(":")
@@ -145,5 +148,13 @@ def open_engine(name: str, **settings: Any) -> Engine:
         open_it = getattr(import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f'engine "{name}" cannot be imported: {error}') from error
-    engine: Engine = open_it(**settings)
+    try:
+        engine: Engine = open_it(**settings)
+    except (OSError, ValueError, RuntimeError):
+        raise
+    except Exception as error:
+        folder = settings.get("model_folder") or "the package"
+        raise ValueError(
+            f"{folder} does not hold what engine {name} expects ({type(error).__name__}: {error}); fetch it again"
+        ) from error
     return engine

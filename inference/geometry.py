@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from inference.reading import Box
 
+ELONGATION_MAX = 10
+"""How many times as long as wide an image may be; of a longer one a model would see next to nothing."""
+
 MODEL_UNITS = 100
 """Steps along one side of the square in which a model says where something is."""
 
@@ -48,12 +51,24 @@ def centre_square(rows: int, columns: int) -> CentreSquare:
     return CentreSquare(left=(columns - side) / 2, top=(rows - side) / 2, side=side)
 
 
+def too_long(rows: int, columns: int) -> str | None:
+    """Says that an image is no radiograph, by its shape; None if it may be one."""
+    if max(rows, columns) <= ELONGATION_MAX * min(rows, columns):
+        return None
+    return f"{rows} rows by {columns} columns are no radiograph: too long for its width"
+
+
 def fit(rows: int, columns: int, side: int) -> Fit:
     """Says how to bring an image of `rows` x `columns` to a square of `side` pixels.
 
     The shorter side becomes `side`, the longer one is cut off to whole pixels, and the square is taken from
     the middle. It lies within one pixel of `centre_square`, which boxes refer to.
+
+    Raises:
+        ValueError: if one side is more than ELONGATION_MAX times the other.
     """
+    if (reason := too_long(rows, columns)) is not None:
+        raise ValueError(reason)
     shorter = min(rows, columns)
     fitted_rows = side if rows == shorter else int(side * rows / shorter)
     fitted_columns = side if columns == shorter else int(side * columns / shorter)

@@ -25,7 +25,7 @@ class TextShape:
     Attributes:
         layers: what the published names of the layers begin with.
         tokens_at_once: the longest that is read in one pass.
-        tokens_kept: in all caches together, at the worst moment of one case.
+        tokens_kept: in all conversations together, at the worst moment of one case.
     """
 
     layers: str
@@ -44,7 +44,8 @@ class MemoryNeed:
 
     Attributes:
         weights: as they are kept, attached adapters included.
-        cache: keys and values of the longest conversations.
+        cache: keys and values of the longest conversations, as they were heard and once more side by side, with room
+            for the answers (`talk.speak`).
         working: what one pass needs besides, and the margin; or what loading needs besides, if that is more.
     """
 
@@ -84,7 +85,7 @@ def need_of(sources: Sources, shape: TextShape, place: Place) -> MemoryNeed:
         + 2 * cached_by_layer
         + remade
     )
-    cache = shape.layer_count * cached_by_layer
+    cache = 2 * shape.layer_count * cached_by_layer
     # While one layer is merged or rounded there are four of it in float32, and no conversation yet.
     loading = largest * (16 if sources.merged or place.weights != "full" else 4)
     return MemoryNeed(weights, cache, max(working, loading - cache) + _WORKING_BYTES)

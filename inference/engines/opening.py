@@ -124,6 +124,10 @@ def identities_of(
     }
 
 
+_NO_MEMORY = re.compile("can't allocate memory|out of memory|ALLOC_FAILED")
+"""How torch says it without a class of its own: of a CPU, of CUDA between kernels, and from within cuBLAS and cuDNN."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened(Generic[T]):
     """A model that is ready to be asked, and who it is with each adapter."""
@@ -146,9 +150,7 @@ class Opened(Generic[T]):
         except (torch.OutOfMemoryError, MemoryError) as error:
             said = str(error)
         except RuntimeError as error:
-            if "can't allocate memory" not in str(
-                error
-            ):  # how torch says it of a CPU, with no class of its own
+            if _NO_MEMORY.search(str(error)) is None:
                 raise
             said = str(error)
         # Only here has the error let go of the frames that held the work's tensors.

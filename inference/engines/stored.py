@@ -50,14 +50,17 @@ def weight_files(folder: Path, stem: str = "model", *, allow_pickled: bool = Fal
         allow_pickled: take a .bin file (pytorch_model.bin, or `stem`.bin for an adapter) where no safetensors are.
 
     Raises:
-        ValueError: if there is neither, the index names a file that is not there, or only a pickle is there.
+        ValueError: if there is neither or both, the index names a file that is not there, or only a pickle is there.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; name the one that holds the weights")
-    index = folder / f"{stem}.safetensors.index.json"
+    index, single = folder / f"{stem}.safetensors.index.json", folder / f"{stem}.safetensors"
+    if index.exists() and single.exists():
+        raise ValueError(
+            f"{folder} holds weights twice, {single.name} and the shards of {index.name}; take one of them out"
+        )
     if index.exists():
         return _shards(index)
-    single = folder / f"{stem}.safetensors"
     if single.is_file():
         return [single]
     bin_stem = "pytorch_model" if stem == "model" else stem
@@ -75,10 +78,11 @@ def weight_files(folder: Path, stem: str = "model", *, allow_pickled: bool = Fal
 
 
 def _shards(index: Path) -> list[Path]:
-    names = sorted(set(json_object(index).get("weight_map", {}).values()))
-    if not names or any(Path(name).name != name for name in names):
+    placed = json_object(index).get("weight_map")
+    names = set(placed.values()) if isinstance(placed, dict) else set()
+    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise ValueError(f"{index}: its weight_map does not name files of this folder")
-    return [existing(index.parent / name) for name in names]
+    return [existing(index.parent / name) for name in sorted(names)]
 
 
 def stored_tensors(

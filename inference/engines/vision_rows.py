@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,6 +19,7 @@ from inference.engines.opening import Place
 from inference.reading import EngineIdentity
 
 _SUFFIX = ".safetensors"
+_WRITING_SECONDS_MAX = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class VisionRows:
 
     Attributes:
         folder: where the files lie; it is made when it is first needed.
-        computed_by: everything else that the numbers depend on: weights, number format, kind of processor.
+        computed_by: everything else that the numbers depend on: weights, number format, kind of processor, versions.
         bytes_max: of all files together, whoever wrote them; those not used for longest go first. 0 keeps nothing.
     """
 
@@ -39,7 +42,7 @@ class VisionRows:
     def of(self, pixels: Tensor, look: Callable[[Tensor], Tensor]) -> Tensor:
         """Gives the rows of one image: those kept, or else what `look` computes, which is kept.
 
-        A file that is damaged counts as not there and is written anew.
+        A file that is damaged, or that another process removes meanwhile, counts as not there and is written anew.
 
         Args:
             pixels: preprocessed, so that another rendering is another image.
@@ -67,7 +70,7 @@ class VisionRows:
 
     def _store(self, path: Path, rows: Tensor) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
+        part = path.with_suffix(f".{secrets.token_hex(4)}.part")
         content = rows.detach().cpu().contiguous()
         save_file({"rows": content}, str(part), metadata={"sha256": _checksum(content)})
         part.chmod(0o600)
@@ -82,6 +85,9 @@ class VisionRows:
         for path in self.folder.iterdir():
             with suppress(FileNotFoundError):  # another process made room
                 found.append((path.stat(), path))
+        # A part file is being written, but for one that a process left when it was killed.
+        begun = time.time() - _WRITING_SECONDS_MAX
+        found = [one for one in found if one[1].suffix == _SUFFIX or one[0].st_mtime < begun]
         surplus = sum(status.st_size for status, _ in found) - self.bytes_max
         for status, path in sorted(found, key=lambda one: one[0].st_mtime_ns):
             if surplus <= 0:
@@ -100,7 +106,9 @@ def kept_rows(
     """
     return {
         adapter: VisionRows(
-            folder, f"{identity.weights_digest} {place.dtype} {place.device}", cache_mb * 1_000_000
+            folder,
+            f"{identity.weights_digest} {place.dtype} {place.device} {identity.version} {transformers.__version__}",
+            cache_mb * 1_000_000,
         )
         for adapter, identity in identities.items()
     }
@@ -117,7 +125,11 @@ def _stored(path: Path) -> Tensor | None:
             checksum = (file.metadata() or {}).get("sha256")
             rows: Tensor = file.get_tensor("rows")
         _note_use(path)
-    except (FileNotFoundError, SafetensorError):
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ):  # torch's own word for a file that went while it was opened
         return None
     return rows if checksum == _checksum(rows) else None
 

@@ -104,6 +104,17 @@ def test_an_image_for_processing_is_not_read():
     assert select_images([image], RULES).left_out[0][1] == "for processing, not for presentation"
 
 
+def test_a_strip_is_left_out_and_the_other_images_are_read():
+    strip, film = replace(an_image(number=1), rows=3000, columns=250), an_image(number=2)
+
+    selection = select_images([strip, film], RULES)
+
+    assert selection.images == (film,)
+    assert selection.left_out == (
+        (strip.sop_instance_uid, "3000 rows by 250 columns are no radiograph: too long for its width"),
+    )
+
+
 def test_a_study_with_only_a_lateral_is_skipped_by_rule():
     selection = select_images([an_image(view="LL")], RULES)
 

@@ -151,7 +151,7 @@ def test_half_a_prior_is_told_of_and_fetched_again_for_the_next_study(
     whole = read(line, line.arrive(current(study_uid="2.25.9", time="093000")), 1)
 
     assert half.notes == (f"prior of {_iso(20)} was asked from arch: 1 of 2 objects came",)
-    assert half.passed_over[0].reason == "it has no report (engine m4cxr needs one)"
+    assert half.passed_over[0].reason == "it has no report (engine m4cxr needs one with findings)"
     assert whole.priors[0].report is not None
     assert whole.notes == ()
 

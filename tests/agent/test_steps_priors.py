@@ -1,11 +1,14 @@
 """Which earlier exams and reports a study on the straight line is read with."""
 
+from dataclasses import replace
+
 import pytest
 from pydicom import Dataset
 
 from agent import manifest as manifests
 from agent.gathering import prior_rules_of
 from agent.manifest import ManifestReport
+from config.settings import Settings
 from storage.database import connect
 from storage.outside_records import Report, ReportStatus
 from storage.patients import Patients
@@ -31,6 +34,7 @@ def test_the_model_sees_the_earlier_exam_with_its_report(line: Line):
 
 
 def test_an_earlier_report_without_findings_is_shown_and_the_draft_says_which_part(line: Line):
+    line.gatherer._tools = replace(line.tools, settings=with_engine(line.tools.settings, "medgemma"))
     earlier = line.arrive(
         a_radiograph(days_ago=20), a_report_sr(days_ago=20, findings="", impression="Effusion.")
     )
@@ -47,6 +51,27 @@ def test_an_earlier_report_without_findings_is_shown_and_the_draft_says_which_pa
     )
     said = f"The report of the earlier exam {earlier} has no findings section; its impression was taken."
     assert said in texts(report)
+
+
+def test_for_a_model_that_has_only_learned_findings_an_impression_is_no_report(line: Line):
+    earlier = line.arrive(
+        a_radiograph(days_ago=20), a_report_sr(days_ago=20, findings="", impression="Effusion.")
+    )
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+
+    line.run()
+
+    (left,) = manifest_of(line, study).passed_over
+    assert (left.study_instance_uid, left.reason) == (
+        earlier,
+        "it has no report (engine m4cxr needs one with findings)",
+    )
+
+
+def with_engine(settings: Settings, name: str) -> Settings:
+    engine = settings.reading.engine.model_copy(update={"name": name})
+    return settings.model_copy(update={"reading": settings.reading.model_copy(update={"engine": engine})})
 
 
 def report_shown(line: Line, *versions: Report, prior: tuple[Dataset, ...] = ()) -> ManifestReport | None:
@@ -139,7 +164,7 @@ def test_the_manifest_holds_what_the_engine_looks_at_and_a_reason_for_every_exam
         "40 days before, with a report, number 1 of 2 that fit"
     ]
     assert [one.reason for one in manifest.passed_over] == [
-        "it has no report (engine m4cxr needs one)",
+        "it has no report (engine m4cxr needs one with findings)",
         "older than the 1 that go first (engine m4cxr looks at 1)",
     ]
 

@@ -102,12 +102,24 @@ def test_prior_images_come_before_current_ones():
     assert plan.has_prior
 
 
-@pytest.mark.parametrize("prior", [a_prior(report=None), a_prior(report=" . "), Exam((), "Clear lungs.", 30)])
+@pytest.mark.parametrize(
+    "prior",
+    [
+        a_prior(report=None),
+        a_prior(report=" . "),
+        Exam((), "Clear lungs.", 30),
+        Exam((an_image("prior"),), "Pneumonia.", 30, report_section="impression"),
+    ],
+)
 def test_a_prior_without_report_or_images_is_not_shown_and_that_is_said(prior):
     plan = report_plans(a_case(current(1), (prior,)))[0]
 
     assert not plan.has_prior
-    assert plan.problems == ("No prior exam has both images and a report, so the draft compares with none.",)
+    (problem,) = plan.problems
+    assert (
+        problem
+        == "No prior exam has both images and a report with findings, so the draft compares with none."
+    )
 
 
 def test_of_several_priors_the_latest_with_images_and_report_is_shown():

@@ -51,6 +51,13 @@ def test_the_published_and_the_later_names_are_understood(folder, spelling):
     assert all(torch.equal(loaded[name], expected[name]) for name in expected)
 
 
+def test_an_adapter_beside_the_weights_is_refused_since_transformers_would_take_it_unasked(folder):
+    (folder / "adapter_config.json").write_text("{}")
+
+    with pytest.raises(ValueError, match="an adapter lies beside the weights; give it a folder of its own"):
+        load_model(folder)
+
+
 def test_shards_are_read_and_digested_in_order(folder, tmp_path_factory):
     shards = tmp_path_factory.mktemp("shards")
     model = Gemma3ForConditionalGeneration.from_pretrained(folder)

@@ -57,6 +57,34 @@ def test_a_card_that_is_full_is_named_with_what_was_asked_for():
     assert out_of_memory_reason("cuda:1", TORCH_SAYS).startswith("GPU cuda:1 is out of memory (2.00 GiB")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_card_that_is_full_is_known_whichever_library_says_so(said):
+    def full(*_: object) -> None:
+        raise RuntimeError(said)
+
+    with pytest.raises(OutOfMemory, match="is out of memory"):
+        an_opened().use(None, full)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("model_card.json", "{}"), ("tokenizer_check.json", "[]"), ("config.json", '{"vision_config": null}')],
+)
+def test_a_file_in_another_form_is_one_sentence(tiny_folder, tmp_path, name, content):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    (folder / name).write_text(content)
+
+    with pytest.raises(ValueError, match=str(folder)):
+        open_engine("m4cxr", model_folder=str(folder), device="cpu")
+
+
 def test_another_error_of_torch_stays_what_it_is():
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         an_opened().use(None, lambda *_: torch.ones(2, 3) @ torch.ones(2, 3))

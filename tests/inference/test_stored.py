@@ -63,6 +63,22 @@ def test_safetensors_are_taken_where_both_are_there(tmp_path):
     assert [path.name for path in files] == ["model.safetensors"]
 
 
+def test_weights_that_lie_there_twice_are_refused(tmp_path):
+    shutil.copyfile(TINY / "model.safetensors", tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}')
+
+    with pytest.raises(ValueError, match=r"weights twice, model\.safetensors and the shards of"):
+        weight_files(tmp_path)
+
+
+@pytest.mark.parametrize("weight_map", [[], ["a"], {"a": 7}, {"a": "../b"}, None])
+def test_an_index_in_another_form_is_refused(tmp_path, weight_map):
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+    with pytest.raises(ValueError, match="weight_map does not name files of this folder"):
+        weight_files(tmp_path)
+
+
 class Bomb:
     """Writes a file when it is unpickled."""
 

@@ -94,6 +94,18 @@ def test_what_was_not_used_for_longest_makes_room(kept):
     assert eye.looks == 3
 
 
+def test_what_another_process_is_writing_is_left_to_it(kept):
+    kept.of(an_image(1), Eye())
+    being_written, left_behind = (kept.folder / f"{name}.part" for name in ("new", "old"))
+    for path in (being_written, left_behind):
+        path.write_bytes(b"half")
+    os.utime(left_behind, (1, 1))
+
+    VisionRows(kept.folder, kept.computed_by, 1).of(an_image(2), Eye())
+
+    assert [path.name for path in kept.folder.iterdir()] == ["new.part"]
+
+
 def test_a_bound_of_nothing_keeps_nothing(tmp_path):
     eye = Eye()
     kept = VisionRows(tmp_path / "vision", "sha256:aa", 0)

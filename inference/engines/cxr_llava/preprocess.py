@@ -15,9 +15,6 @@ from inference.engines.cxr_llava.model import CXRLLaVAConfig
 from inference.engines.m4cxr.preprocess import grey_levels
 from inference.geometry import fit
 
-_ELONGATION_MAX = 10
-"""Longer side by shorter. All is resized before it is cut, so a line of pixels would fill gigabytes."""
-
 
 def model_image(grey: NDArray[np.uint8], config: CXRLLaVAConfig) -> NDArray[np.float32]:
     """Gives what the model sees of one image.
@@ -32,8 +29,6 @@ def model_image(grey: NDArray[np.uint8], config: CXRLLaVAConfig) -> NDArray[np.f
         ValueError: if one side is more than ten times the other.
     """
     rows, columns = grey.shape
-    if max(rows, columns) > _ELONGATION_MAX * min(rows, columns):
-        raise ValueError(f"{rows} rows by {columns} columns are no radiograph: too long for its width")
     side_px = config.image_size_px
     plan = fit(rows, columns, side_px)
     resized = np.asarray(Image.fromarray(grey).resize((plan.columns, plan.rows), Image.Resampling.LANCZOS))

@@ -96,17 +96,19 @@ class HeardQuestion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """The questions where findings are on one frontal image, heard side by side.
+    """The questions where findings are on one frontal image.
 
     Attributes:
-        heard: the questions for the named findings; None if none was named.
+        heard: the questions for the named findings, side by side; empty if none was named.
         scores: of all thirteen findings.
     """
 
-    image: Image
     questions: tuple[HeardQuestion, ...]
-    heard: Heard | None
+    heard: tuple[Heard, ...]
     scores: Mapping[str, float]
+
+
+NO_PLACES = Places((), (), {})
 
 
 def read_case(
@@ -135,12 +137,16 @@ def read_case(
     question, heard = _put(respondent, talk, plan.images, "report", questions, [listed.answer])
     # One film alone begins as its grounding questions do: what was computed of it goes on.
     talks = {plan.images[0]: talk} if len(plan.images) == 1 else {}
-    places = [_put_places(respondent, rows, talks, image, named.names) for image in frontals]
-    answers = yield [heard, *(each.heard for each in places if each.heard is not None)]
-    placed = [question for each in places for question in each.questions]
-    described, *located = _asked(respondent, [question, *placed], answers)
+    places = _put_places(respondent, rows, talks, frontals[0], named.names) if frontals else NO_PLACES
+    answers = yield [heard, *places.heard]
+    described, *located = _asked(respondent, [question, *places.questions], answers)
+    scores = dict(places.scores)
+    # Further films wait for the first one's answers: the questions on one film at a time take memory enough.
+    for image in frontals[1:]:
+        places = _put_places(respondent, rows, talks, image, named.names)
+        located += _asked(respondent, places.questions, (yield places.heard))
+        scores = _best_of(scores, places.scores)
     grounded = _grounded(frontals, named.names, located)
-    scores = _best_scores(places)
     summed = FollowUp()
     if asks_impression:
         summed = yield from _sum_up(respondent, talk, plan, (listed.answer, described.answer))
@@ -339,7 +345,7 @@ def _put_places(
         )
         for place in chosen
     )
-    return Places(image, questions, heard.only(chosen) if chosen else None, scores)
+    return Places(questions, (heard.only(chosen),) if chosen else (), scores)
 
 
 def _grounded(frontals: Sequence[Image], names: Sequence[str], answers: Sequence[Asked]) -> Grounded:
@@ -364,9 +370,6 @@ def _grounded(frontals: Sequence[Image], names: Sequence[str], answers: Sequence
     return Grounded(boxes, tuple(one.turn for one in answers), tuple(problems))
 
 
-def _best_scores(places: Iterable[Places]) -> dict[str, float]:
+def _best_of(scores: Mapping[str, float], others: Mapping[str, float]) -> dict[str, float]:
     """Takes of each finding the score on the film that shows it best: hidden on another it is no less there."""
-    best: dict[str, float] = {}
-    for each in places:
-        best |= {name: max(score, best.get(name, 0.0)) for name, score in each.scores.items()}
-    return best
+    return {name: max(score, others.get(name, 0.0)) for name, score in scores.items()}

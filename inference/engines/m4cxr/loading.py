@@ -80,8 +80,8 @@ def config_of(sources: Sources) -> M4CXRConfig:
 def text_shape(config: M4CXRConfig, answer_tokens_max: int) -> TextShape:
     """Says how much of the language model's memory one case takes at its worst.
 
-    That is when the places of all thirteen findings are asked and answered side by side, while the longest
-    conversation of the report is still kept.
+    That is when all thirteen findings were named: the questions for the places on one film are answered while the
+    longest conversation of the report is kept.
     """
     conversation = min(config.positions_max, CONVERSATION_TOKENS_MAX + 2 * answer_tokens_max)
     question = config.query_count + _GROUNDING_TOKENS + answer_tokens_max

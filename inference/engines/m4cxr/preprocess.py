@@ -15,9 +15,6 @@ from inference.geometry import fit
 _MEAN = np.float32(0.5307)
 _SPREAD = np.float32(0.2583)
 
-_ELONGATION_MAX = 10
-"""Longer side by shorter. All is resized before it is cut, so a line of pixels would fill gigabytes."""
-
 
 def grey_levels(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Brings 0..65535 to the 0..255 that the training images had, to the nearest level."""
@@ -53,8 +50,6 @@ def model_square(grey: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
         ValueError: if one side is more than ten times the other.
     """
     rows, columns = grey.shape[:2]
-    if max(rows, columns) > _ELONGATION_MAX * min(rows, columns):
-        raise ValueError(f"{rows} rows by {columns} columns are no radiograph: too long for its width")
     plan = fit(rows, columns, side_px)
     resized = np.asarray(Image.fromarray(grey).resize((plan.columns, plan.rows), Image.Resampling.BICUBIC))
     return resized[plan.top : plan.top + side_px, plan.left : plan.left + side_px]

@@ -80,8 +80,8 @@ REGION_NAMES = (
 )
 """Anatomical regions of Chest ImaGenome, which the model learned to place."""
 
-_BROKEN_NUMBER = re.compile(r"[ ]?(?<![\w.])\d+(?:[./,]\d+)+")
-"""A number that cleaning would run together: 3.5 to 35, 2/14 to 214."""
+_BROKEN_NUMBER = re.compile(r"[ ]?\d*(?:[./,:·]\d+)+")
+"""A number that cleaning would run together: 3.5 to 35, 2/14 to 214, 8:45 to 845, .5 to 5, C5/6 to C56."""
 
 IMAGES_OF_ONE_STUDY_MAX = 5
 IMAGES_OF_TWO_STUDIES_MAX = 10
@@ -208,13 +208,16 @@ def _clean_sentence(sentence: str) -> str:
 def _choose_prior(case: Case) -> tuple[Exam | None, tuple[str, ...]]:
     """Chooses the latest prior with images and a findings text, and says what that leaves out.
 
-    Training showed one prior, never more, and never one without a report or without images.
+    Training showed one prior, never more, never one without images, and of its report the findings, never the
+    impression.
     """
     if not case.priors:
         return None, ()
     usable = [prior for prior in case.priors if prior.images and _has_findings_text(prior)]
     if not usable:
-        return None, ("No prior exam has both images and a report, so the draft compares with none.",)
+        return None, (
+            "No prior exam has both images and a report with findings, so the draft compares with none.",
+        )
     prior = usable[-1]
     image_count = len(prior.images) + len(case.current.images)
     if image_count > IMAGES_OF_TWO_STUDIES_MAX:
@@ -230,7 +233,9 @@ def _choose_prior(case: Case) -> tuple[Exam | None, tuple[str, ...]]:
 
 
 def _has_findings_text(prior: Exam) -> bool:
-    return prior.report is not None and len(clean_report(prior.report).text) >= _PRIOR_REPORT_CHARACTERS_MIN
+    if prior.report is None or prior.report_section == "impression":
+        return False
+    return len(clean_report(prior.report).text) >= _PRIOR_REPORT_CHARACTERS_MIN
 
 
 def _age(prior: Exam) -> str:

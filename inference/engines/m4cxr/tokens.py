@@ -6,7 +6,6 @@ do not, and give other ids for every prompt; so sentencepiece or tokenizers are 
 known piece is checked when the vocabulary is opened.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,7 +79,7 @@ def open_vocabulary(model_folder: Path, config: M4CXRConfig) -> Vocabulary:
     known = dict(_MISTRAL_PIECES) if config.vocabulary_size == _MISTRAL_VOCABULARY_SIZE else {}
     check_file = model_folder / "tokenizer_check.json"
     if check_file.is_file():
-        known |= json.loads(check_file.read_text(encoding="utf-8"))
+        known |= json_object(check_file)
     for text, expected in known.items():
         if vocabulary.encode(text) != expected:
             raise ValueError(

@@ -74,13 +74,19 @@ def load_model(model_folder: Path, place: Place = IN_FLOAT32_ON_CPU) -> LoadedMo
 
 
 def check_config(model_folder: Path) -> None:
-    """Raises ValueError if a folder holds no MedGemma, by its config.json."""
+    """Raises ValueError if a folder holds no MedGemma, by its config.json, or an adapter beside it."""
     if not model_folder.is_dir():
         raise ValueError(f"{model_folder} is no folder; model_folder must be where MedGemma's files are")
     config_file = existing(model_folder / "config.json")
     model_type = json_object(config_file).get("model_type")
     if model_type != _MODEL_TYPE:
         raise ValueError(f'{config_file}: model_type is "{model_type}", expected "{_MODEL_TYPE}"')
+    if (model_folder / "adapter_config.json").exists():
+        # transformers would lay it over the weights unasked.
+        raise ValueError(
+            f"{model_folder}/adapter_config.json: an adapter lies beside the weights; give it a folder of its own and "
+            "name that as adapter_folder"
+        )
 
 
 def text_shape(model_folder: Path, answer_tokens_max: int) -> TextShape:

@@ -134,6 +134,8 @@ class MedGemma:
 
     def _with_one_end(self, logits: Tensor) -> Tensor:
         """Two tokens end an answer, <eos> and the end of a turn, and the decoding loop knows one: they become one."""
-        ends = [self.end_id, self.processor.tokenizer.eos_token_id]
-        logits[..., self.end_id] = logits[..., ends].amax(-1)
+        end_id, eos_id = self.end_id, self.processor.tokenizer.eos_token_id
+        logits[..., end_id] = logits[..., [end_id, eos_id]].amax(-1)
+        # Equal to it, <eos> would be chosen, whose id is the smaller one, and no answer would end.
+        logits[..., eos_id] = logits.amin(-1)
         return logits
