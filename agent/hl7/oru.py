@@ -1,7 +1,7 @@
 """What an ORU^R01 says: the radiologists' reports in it (HL7 v2.5.1 7.3, IHE RAD TF-2 4.28). Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -71,7 +71,7 @@ class _Group:
 
 
 def parse_results(message: Message, received_at: datetime) -> Results:
-    """Reads the reports of a message; several orders may share the one text that it holds.
+    """Reads the reports of a message; orders that were read together share the one text that it holds.
 
     Raises:
         MessageError: if there is no order, no text, no patient, or nothing that tells what it is a report of.
@@ -81,12 +81,9 @@ def parse_results(message: Message, received_at: datetime) -> Results:
         raise MessageError("it has no OBR segment, so there is no order that it reports on", FIELD_MISSING)
     observations = [segment for group in groups for segment in group.segments if segment.name == "OBX"]
     documents = sum(segment.text(2) in ("ED", "RP") for segment in observations)
-    texts = [_text_of(group) for group in groups]
-    told = [text for text in texts if text]
-    shared = told[0] if len(told) == 1 else ""
     reports = [
-        _report(group, text or shared, message, received_at)
-        for group, text in zip(groups, texts, strict=True)
+        _report(group, lines, message, received_at)
+        for group, lines in zip(groups, _lines_of_each(groups), strict=True)
     ]
     kept = tuple(one for one in reports if one.text or one.status is ReportStatus.CANCELLED)
     if not kept:
@@ -139,7 +136,32 @@ def _groups(message: Message) -> list[_Group]:
     return groups
 
 
-def _report(group: _Group, text: str, message: Message, received_at: datetime) -> Report:
+def _lines_of_each(groups: Sequence[_Group]) -> list[list[Segment]]:
+    """The lines of text of each order; where one order alone has any, they are also those of orders read with it."""
+    own = [[one for one in group.segments if one.name == "OBX" and _is_text(one)] for group in groups]
+    told = [place for place, lines in enumerate(own) if _text_of(lines)]
+    if len(told) != 1:
+        return own
+    source, shared = groups[told[0]], own[told[0]]
+    return [
+        shared if _was_read_with(source, group) else lines for group, lines in zip(groups, own, strict=True)
+    ]
+
+
+def _was_read_with(source: _Group, group: _Group) -> bool:
+    """True if an order without any OBX has the patient and the status of the one with the text.
+
+    So senders write exams that were read together. An OBX of its own, if only a document, or another OBR-25 says
+    that an order was not: an abdomen's text would be read as a chest's.
+    """
+    return (
+        not any(segment.name == "OBX" for segment in group.segments)
+        and group.order.text(25).upper() == source.order.text(25).upper()
+        and _patients_of(group.patient) == _patients_of(source.patient)
+    )
+
+
+def _report(group: _Group, lines: Sequence[Segment], message: Message, received_at: datetime) -> Report:
     order = group.order
     patients = _patients_of(group.patient)
     accession, study = _accession_of(group), _study_of(group)
@@ -157,9 +179,9 @@ def _report(group: _Group, text: str, message: Message, received_at: datetime) -
     return Report(
         number=0,
         report_key=key,
-        status=_status_of(group),
+        status=_status_of(group.order, lines),
         source=ReportSource.HL7,
-        text=text,
+        text=_text_of(lines),
         patients=patients,
         birth_date=digits_of(group.patient.text(7))[:8],
         accession_number=accession,
@@ -176,11 +198,11 @@ def _first(*texts: str) -> str:
     return next(filter(None, texts), "")
 
 
-def _status_of(group: _Group) -> ReportStatus:
+def _status_of(order: Segment, lines: Sequence[Segment]) -> ReportStatus:
     """OBR-25, the status of the whole; without it those of its lines (OBX-11)."""
-    if group.order.text(25):
-        return status_of([group.order.text(25)])
-    return status_of([one.text(11) for one in group.segments if one.name == "OBX" and _is_text(one)])
+    if order.text(25):
+        return status_of([order.text(25)])
+    return status_of([one.text(11) for one in lines])
 
 
 def _patients_of(patient: Segment) -> tuple[PatientIdentifier, ...]:
@@ -230,20 +252,18 @@ def _is_text(segment: Segment) -> bool:
     return segment.text(2) in _TEXT_TYPES and not _is_study_uid(segment)
 
 
-def _text_of(group: _Group) -> str:
-    """The lines of the report; a part that only its code names gets the heading that a reader would miss."""
-    lines: list[str] = []
+def _text_of(lines: Sequence[Segment]) -> str:
+    """The words of the report; a part that only its code names gets the heading that a reader would miss."""
+    words: list[str] = []
     heading_before = ""
-    for segment in group.segments:
-        if segment.name != "OBX" or not _is_text(segment):
-            continue
+    for segment in lines:
         heading = _HEADING_OF.get(segment.text(3, 1, 2) or segment.text(3), "")
         told = [segment.unescaped(repetition) for repetition in segment.repetitions(5)] or [""]
         if heading and heading != heading_before and not told[0].lstrip().upper().startswith(heading):
-            lines.append(f"{heading}:")
+            words.append(f"{heading}:")
         heading_before = heading
-        lines += told
-    return "\n".join(lines).strip()
+        words += told
+    return "\n".join(words).strip()
 
 
 def _names_us(message: Message) -> bool:

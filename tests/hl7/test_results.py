@@ -117,10 +117,48 @@ def test_orders_that_are_read_together_share_the_one_text():
     assert [report.text for report in found] == ["FINDINGS: Clear."] * 2
 
 
-def test_an_embedded_document_is_counted_and_not_taken_for_text():
-    pdf = "OBX|2|ED|PDF||^application^pdf^Base64^JVBERi0xLjQK||||||F"
+PDF = "OBX|1|ED|PDF||^application^pdf^Base64^JVBERi0xLjQK||||||F"
 
-    found = results(an_oru(more=(pdf,)))
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        ("OBR|2||F200|XRRI^XR RIBS|||||||||||||||||||||S",),
+        ("OBR|2||F200|XRRI^XR RIBS",),
+        ("OBR|2||F200|XRRI^XR RIBS|||||||||||||||||||||F", PDF),
+        ("OBR|2||F200|XRRI^XR RIBS|||||||||||||||||||||F", an_obx("")),
+    ],
+    ids=["in progress", "no status", "a document", "an empty line"],
+)
+def test_an_order_with_a_status_or_an_observation_of_its_own_gets_nobody_elses_text(second: tuple[str, ...]):
+    (report,) = results(an_oru(more=second)).reports
+
+    assert (report.report_key, report.text) == ("F100", "FINDINGS: Clear.")
+
+
+def test_the_order_of_another_patient_gets_nobody_elses_text():
+    stranger = ("PID|1||B2^^^ABC^MR||ROE^RITA", "OBR|2||F200|XRRI^XR RIBS|||||||||||||||||||||F")
+
+    assert [report.report_key for report in results(an_oru(more=stranger)).reports] == ["F100"]
+
+
+def test_a_cancelled_order_beside_a_report_is_withdrawn_without_its_text():
+    found = results(an_oru(more=("OBR|2||F200|XRRI^XR RIBS|||||||||||||||||||||X",))).reports
+
+    assert [(one.status, one.text) for one in found] == [
+        (ReportStatus.FINAL, "FINDINGS: Clear."),
+        (ReportStatus.CANCELLED, ""),
+    ]
+
+
+def test_a_shared_text_is_as_final_for_each_order_as_its_lines_say():
+    found = results(an_oru(status="", more=("OBR|2||F200|XRRI^XR RIBS",))).reports
+
+    assert [report.status for report in found] == [ReportStatus.FINAL] * 2
+
+
+def test_an_embedded_document_is_counted_and_not_taken_for_text():
+    found = results(an_oru(more=(PDF,)))
 
     assert found.documents == 1
     assert found.reports[0].text == "FINDINGS: Clear."
