@@ -139,7 +139,7 @@ def _groups(message: Message) -> list[_Group]:
 def _lines_of_each(groups: Sequence[_Group]) -> list[list[Segment]]:
     """The lines of text of each order; where one order alone has any, they are also those of orders read with it."""
     own = [[one for one in group.segments if one.name == "OBX" and _is_text(one)] for group in groups]
-    told = [place for place, lines in enumerate(own) if _text_of(lines)]
+    told = [place for place, lines in enumerate(own) if _text_of(lines) or _all_are_withdrawn(lines)]
     if len(told) != 1:
         return own
     source, shared = groups[told[0]], own[told[0]]
@@ -166,6 +166,7 @@ def _report(group: _Group, lines: Sequence[Segment], message: Message, received_
     patients = _patients_of(group.patient)
     accession, study = _accession_of(group), _study_of(group)
     filler = order.text(3)
+    status = _status_of(order, lines)
     observed_at = _first(digits_of(order.text(7)), _observed_in(group), digits_of(order.text(6)))
     key = filler or accession or study
     if not key:
@@ -179,9 +180,10 @@ def _report(group: _Group, lines: Sequence[Segment], message: Message, received_
     return Report(
         number=0,
         report_key=key,
-        status=_status_of(group.order, lines),
+        status=status,
         source=ReportSource.HL7,
-        text=_text_of(lines),
+        # Of a withdrawn one all lines: nobody is shown them, and by them a withdrawal of ours is known.
+        text=_text_of(lines if status is ReportStatus.CANCELLED else _standing(lines)),
         patients=patients,
         birth_date=digits_of(group.patient.text(7))[:8],
         accession_number=accession,
@@ -199,10 +201,27 @@ def _first(*texts: str) -> str:
 
 
 def _status_of(order: Segment, lines: Sequence[Segment]) -> ReportStatus:
-    """OBR-25, the status of the whole; without it those of its lines (OBX-11)."""
+    """Withdrawn if all lines are; else OBR-25, the status of the whole; without it those of its lines (OBX-11).
+
+    A line that is deleted (D), was posted as wrong (W) or cannot be obtained (X) is no result (Table 0085). Where
+    no line is one, there is none of the order, which Table 0123 calls X; an F or C in OBR-25 is of that change.
+    """
+    if _all_are_withdrawn(lines):
+        return ReportStatus.CANCELLED
     if order.text(25):
         return status_of([order.text(25)])
-    return status_of([one.text(11) for one in lines])
+    return status_of([one.text(11) for one in _standing(lines)])
+
+
+def _standing(lines: Sequence[Segment]) -> list[Segment]:
+    """The lines that are not withdrawn (OBX-11)."""
+    return [one for one in lines if status_of([one.text(11)]) is not ReportStatus.CANCELLED]
+
+
+def _all_are_withdrawn(lines: Sequence[Segment]) -> bool:
+    """True if lines were withdrawn and no other holds a word: blank ones space a text and are no result."""
+    standing = _standing(lines)
+    return len(standing) < len(lines) and not any(one.raw(5).strip() for one in standing)
 
 
 def _patients_of(patient: Segment) -> tuple[PatientIdentifier, ...]:

@@ -164,6 +164,43 @@ def test_an_embedded_document_is_counted_and_not_taken_for_text():
     assert found.reports[0].text == "FINDINGS: Clear."
 
 
+@pytest.mark.parametrize("code", ["D", "W", "X"])
+def test_a_line_that_was_withdrawn_is_not_in_the_text(code: str):
+    wrong, right = an_obx("Large pneumothorax.", status=code), an_obx("No pneumothorax.", status="C")
+
+    report = the_report(an_oru(wrong, right, status="C"))
+
+    assert (report.status, report.text) == (ReportStatus.CORRECTED, "No pneumothorax.")
+
+
+def test_a_line_without_a_status_stands_beside_a_withdrawn_one():
+    report = the_report(an_oru(an_obx("Wrong.", status="W"), an_obx("Right.", status=""), status=""))
+
+    assert (report.status, report.text) == (ReportStatus.PRELIMINARY, "Right.")
+
+
+@pytest.mark.parametrize("status", ["F", "C", "P", "X", ""])
+def test_a_report_all_of_whose_lines_are_withdrawn_is_withdrawn(status: str):
+    lines = an_obx("Large pneumothorax.", status="W"), an_obx(""), an_obx("", status="D")
+
+    assert the_report(an_oru(*lines, status=status)).status is ReportStatus.CANCELLED
+
+
+@pytest.mark.parametrize("words", ["Large pneumothorax.", ""])
+def test_a_shared_text_that_is_withdrawn_is_withdrawn_for_each_order(words: str):
+    second = ("OBR|2||F200|XRRI^XR RIBS|||||||||||||||||||||F",)
+
+    found = results(an_oru(an_obx(words, status="W"), more=second)).reports
+
+    assert [report.status for report in found] == [ReportStatus.CANCELLED] * 2
+
+
+def test_a_withdrawal_of_ours_is_known_by_its_words_when_it_comes_back():
+    draft = an_oru(an_obx("AI DRAFT - NOT VERIFIED - WITHDRAWN", status="D"), status="X")
+
+    assert results(draft).reports == ()
+
+
 def test_a_report_that_is_withdrawn_needs_no_text():
     report = the_report(an_oru(an_obx("", status="X"), status="X"))
 
