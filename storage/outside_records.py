@@ -34,7 +34,7 @@ class Report:
         report_key: the same for all versions of one report: its filler order number, else its accession
             number, else its Study Instance UID, else what else tells it from others.
         patients: every identifier it names the patient by.
-        observed_at: when the images were made, "YYYYMMDDHHMMSS" or less of it, local as sent.
+        observed_at: when the images were made, "YYYYMMDDHHMMSS" or less of it, in this machine's local time.
         reported_at: when this version was written, in the same form; versions are ordered by it.
         procedure: names and codes of what was done, one a line.
         origin: for a person who looks for it: sender and message control ID, or file and line.

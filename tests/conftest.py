@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -42,3 +44,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def update_golden(request: pytest.FixtureRequest) -> bool:
     """True if the golden files are to be rewritten rather than compared."""
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture
+def machine_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Puts this machine into a time zone, such as "UTC" or "CET-1", until the test is over."""
+
+    def _put(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield _put
+    monkeypatch.undo()
+    time.tzset()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.hl7.message import FIELD_MISSING, SEGMENT_ERROR, MessageError, Segment
+from agent.hl7.times import date_digits, local_digits
 from storage.outside_records import Order
 from storage.records import Priority
 
@@ -95,7 +96,7 @@ def _told(patient: Segment, group: _Group, source: str, heard_at: datetime) -> T
             FIELD_MISSING,
         )
     patient_id, issuer = _patient_id(patient)
-    scheduled = group.first(("TQ1", 7, 1), ("ORC", 7, 4), ("OBR", 36, 1), ("OBR", 27, 4))
+    scheduled = local_digits(group.first(("TQ1", 7, 1), ("ORC", 7, 4), ("OBR", 36, 1), ("OBR", 27, 4)))
     order = Order(
         source=source,
         accession_number=accession,
@@ -105,12 +106,12 @@ def _told(patient: Segment, group: _Group, source: str, heard_at: datetime) -> T
         patient_id=patient_id,
         issuer_of_patient_id=issuer,
         patient_name=_name(patient),
-        birth_date=_digits(patient.text(7))[:8],
+        birth_date=date_digits(patient.text(7)),
         sex=patient.text(8).upper(),
         requested_procedure=group.first(("OBR", 4, 2), ("OBR", 4, 5), ("OBR", 4, 1)),
         indication=group.first(("OBR", 31, 2), ("OBR", 31, 1), ("OBR", 13, 1), ("DG1", 4, 1), ("DG1", 3, 2)),
-        scheduled_date=_digits(scheduled)[:8],
-        scheduled_time=_digits(scheduled)[8:14],
+        scheduled_date=scheduled[:8],
+        scheduled_time=scheduled[8:],
         heard_at=heard_at,
         priority=_PRIORITIES.get(
             group.first(("TQ1", 9, 1), ("ORC", 7, 6), ("OBR", 27, 6), ("OBR", 5, 1)).upper(), ""
@@ -131,9 +132,3 @@ def _name(patient: Segment) -> str:
     """A DICOM person name: HL7 has the suffix before the prefix (v2.5.1 2.A.88, PS3.5 6.2.1)."""
     parts = [patient.text(5, component) for component in (1, 2, 3, 5, 4)]
     return "^".join(part.replace("^", " ").replace("\\", " ").replace("=", " ") for part in parts).rstrip("^")
-
-
-def _digits(text: str) -> str:
-    """The digits of an HL7 time before its fraction and zone ("202603010830+0100")."""
-    found = re.match(r"[0-9]*", text)
-    return found[0] if found else ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.hl7.message import FIELD_MISSING, Message, MessageError, Segment
+from agent.hl7.times import date_digits, local_digits
 from storage.outside_records import Report, ReportSource, ReportStatus
 from storage.records import PatientIdentifier
 
@@ -41,7 +42,6 @@ _HEADING_OF = {
 }
 _TEXT_TYPES = ("TX", "FT", "ST")
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+")
-_DIGITS_MAX = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +116,6 @@ def status_of(words: list[str]) -> ReportStatus:
     return next((status for status in order if status in known), ReportStatus.PRELIMINARY)
 
 
-def digits_of(time: str) -> str:
-    """ "YYYYMMDDHHMMSS" or less of an HL7 time, local as sent; "" if there is no whole date in it."""
-    digits = re.match(r"\d*", time.strip())
-    found = digits[0][:_DIGITS_MAX] if digits else ""
-    return found if len(found) >= len("YYYYMMDD") else ""
-
-
 def _groups(message: Message) -> list[_Group]:
     groups: list[_Group] = []
     patient = message.first("PID")
@@ -167,7 +160,7 @@ def _report(group: _Group, lines: Sequence[Segment], message: Message, received_
     accession, study = _accession_of(group), _study_of(group)
     filler = order.text(3)
     status = _status_of(order, lines)
-    observed_at = _first(digits_of(order.text(7)), _observed_in(group), digits_of(order.text(6)))
+    observed_at = _first(local_digits(order.text(7)), _observed_in(group), local_digits(order.text(6)))
     key = filler or accession or study
     if not key:
         raise MessageError(
@@ -185,11 +178,11 @@ def _report(group: _Group, lines: Sequence[Segment], message: Message, received_
         # Of a withdrawn one all lines: nobody is shown them, and by them a withdrawal of ours is known.
         text=_text_of(lines if status is ReportStatus.CANCELLED else _standing(lines)),
         patients=patients,
-        birth_date=digits_of(group.patient.text(7))[:8],
+        birth_date=date_digits(group.patient.text(7)),
         accession_number=accession,
         study_instance_uid=study,
         observed_at=observed_at,
-        reported_at=_first(digits_of(order.text(22)), digits_of(message.first("MSH").text(7))),
+        reported_at=_first(local_digits(order.text(22)), local_digits(message.first("MSH").text(7))),
         procedure="\n".join(dict.fromkeys(filter(None, (order.text(4, part) for part in (1, 2, 5))))),
         origin=f"{message.sender} {message.control_id}".strip(),
         received_at=received_at,
@@ -264,7 +257,7 @@ def _is_study_uid(segment: Segment) -> bool:
 
 
 def _observed_in(group: _Group) -> str:
-    return _first(*(digits_of(one.text(14)) for one in group.segments if one.name == "OBX"))
+    return _first(*(local_digits(one.text(14)) for one in group.segments if one.name == "OBX"))
 
 
 def _is_text(segment: Segment) -> bool:

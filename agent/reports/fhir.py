@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.reports.rows import RowError, checked, local_digits
+from agent.hl7.times import date_digits, local_digits
+from agent.reports.rows import RowError, checked
 from storage.outside_records import Report, ReportSource, ReportStatus
 from storage.records import PatientIdentifier
 
@@ -222,7 +223,7 @@ def _report(resource: Mapping[str, Any], resources: Resources, origin: str, rece
                 for one in (*subject.identifier, told.subject.identifier)
                 if one.value
             ),
-            birth_date=subject.birth_date.replace("-", ""),
+            birth_date=date_digits(subject.birth_date),
             accession_number=accession,
             study_instance_uid=study,
             observed_at=local_digits(told.effective or told.period.start),

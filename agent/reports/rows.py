@@ -10,6 +10,7 @@ Columns, all but a text and something to go by may be left out; others are ignor
     accession_number, study_instance_uid
     status                  a word or code of HL7 Table 0123; left out: final
     observed_at, reported_at    of the exam and of this version: YYYYMMDD[HHMM[SS]] or ISO 8601, local
+                            if there is no offset from UTC
     procedure               what was done, in words
 """
 
@@ -19,7 +20,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from agent.hl7.oru import digits_of, is_draft_text, status_of
+from agent.hl7.oru import is_draft_text, status_of
+from agent.hl7.times import date_digits, local_digits
 from storage.outside_records import Report, ReportSource, ReportStatus
 from storage.records import PatientIdentifier
 
@@ -92,7 +94,7 @@ def report_of_row(row: Mapping[str, object], origin: str, received_at: datetime)
             source=ReportSource.FILE,
             text=cells.text or "\n".join(sections),
             patients=(PatientIdentifier(cells.patient_id, cells.issuer),) if cells.patient_id else (),
-            birth_date=local_digits(cells.birth_date)[:8],
+            birth_date=date_digits(cells.birth_date),
             accession_number=cells.accession_number,
             study_instance_uid=cells.study_instance_uid,
             observed_at=local_digits(cells.observed_at),
@@ -115,9 +117,3 @@ def checked(report: Report) -> Report:
     if not (report.patients or report.study_instance_uid):
         raise RowError("it names neither a patient nor a study UID")
     return report
-
-
-def local_digits(time: str) -> str:
-    """ "YYYYMMDDHHMMSS" or less of a time in DICOM, HL7 or ISO 8601 form, local as written; "" if it is none."""
-    date, _, clock = time.strip().partition("T" if "T" in time else " ")
-    return digits_of(date.replace("-", "") + clock.replace(":", ""))

@@ -2,8 +2,7 @@
 
 import re
 import shlex
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,17 +57,14 @@ def examples() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine_zone: Callable[[str], None]) -> Path:
     """A folder with the files of the page, where it is noon."""
     for name, dataset in FILES.items():
         write(dataset, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(service, "system_clock", lambda: NOON)
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield tmp_path
-    monkeypatch.undo()
-    time.tzset()
+    machine_zone("UTC")
+    return tmp_path
 
 
 @pytest.mark.parametrize(("rules", "command"), list(examples()))

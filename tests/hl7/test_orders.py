@@ -1,5 +1,7 @@
 """Orders in HL7 messages as RISs write them."""
 
+from collections.abc import Callable
+
 import pytest
 
 from agent.hl7.message import MessageError, parse_message
@@ -30,12 +32,23 @@ def test_an_orm_is_read_into_an_order():
 
 
 def test_an_omi_names_accession_number_and_study_in_its_ipc():
-    (one,) = told(
-        PID, "ORC|NW|P1|F1", "TQ1|1||||||20260301083000+0100", "OBR|1|P1|F1", "IPC|A7|RP1|1.2.3.5|S1"
-    )
+    (one,) = told(PID, "ORC|NW|P1|F1", "OBR|1|P1|F1", "IPC|A7|RP1|1.2.3.5|S1")
 
     assert (one.order.accession_number, one.order.study_instance_uid) == ("A7", "1.2.3.5")
-    assert (one.order.scheduled_date, one.order.scheduled_time) == ("20260301", "083000")
+
+
+def test_a_scheduled_time_with_an_offset_is_the_local_one(machine_zone: Callable[[str], None]):
+    machine_zone("CET-1")
+
+    (one,) = told(PID, "ORC|NW|P1|F1", "TQ1|1||||||20260228233000+0000", "OBR|1|P1|F1")
+
+    assert (one.order.scheduled_date, one.order.scheduled_time) == ("20260301", "003000")
+
+
+def test_a_year_of_birth_is_no_birth_date():
+    (one,) = told("PID|1||A1^^^CLINIC||Doe^Jane||1950|F", OBR)
+
+    assert one.order.birth_date == ""
 
 
 def test_the_filler_order_number_stands_in_for_a_missing_accession_number():

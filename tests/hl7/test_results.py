@@ -1,5 +1,7 @@
 """What a result message says: whose report, of what, how final, and the words of it."""
 
+from collections.abc import Callable
+
 import pytest
 
 from agent.hl7.message import MessageError, parse_message
@@ -27,6 +29,21 @@ def test_a_report_says_whose_it_is_of_what_and_when():
     assert (report.report_key, report.accession_number, report.birth_date) == ("F7", "ACC9", "19500101")
     assert (report.observed_at, report.reported_at) == ("20260301083000", "20260301100000")
     assert (report.procedure, report.origin) == ("XRCH\nXR CHEST", "RIS CLINIC MSG1")
+
+
+def test_times_with_an_offset_are_local_ones_and_birth_dates_stay(machine_zone: Callable[[str], None]):
+    machine_zone("CET-1")
+
+    report = the_report(
+        an_oru(
+            birth_date="19500101000000+0900",
+            observed_at="20260301073000+0000",
+            reported_at="20260301100000+0100",
+        )
+    )
+
+    assert (report.observed_at, report.reported_at) == ("20260301083000", "20260301100000")
+    assert report.birth_date == "19500101"
 
 
 def test_lines_and_repetitions_are_the_lines_of_the_text():

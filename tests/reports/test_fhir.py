@@ -1,6 +1,7 @@
 """A FHIR DiagnosticReport becomes a report version, wherever it keeps its words."""
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.reports.fhir import reports_of_resource
+from agent.reports.matching import choose_report
 from agent.reports.rows import RowError
 from storage.outside_records import Report, ReportSource, ReportStatus
 from storage.records import PatientIdentifier
 from tests.hl7.builders import NOW
+from tests.storage.builders import a_report, a_study
 
 
 def an_identifier(code: str, value: str) -> dict[str, Any]:
@@ -26,8 +29,8 @@ def a_resource(**elements: Any) -> dict[str, Any]:
         "code": {"text": "XR CHEST"},
         "identifier": [an_identifier("FILL", "F7")],
         "subject": {"identifier": {"system": "urn:oid:1.2", "value": "A1"}},
-        "effectiveDateTime": "2026-03-01T08:30:00+09:00",
-        "issued": "2026-03-01T10:00:00+09:00",
+        "effectiveDateTime": "2026-03-01T07:30:00Z",
+        "issued": "2026-03-01T09:00:00Z",
         "conclusion": "Normal.",
     }
     return whole | elements
@@ -43,7 +46,9 @@ def a_form(text: bytes, content_type: str = "text/plain") -> list[dict[str, str]
     return [{"contentType": content_type, "data": base64.b64encode(text).decode()}]
 
 
-def test_a_resource_says_whose_report_it_is_of_what_and_when():
+def test_a_resource_says_whose_report_it_is_of_what_and_when(machine_zone: Callable[[str], None]):
+    machine_zone("CET-1")
+
     report = the_report(
         a_resource(
             basedOn=[{"identifier": an_identifier("ACSN", "ACC1")}],
@@ -59,6 +64,30 @@ def test_a_resource_says_whose_report_it_is_of_what_and_when():
         ReportSource.FHIR,
         "reports.json dr1",
     )
+
+
+@pytest.mark.parametrize(("status", "holds"), [("corrected", "IMPRESSION: Normal."), ("cancelled", None)])
+def test_a_later_version_is_later_whatever_zone_its_server_writes(
+    machine_zone: Callable[[str], None], status: str, holds: str | None
+):
+    machine_zone("CET-1")
+    final = a_report("Wrong side.", reported_at="20260301100000")
+    later = the_report(
+        a_resource(identifier=[an_identifier("ACSN", "ACC1")], status=status, issued="2026-03-01T09:30:00Z")
+    )
+
+    attached = choose_report(a_study(accession_number="ACC1"), [final, later], (), window_hours=24).attached
+
+    assert (attached.report.text if attached else None) == holds
+
+
+@pytest.mark.parametrize(("written", "known"), [("1950-03-12", "19500312"), ("1950-03", ""), ("1950", "")])
+def test_a_birth_date_that_is_not_whole_is_not_known(written: str, known: str):
+    patient = {"resourceType": "Patient", "id": "p1", "identifier": [{"value": "A1"}], "birthDate": written}
+
+    report = the_report(a_resource(subject={"reference": "#p1"}, contained=[patient]))
+
+    assert report.birth_date == known
 
 
 @pytest.mark.parametrize(
