@@ -132,7 +132,6 @@ _SIGNATURES = (
     *("this document has been electronically signed by", "reviewed by", "pending review by", "read by"),
     *("interpreted by", "transcribed by", "approved by", "verified by", "attending radiologist"),
 )
-
 _SECTION_OF = {word: section for section, words in _WORDS.items() for word in words}
 _SECTION_OF |= dict.fromkeys(_SIGNATURES, Section.OTHER)
 
@@ -144,23 +143,45 @@ def _any_of(words: Iterable[str]) -> str:
 _JOINT = r"[ \t]*(?:/|&|,|\b(?:and|und|et|y|e|en)\b)[ \t]*"
 _ANY = _any_of(_SECTION_OF)
 _WORD = rf"(?:{_ANY})(?:{_JOINT}(?:{_ANY})){{0,3}}"
-_ANY_UPPER, _ANY_CAPITAL = (_any_of(map(change, _SECTION_OF)) for change in (str.upper, str.capitalize))
+_CAPITALS = _any_of(map(str.capitalize, _SECTION_OF))
+_UPPER = _any_of(map(str.upper, _SECTION_OF))
 _COLON = r"[ \t]*(?:\([^()\n]{1,40}\)[ \t]*)?[:：]"
+
+# A date, time or number after the word: "Befund vom 03.03.2026:", "FINDINGS #2, 3-MAR-2026 at 10:30 AM:".
+_MONTH = r"(?i:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-z]{0,6}\.?[ ]"
+_NUMBER = r"\d{1,4}(?:[./-]\w{1,9}|:\d\d){0,2}(?:[ ]?(?i:am|pm|uhr)\b)?"
+_STAMP = rf"""(?:(?:[ \t]{{1,3}}|[,\#-])[,\#-]?[ \t]{{0,3}}(?:(?i:no|nr|dated|from|of|on|at|vom|am|um)\.?[ ]){{0,2}}
+                (?:{_MONTH})?{_NUMBER}){{1,4}}(?!\w|:\d)"""
+_DATED_WORDS = [*_WORDS[Section.FINDINGS], *_WORDS[Section.IMPRESSION]]
+_DATED = rf"(?:{_any_of(_DATED_WORDS)}){_STAMP}"
+_DATED_CAPITALS = rf"(?:{_any_of(map(str.capitalize, _DATED_WORDS))}){_STAMP}"
+_DATED_UPPER = rf"(?:{_any_of(map(str.upper, _DATED_WORDS))}){_STAMP}"
 # A heading stands before a colon at the start of a line in any case of letters, alone on its line with a capital,
 # after the end of a sentence with a capital, or anywhere in capitals.
 _HEADING = re.compile(
     rf"""
-      ^[ \t*\#>_]{{0,8}}(?: (?P<line>(?i:{_WORD}))[*_]*{_COLON}
-                    | (?![a-z])(?P<alone>(?i:{_WORD}))[ \t*_]*$
+      ^[ \t*\#>_]{{0,8}}(?: (?P<line>(?i:{_DATED}|{_WORD}))[*_]*{_COLON}
                     | (?P<signed>(?i:{_any_of(_SIGNATURES)}))\b )[*_]*
-    | (?<=[.!?;][ ])(?P<sentence>{_ANY_CAPITAL}){_COLON}
-    | (?<=\s)(?P<inside>(?:{_ANY_UPPER})(?:[ ]*(?:/|&|AND)[ ]*(?:{_ANY_UPPER})){{0,3}}){_COLON}
+    | ^[ \t*\#>_]{{0,8}}(?![a-z])(?P<alone>(?i:{_DATED}|{_WORD}))[ \t*_]*$
+    | (?<=[.!?;][ ])(?P<sentence>{_DATED_CAPITALS}|{_CAPITALS}){_COLON}
+    | (?<=\s)(?P<inside>{_DATED_UPPER}
+                      | (?:{_UPPER})(?:[ ]*(?:/|&|AND)[ ]*(?:{_UPPER})){{0,3}}){_COLON}
     """,
     re.MULTILINE | re.VERBOSE,
 )
 _HEADING_KINDS = ("line", "alone", "signed", "sentence", "inside")
+
 # What is told of an exam before anything is said of its images.
 _PREAMBLE = (Section.INDICATION, Section.COMPARISON, Section.TECHNIQUE, Section.OTHER)
+
+
+class _Heading(NamedTuple):
+    """A heading and its place in the text; `words` without marks and colon."""
+
+    start: int
+    end: int
+    words: str
+    section: Section
 
 
 def report_text(passages: Sequence[Passage]) -> ReportText | None:
@@ -189,14 +210,12 @@ def find_sections(text: str) -> tuple[Passage, ...]:
     technique) are taken for them: a common layout names everything but the description of the images.
     """
     text = tidy(text)
-    headings = list(_HEADING.finditer(text))
-    starts = [heading.start() for heading in headings] + [len(text)]
-    passages = [Passage(Section.OTHER, "", text[: starts[0]].strip())]
-    for heading, end in zip(headings, starts[1:], strict=True):
-        words = next(heading[kind] for kind in _HEADING_KINDS if heading[kind])
-        passages.append(
-            Passage(_section_of_words(words), words.capitalize(), text[heading.end() : end].strip())
-        )
+    headings = [
+        _Heading(*match.span(), words, _section_of_words(words))
+        for match in _HEADING.finditer(text)
+        for words in (_words_of(match, _HEADING_KINDS),)
+    ]
+    passages = _cut(text, headings)
     if not any(passage.section is Section.FINDINGS for passage in passages):
         passages = list(_with_unnamed_findings(passages))
     return tuple(passage for passage in passages if passage.text)
@@ -219,13 +238,30 @@ def _section_of_words(words: str) -> Section:
     return Section.FINDINGS if Section.FINDINGS in named else named[0]
 
 
+def _words_of(match: re.Match[str], kinds: Sequence[str]) -> str:
+    return next(match[kind] for kind in kinds if match[kind])
+
+
+def _cut(text: str, headings: Sequence[_Heading]) -> list[Passage]:
+    starts = [heading.start for heading in headings] + [len(text)]
+    passages = [Passage(Section.OTHER, "", text[: starts[0]].strip())]
+    for heading, end in zip(headings, starts[1:], strict=True):
+        told = text[heading.end : end].strip()
+        passages.append(Passage(heading.section, heading.words.capitalize(), told))
+    return passages
+
+
+def _is_of_preamble(section: Section, words: str) -> bool:
+    return section in _PREAMBLE and words.casefold() not in _SIGNATURES
+
+
 def _with_unnamed_findings(passages: Sequence[Passage]) -> Iterator[Passage]:
     ends = [place for place, one in enumerate(passages) if one.section is Section.IMPRESSION]
     before_impression = ends[0] if ends else len(passages)
     preamble = [
         place
         for place, one in enumerate(passages[:before_impression])
-        if one.heading and one.section in _PREAMBLE and one.heading.casefold() not in _SIGNATURES
+        if one.heading and _is_of_preamble(one.section, one.heading)
     ]
     for place, passage in enumerate(passages):
         own, blank_line, rest = passage.text.partition("\n\n")

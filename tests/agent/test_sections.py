@@ -31,6 +31,8 @@ def the_text_of(text: str) -> ReportText:
         "Achados: Clear.\nConclusão: Normal.",
         "소견: Clear.\n결론: Normal.",
         "检查所见：Clear.\n诊断意见：Normal.",
+        "Befund vom 03.03.2026:\nClear.\nBeurteilung vom 03.03.2026, 10:15 Uhr: Normal.",
+        "FINDINGS #1: Clear.\nIMPRESSION: Normal.",
     ],
 )
 def test_findings_and_impression_are_found_in_this_layout(text: str):
