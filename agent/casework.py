@@ -377,10 +377,14 @@ def other_parts(manifest: Manifest) -> tuple[str, ...]:
     Args:
         manifest: as the model saw it.
     """
-    said = {"whole": "all of it", "impression": "its impression"}
+    said = {
+        "whole": "all of it",
+        "impression": "its impression",
+        "impression and addendum": "its impression with the addendum",
+    }
     return tuple(
         f"The report of the earlier exam {prior.study_instance_uid} has no findings section; "
-        f"{said[prior.report.section]} was taken."
+        f"{said[prior.report.part]} was taken."
         for prior in manifest.priors
         if prior.report is not None and prior.report.section != "findings"
     )
@@ -388,7 +392,7 @@ def other_parts(manifest: Manifest) -> tuple[str, ...]:
 
 def _reports(priors: Sequence[ManifestExam]) -> tuple[str, ...]:
     return tuple(
-        f"{prior.report.section} of the report of {_readable(prior.study_date)}, "
+        f"{prior.report.part} of the report of {_readable(prior.study_date)}, "
         f"{prior.report.origin or prior.report.sop_instance_uid}"
         for prior in priors
         if prior.report is not None

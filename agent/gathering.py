@@ -283,14 +283,18 @@ def _newest_structured_report(
 
 
 def _shown(text: ReportText | None, sop_instance_uid: str, origin: str) -> ManifestReport | None:
-    """What of a report the model sees: its findings, else its impression, else all of it."""
+    """What of a report the model sees: its findings, else its impression, each with the addenda, else all of it."""
     if text is None:
         return None
-    for section, words in (
-        ("findings", text.findings),
-        ("impression", text.impression),
-        ("whole", text.whole),
-    ):
+    for section, words in (("findings", text.findings), ("impression", text.impression)):
         if words:
-            return ManifestReport(words, section, sop_instance_uid, origin)
-    return None
+            told = _with_addenda(words, text.addenda)
+            return ManifestReport(told, section, sop_instance_uid, origin, bool(text.addenda))
+    return ManifestReport(text.whole, "whole", sop_instance_uid, origin)
+
+
+def _with_addenda(words: str, addenda: Sequence[str]) -> str:
+    """A section and below it the addenda, each ended: engines that join lines would run one into the next."""
+    if not addenda:
+        return words
+    return "\n".join(one if one.endswith((".", "!", "?", "。")) else f"{one}." for one in (words, *addenda))

@@ -48,12 +48,19 @@ class ManifestReport:
         section: which part of the report it is: "findings", "impression" or "whole".
         sop_instance_uid: of the structured report that it comes from; "" if it came another way.
         origin: how it came and what ties it to the exam, for a person; "" in manifests of version 0.1.
+        has_addendum: whether addenda follow the section in `text`; False for "whole", which has its own in place.
     """
 
     text: str
     section: str
     sop_instance_uid: str
     origin: str = ""
+    has_addendum: bool = False
+
+    @property
+    def part(self) -> str:
+        """The section, and the addendum if there is one: which words were shown, for a person."""
+        return f"{self.section} and addendum" if self.has_addendum else self.section
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,7 +316,7 @@ def _manifest_lines(manifest: Manifest) -> list[str]:
         lines.append(f"  prior {exam.study_date} {exam.study_instance_uid}: {exam.chosen_because}")
         if exam.report is not None:
             origin = exam.report.origin or exam.report.sop_instance_uid
-            lines.append(f"    {exam.report.section} of its report: {origin}")
+            lines.append(f"    {exam.report.part} of its report: {origin}")
     lines += [f"  note: {note}" for note in manifest.notes]
     if manifest.configuration:
         lines.append(f"  gathered with configuration {manifest.configuration}")

@@ -18,6 +18,7 @@ class Section(StrEnum):
     INDICATION = "indication"
     COMPARISON = "comparison"
     TECHNIQUE = "technique"
+    ADDENDUM = "addendum"
     OTHER = "other"
 
 
@@ -36,6 +37,8 @@ class ReportText:
     Attributes:
         findings, impression, indication, comparison, technique: a section each, or None if the report does
             not set it apart.
+        addenda: what was added to or corrected in the report after it was written, in its order, each with its
+            own heading: "Addendum 03/02/2026: ...".
         whole: every section in order, each after its heading.
     """
 
@@ -44,6 +47,7 @@ class ReportText:
     indication: str | None
     comparison: str | None
     technique: str | None
+    addenda: tuple[str, ...]
     whole: str
 
     @property
@@ -111,9 +115,14 @@ _WORDS: dict[Section, tuple[str, ...]] = {
             "检查技术",
         ),
     ),
+    Section.ADDENDUM: (
+        *("addendum", "addenda", "addendum report", "addendum to report", "amendment", "correction"),
+        *("nachtrag", "ergänzung", "korrektur", "additif", "adenda", "adendo", "aanvulling"),
+        *("추가판독", "追記", "补充报告"),
+    ),
     Section.OTHER: (
         *("examination", "exam", "exam type", "procedure", "study", "recommendation", "recommendations"),
-        *("addendum", "notification", "comment", "comments", "technologist comment", "wet read", "plan"),
+        *("notification", "comment", "comments", "technologist comment", "wet read", "plan"),
         *(
             "untersuchung",
             "empfehlung",
@@ -132,8 +141,14 @@ _SIGNATURES = (
     *("this document has been electronically signed by", "reviewed by", "pending review by", "read by"),
     *("interpreted by", "transcribed by", "approved by", "verified by", "attending radiologist"),
 )
+# These end an addendum that stands above the report.
+_ADDENDUM_ENDS = (
+    *("end addendum", "end of addendum", "addendum ends", "original report", "original report follows"),
+    *("ursprünglicher befund", "originalbefund"),
+)
+
 _SECTION_OF = {word: section for section, words in _WORDS.items() for word in words}
-_SECTION_OF |= dict.fromkeys(_SIGNATURES, Section.OTHER)
+_SECTION_OF |= dict.fromkeys((*_SIGNATURES, *_ADDENDUM_ENDS), Section.OTHER)
 
 
 def _any_of(words: Iterable[str]) -> str:
@@ -147,12 +162,12 @@ _CAPITALS = _any_of(map(str.capitalize, _SECTION_OF))
 _UPPER = _any_of(map(str.upper, _SECTION_OF))
 _COLON = r"[ \t]*(?:\([^()\n]{1,40}\)[ \t]*)?[:：]"
 
-# A date, time or number after the word: "Befund vom 03.03.2026:", "FINDINGS #2, 3-MAR-2026 at 10:30 AM:".
+# A date, time or number after the word: "Befund vom 03.03.2026:", "ADDENDUM #2, 3-MAR-2026 at 10:30 AM:".
 _MONTH = r"(?i:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-z]{0,6}\.?[ ]"
 _NUMBER = r"\d{1,4}(?:[./-]\w{1,9}|:\d\d){0,2}(?:[ ]?(?i:am|pm|uhr)\b)?"
 _STAMP = rf"""(?:(?:[ \t]{{1,3}}|[,\#-])[,\#-]?[ \t]{{0,3}}(?:(?i:no|nr|dated|from|of|on|at|vom|am|um)\.?[ ]){{0,2}}
                 (?:{_MONTH})?{_NUMBER}){{1,4}}(?!\w|:\d)"""
-_DATED_WORDS = [*_WORDS[Section.FINDINGS], *_WORDS[Section.IMPRESSION]]
+_DATED_WORDS = [*_WORDS[Section.FINDINGS], *_WORDS[Section.IMPRESSION], *_WORDS[Section.ADDENDUM]]
 _DATED = rf"(?:{_any_of(_DATED_WORDS)}){_STAMP}"
 _DATED_CAPITALS = rf"(?:{_any_of(map(str.capitalize, _DATED_WORDS))}){_STAMP}"
 _DATED_UPPER = rf"(?:{_any_of(map(str.upper, _DATED_WORDS))}){_STAMP}"
@@ -162,7 +177,7 @@ _HEADING = re.compile(
     rf"""
       ^[ \t*\#>_]{{0,8}}(?: (?P<line>(?i:{_DATED}|{_WORD}))[*_]*{_COLON}
                     | (?P<signed>(?i:{_any_of(_SIGNATURES)}))\b )[*_]*
-    | ^[ \t*\#>_]{{0,8}}(?![a-z])(?P<alone>(?i:{_DATED}|{_WORD}))[ \t*_]*$
+    | ^[ \t*\#>_=-]{{0,20}}(?![a-z])(?P<alone>(?i:{_DATED}|{_WORD}))[ \t*_=-]*$
     | (?<=[.!?;][ ])(?P<sentence>{_DATED_CAPITALS}|{_CAPITALS}){_COLON}
     | (?<=\s)(?P<inside>{_DATED_UPPER}
                       | (?:{_UPPER})(?:[ ]*(?:/|&|AND)[ ]*(?:{_UPPER})){{0,3}}){_COLON}
@@ -199,6 +214,9 @@ def report_text(passages: Sequence[Passage]) -> ReportText | None:
         indication=found[Section.INDICATION],
         comparison=found[Section.COMPARISON],
         technique=found[Section.TECHNIQUE],
+        addenda=tuple(
+            f"{one.heading or 'Addendum'}: {one.text}" for one in passages if one.section is Section.ADDENDUM
+        ),
         whole=_whole(passages),
     )
 
@@ -218,7 +236,7 @@ def find_sections(text: str) -> tuple[Passage, ...]:
     passages = _cut(text, headings)
     if not any(passage.section is Section.FINDINGS for passage in passages):
         passages = list(_with_unnamed_findings(passages))
-    return tuple(passage for passage in passages if passage.text)
+    return tuple(passage for passage in _with_whole_addenda(passages) if passage.text)
 
 
 def section_of_heading(words: str) -> Section | None:
@@ -235,7 +253,7 @@ def tidy(text: str) -> str:
 def _section_of_words(words: str) -> Section:
     """The section of a heading such as "Findings" or "Findings and impression"; findings go first in the latter."""
     named = [_SECTION_OF[part] for part in re.findall(_ANY, words.casefold())]
-    return Section.FINDINGS if Section.FINDINGS in named else named[0]
+    return next((one for one in (Section.FINDINGS, Section.ADDENDUM) if one in named), named[0])
 
 
 def _words_of(match: re.Match[str], kinds: Sequence[str]) -> str:
@@ -252,7 +270,7 @@ def _cut(text: str, headings: Sequence[_Heading]) -> list[Passage]:
 
 
 def _is_of_preamble(section: Section, words: str) -> bool:
-    return section in _PREAMBLE and words.casefold() not in _SIGNATURES
+    return section in _PREAMBLE and words.casefold() not in (*_SIGNATURES, *_ADDENDUM_ENDS)
 
 
 def _with_unnamed_findings(passages: Sequence[Passage]) -> Iterator[Passage]:
@@ -270,6 +288,21 @@ def _with_unnamed_findings(passages: Sequence[Passage]) -> Iterator[Passage]:
             yield Passage(Section.FINDINGS, "", rest)
         else:
             yield passage
+
+
+def _with_whole_addenda(passages: Iterable[Passage]) -> Iterator[Passage]:
+    """Gives findings and impression to the addendum that they stand in: the report above it has told its own."""
+    told: set[Section] = set()
+    addendum = ""
+    for passage in passages:
+        if passage.section is Section.ADDENDUM:
+            addendum = passage.heading
+        elif not addendum and passage.section in (Section.FINDINGS, Section.IMPRESSION):
+            told.add(passage.section)
+        elif passage.section in told:
+            heading = f"{addendum}, {passage.heading.casefold()}"
+            passage = passage._replace(section=Section.ADDENDUM, heading=heading)
+        yield passage
 
 
 def _whole(passages: Sequence[Passage]) -> str:

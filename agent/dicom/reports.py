@@ -56,6 +56,7 @@ _SECTION_OF_CODE = {
     ("LN", "55111-9"): Section.TECHNIQUE,
     ("DCM", "121064"): Section.TECHNIQUE,
     ("DCM", "121065"): Section.TECHNIQUE,
+    ("LN", "55107-7"): Section.ADDENDUM,
     ("LN", "18783-1"): Section.OTHER,
     ("DCM", "121074"): Section.OTHER,
     ("DCM", "121075"): Section.OTHER,
@@ -130,8 +131,8 @@ def _report_of(dataset: Dataset) -> StructuredReport | None:
     if _is_draft_of_ours(dataset) or (_is_of_a_device(dataset, encodings) and not _is_verified(dataset)):
         return None
     passages = [passage for passage in _passages(dataset, encodings) if passage.text]
-    if all(passage.section is Section.OTHER for passage in passages):
-        passages = [part for passage in passages for part in _cut(passage)]
+    is_plain = all(passage.section in (Section.OTHER, Section.ADDENDUM) for passage in passages)
+    passages = [part for passage in passages for part in _cut(passage, is_plain)]
     text = report_text(passages)
     if text is None:
         return None
@@ -139,9 +140,22 @@ def _report_of(dataset: Dataset) -> StructuredReport | None:
     return StructuredReport(text, _is_verified(dataset), written.partition(".")[0])
 
 
-def _cut(passage: Passage) -> list[Passage]:
-    """One long text cut at its own headings; what precedes the first keeps the heading it stands under."""
-    return [part._replace(heading=part.heading or passage.heading) for part in find_sections(passage.text)]
+def _cut(passage: Passage, is_plain: bool) -> list[Passage]:
+    """A text cut at its own headings, if no code tells any section, or if an addendum was written into it.
+
+    What precedes the first heading keeps the one that the passage stands under, and its section.
+    """
+    parts = find_sections(passage.text)
+    has_addendum = any(part.section is Section.ADDENDUM for part in parts)
+    if not has_addendum and not (is_plain and passage.section is Section.OTHER):
+        return [passage]
+    return [
+        part._replace(
+            section=part.section if part.heading or part.section is not Section.OTHER else passage.section,
+            heading=part.heading or passage.heading,
+        )
+        for part in parts
+    ]
 
 
 def _passages(dataset: Dataset, encodings: tuple[str, ...]) -> Iterator[Passage]:

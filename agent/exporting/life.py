@@ -206,6 +206,7 @@ def _exam(exam: ManifestExam, telling: Telling) -> dict[str, Any]:
         if report is None
         else {
             "section": report.section,
+            "has_addendum": report.has_addendum,
             "characters": len(report.text),
             "is_sr": bool(report.sop_instance_uid),
         },

@@ -29,7 +29,7 @@ exams = st.builds(
     study_date=texts,
     study_time=texts,
     images=st.lists(images, max_size=3).map(tuple),
-    report=st.none() | st.builds(ManifestReport, texts, texts, uids, texts),
+    report=st.none() | st.builds(ManifestReport, texts, texts, uids, texts, st.booleans()),
     days_before=st.none() | st.integers(0, 40_000),
 )
 manifests = st.builds(

@@ -77,6 +77,27 @@ def test_the_whole_report_keeps_every_section_under_its_heading():
     assert report.text.whole == "Request:\nCough.\nFindings:\nClear.\nImpressions:\nNormal."
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        [a_text("Clear.", ("121071", "DCM", "Finding")), a_text("A mass.", ("55107-7", "LN", "Addendum"))],
+        [a_text("Clear.", ("121071", "DCM", "Finding")), a_text("A mass.", ("1", "99X", "Addendum"))],
+        [a_text("Clear.\nADDENDUM: A mass.", ("121071", "DCM", "Finding"))],
+        [
+            a_text("Clear.", ("121071", "DCM", "Finding")),
+            a_text("Normal.\n\nADDENDUM: A mass.", ("121073", "DCM", "Impression")),
+        ],
+        [a_text("FINDINGS: Clear.\nIMPRESSION: Normal."), a_text("A mass.", ("55107-7", "LN", "Addendum"))],
+    ],
+)
+def test_an_addendum_is_told_by_its_code_by_its_heading_or_within_a_section(content: list[Dataset]):
+    report = report_of(a_report_of(*content))
+
+    assert report is not None
+    assert report.text.findings == "Clear."
+    assert report.text.addenda == ("Addendum: A mass.",)
+
+
 def test_paragraphs_stay_and_line_ends_become_line_feeds():
     report = report_of(a_report_sr(findings="Clear.\r\nHeart normal.\r\n\r\n\r\n\r\nBones intact. "))
 

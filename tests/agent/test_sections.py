@@ -1,12 +1,17 @@
 """Findings, impression and what surrounds them are found in the layouts in which reports really come."""
 
+import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.hl7.message import parse_message
+from agent.hl7.oru import parse_results
 from agent.sections import ReportText, find_sections, report_text, tidy
+from tests.real_data import real_data
 
 
 def the_text_of(text: str) -> ReportText:
@@ -67,6 +72,77 @@ def test_paragraphs_after_the_preamble_are_the_findings_where_no_heading_names_t
 
 
 @pytest.mark.parametrize(
+    ("heading", "shown"),
+    [
+        ("ADDENDUM:", "Addendum"),
+        ("Addendum\n", "Addendum"),
+        ("*** ADDENDUM ***\n", "Addendum"),
+        ("===== ADDENDUM =====\n", "Addendum"),
+        ("ADDENDUM #1:", "Addendum #1"),
+        ("ADDENDUM 2\n", "Addendum 2"),
+        ("ADDENDUM 03/02/2026:", "Addendum 03/02/2026"),
+        ("ADDENDUM 03/02/2026 10:30:", "Addendum 03/02/2026 10:30"),
+        ("Addendum dated March 2, 2026 at 10:30 am:", "Addendum dated march 2, 2026 at 10:30 am"),
+        ("ADDENDUM (03/02/2026):", "Addendum"),
+        ("CORRECTION:", "Correction"),
+        ("Nachtrag vom 02.03.2026:", "Nachtrag vom 02.03.2026"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["{}\n\n{}", "{1}\n\nORIGINAL REPORT\n{0}", "{1}\n{0}"])
+def test_an_addendum_above_or_below_the_report_is_set_apart(heading: str, shown: str, layout: str):
+    found = the_text_of(layout.format("FINDINGS: Clear.\nIMPRESSION: Normal.", f"{heading} A mass."))
+
+    assert (found.findings, found.impression) == ("Clear.", "Normal.")
+    assert found.addenda == (f"{shown}: A mass.",)
+
+
+@pytest.mark.parametrize("heading", ["ADDENDUM:", "Addendum:", "ADDENDUM #2 03/02/2026 10:30:", "NACHTRAG:"])
+def test_an_addendum_is_set_apart_within_a_line(heading: str):
+    found = the_text_of(f"FINDINGS: Clear. IMPRESSION: Normal. {heading} A mass.")
+
+    assert found.impression == "Normal."
+    assert found.addenda == (f"{heading.capitalize()} A mass.",)
+
+
+def test_several_addenda_stay_in_their_order():
+    found = the_text_of("ADDENDUM #2: Left.\nADDENDUM #1: A mass.\nFINDINGS: Clear.\nNachtrag: Right.")
+
+    assert found.addenda == ("Addendum #2: Left.", "Addendum #1: A mass.", "Nachtrag: Right.")
+
+
+def test_findings_and_impression_of_an_addendum_are_not_those_of_the_report():
+    found = the_text_of(
+        "FINDINGS: Clear.\nIMPRESSION: Normal.\nADDENDUM:\nFINDINGS: A mass.\nIMPRESSION: Tumour."
+    )
+
+    assert (found.findings, found.impression) == ("Clear.", "Normal.")
+    assert found.addenda == ("Addendum, findings: A mass.", "Addendum, impression: Tumour.")
+
+
+def test_an_addendum_ends_where_it_says_so():
+    found = the_text_of(
+        "*** ADDENDUM ***\nA mass.\n*** END ADDENDUM ***\nReader, R.\n\nEXAM: CHEST\nFINDINGS: Clear."
+    )
+
+    assert (found.findings, found.addenda) == ("Clear.", ("Addendum: A mass.",))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "See addendum: none.",
+        "With the\nAddendum notes a mass.",
+        "Correction of scoliosis.",
+        "Addendum 10:30 h",
+    ],
+)
+def test_the_word_addendum_in_a_sentence_is_no_heading(text: str):
+    found = the_text_of(f"FINDINGS: {text}\nIMPRESSION: Normal.")
+
+    assert (found.findings, found.addenda) == (text, ())
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "The lungs are clear.",
@@ -97,7 +173,11 @@ def test_an_empty_text_is_no_report():
 
 
 @pytest.mark.parametrize(
-    "piece", ["Findings\n", "FINDINGS / ", "*", "FINDINGS (", ". Findings ", "\n\n", "x "]
+    "piece",
+    [
+        *("Findings\n", "FINDINGS / ", "*", "FINDINGS (", ". Findings ", "\n\n", "x "),
+        *("ADDENDUM 1-1-1-1-1-1 ", "Addendum   #   -   ", "-="),
+    ],
 )
 def test_a_hostile_text_costs_time_linear_in_its_length(piece: str):
     """Four times the text may take eight times the time, not sixteen."""
@@ -106,7 +186,7 @@ def test_a_hostile_text_costs_time_linear_in_its_length(piece: str):
         taken = []
         for _ in range(3):  # the quickest, since other processes disturb each in its own way
             started = time.process_time()
-            find_sections(piece * (characters // len(piece)))
+            find_sections(piece * (characters // len(piece)) + "\nIMPRESSION: x")
             taken.append(time.process_time() - started)
         return min(taken)
 
@@ -120,3 +200,18 @@ def test_the_passages_are_pieces_of_the_text_in_their_order(pieces: list[str]):
     place = 0
     for passage in find_sections(text):
         place = text.index(passage.text, place) + len(passage.text)
+
+
+@pytest.mark.data
+def test_every_addendum_of_the_real_messages_is_set_apart():
+    lines = real_data("reports", "hl7_oru_scout.jsonl").read_text(encoding="utf-8").splitlines()
+    addenda = [
+        addendum
+        for message in (json.loads(line)["message"] for line in lines)
+        if "ADDENDUM:" in message
+        for report in parse_results(parse_message(message.encode()), datetime(2026, 1, 1, tzinfo=UTC)).reports
+        for addendum in the_text_of(report.text).addenda
+    ]
+
+    assert len(addenda) == 7
+    assert all(len(addendum) > 100 for addendum in addenda)

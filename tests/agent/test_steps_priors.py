@@ -9,6 +9,7 @@ from agent import manifest as manifests
 from agent.gathering import prior_rules_of
 from agent.manifest import ManifestReport
 from config.settings import Settings
+from inference.engines.m4cxr.prompts import clean_report
 from storage.database import connect
 from storage.outside_records import Report, ReportStatus
 from storage.patients import Patients
@@ -122,6 +123,68 @@ def test_of_structured_reports_the_one_that_holds_is_shown_in_whichever_order_th
 
     assert shown is not None
     assert shown.text == "No effusion."
+
+
+@pytest.mark.parametrize(
+    ("report", "section", "text"),
+    [
+        (
+            "FINDINGS: No pneumothorax\nIMPRESSION: Normal.\nADDENDUM: There is a mass.",
+            "findings",
+            "No pneumothorax.\nAddendum: There is a mass.",
+        ),
+        (
+            "ADDENDUM: There is a mass.\n\nORIGINAL REPORT\nFINDINGS: No pneumothorax.",
+            "findings",
+            "No pneumothorax.\nAddendum: There is a mass.",
+        ),
+        (
+            "IMPRESSION: Normal.\nADDENDUM #1: A mass\nADDENDUM #2: On the left.",
+            "impression",
+            "Normal.\nAddendum #1: A mass.\nAddendum #2: On the left.",
+        ),
+        (
+            "No pneumothorax.\n\nADDENDUM: There is a mass.",
+            "whole",
+            "No pneumothorax.\nAddendum:\nThere is a mass.",
+        ),
+    ],
+)
+def test_an_addendum_is_shown_after_the_words_that_it_corrects(
+    line: Line, report: str, section: str, text: str
+):
+    shown = report_shown(line, a_report(report, status=ReportStatus.CORRECTED))
+
+    assert shown is not None
+    assert (shown.section, shown.text) == (section, text)
+    assert line.engine.cases[-1].priors[0].report == text
+
+
+def test_an_addendum_survives_the_cleaning_of_m4cxr_as_a_sentence(line: Line):
+    shown = report_shown(
+        line, a_report("FINDINGS: No pneumothorax\nADDENDUM 03/02/2026: There is a 3 cm mass.")
+    )
+
+    assert shown is not None
+    assert clean_report(shown.text).text == "No pneumothorax. Addendum There is a mass."
+
+
+def test_the_draft_says_that_an_addendum_was_shown(line: Line):
+    earlier = line.arrive(a_radiograph(days_ago=20, accession="ACC1"))
+    line.tools.reports.add([a_report("IMPRESSION: Normal.\nADDENDUM: A mass.")])
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+
+    line.run()
+
+    (report,) = (
+        one for one in line.pacs.datasets(study) if one.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.11"
+    )
+    part = (
+        f"The report of the earlier exam {earlier} has no findings section; its impression with the addendum"
+    )
+    assert f"{part} was taken." in texts(report)
+    assert any("impression and addendum of the report of" in words for words in texts(report))
 
 
 def test_a_withdrawn_report_is_shown_in_no_form(line: Line):

@@ -16,6 +16,7 @@ from storage.records import Stage
 from tests.agent.archives import an_archive
 from tests.agent.line import Line
 from tests.builders import a_radiograph, a_report_sr
+from tests.storage.builders import a_report
 
 pytestmark = pytest.mark.slow
 
@@ -168,3 +169,15 @@ def test_a_prior_whose_file_is_gone_costs_the_study_nothing_but_the_comparison(l
     (case,) = [case for case in line.engine.cases if case.current.images[0].key not in instance.path]
     assert case.priors == ()
     assert f"the stored file {instance.path} is gone" in "\n".join(why(line, study))
+
+
+def test_why_says_that_an_addendum_was_shown(line: Line):
+    line.arrive(image(days_ago=20, accession="ACC1"))
+    line.tools.reports.add([a_report("FINDINGS: Clear.\nADDENDUM: A mass.")])
+    study = line.arrive(image())
+
+    read_at_last(line, study)
+
+    assert "findings and addendum of its report: hl7 final report RIS 1, by accession number" in why(
+        line, study
+    )
