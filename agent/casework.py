@@ -383,7 +383,7 @@ def other_parts(manifest: Manifest) -> tuple[str, ...]:
         "impression and addendum": "its impression with the addendum",
     }
     return tuple(
-        f"The report of the earlier exam {prior.study_instance_uid} has no findings section; "
+        f"The report of the earlier exam {prior.study_instance_uid} does not set findings apart; "
         f"{said[prior.report.part]} was taken."
         for prior in manifest.priors
         if prior.report is not None and prior.report.section != "findings"

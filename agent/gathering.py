@@ -11,7 +11,7 @@ from agent.fetching import NOTHING_AWAITED, Awaited, awaited, study_query
 from agent.manifest import ManifestExam, ManifestImage, ManifestReport
 from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between, reason_against_study
 from agent.reports.choosing import report_for
-from agent.sections import ReportText, find_sections, report_text
+from agent.sections import ReportText, find_sections, only_points_elsewhere, report_text
 from agent.selection import Selection, SelectionRules, select_images
 from config.settings import Settings
 from inference.engine import PRIOR_USE, PriorUse
@@ -287,7 +287,7 @@ def _shown(text: ReportText | None, sop_instance_uid: str, origin: str) -> Manif
     if text is None:
         return None
     for section, words in (("findings", text.findings), ("impression", text.impression)):
-        if words:
+        if words and not only_points_elsewhere(words):
             told = _with_addenda(words, text.addenda)
             return ManifestReport(told, section, sop_instance_uid, origin, bool(text.addenda))
     return ManifestReport(text.whole, "whole", sop_instance_uid, origin)

@@ -189,6 +189,14 @@ _HEADING_KINDS = ("line", "alone", "signed", "sentence", "inside")
 # What is told of an exam before anything is said of its images.
 _PREAMBLE = (Section.INDICATION, Section.COMPARISON, Section.TECHNIQUE, Section.OTHER)
 
+# A section of no other words only says where to read on: "See impression.", "As described below."
+_PLACES = {*_DATED_WORDS, "above", "below", "report", "oben", "unten"}
+_POINTING = {
+    *("please", "see", "refer", "to", "as", "per", "in", "the", "and", "under", "section", "same"),
+    *("described", "noted", "stated", "given", "listed", "mentioned", "detailed", "discussed"),
+    *("siehe", "s", "vgl", "wie", "der", "die", "den", "und", "unter"),
+}
+
 
 class _Heading(NamedTuple):
     """A heading and its place in the text; `words` without marks and colon."""
@@ -237,6 +245,12 @@ def find_sections(text: str) -> tuple[Passage, ...]:
     if not any(passage.section is Section.FINDINGS for passage in passages):
         passages = list(_with_unnamed_findings(passages))
     return tuple(passage for passage in _with_whole_addenda(passages) if passage.text)
+
+
+def only_points_elsewhere(text: str) -> bool:
+    """True if a section says nothing but where to read on: "See impression.", "As below"."""
+    words = set(re.findall(r"\w+", text.casefold()))
+    return not words.isdisjoint(_PLACES) and words <= _PLACES | _POINTING
 
 
 def section_of_heading(words: str) -> Section | None:

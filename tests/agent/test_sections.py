@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.hl7.message import parse_message
 from agent.hl7.oru import parse_results
-from agent.sections import ReportText, find_sections, report_text, tidy
+from agent.sections import ReportText, find_sections, only_points_elsewhere, report_text, tidy
 from tests.real_data import real_data
 
 
@@ -140,6 +140,24 @@ def test_the_word_addendum_in_a_sentence_is_no_heading(text: str):
     found = the_text_of(f"FINDINGS: {text}\nIMPRESSION: Normal.")
 
     assert (found.findings, found.addenda) == (text, ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("See impression.", "As below", "as above.", "Please refer to the impression section."),
+        *("See CONCLUSION below.", "s. Beurteilung", "Siehe unten."),
+    ],
+)
+def test_a_section_that_only_points_elsewhere_is_known(text: str):
+    assert only_points_elsewhere(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["Clear.", "Stable as above.", "No findings.", "See.", "Effusion, see impression.", "."]
+)
+def test_a_section_that_says_something_points_nowhere(text: str):
+    assert not only_points_elsewhere(text)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_an_earlier_report_without_findings_is_shown_and_the_draft_says_which_pa
     (report,) = (
         one for one in line.pacs.datasets(study) if one.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.11"
     )
-    said = f"The report of the earlier exam {earlier} has no findings section; its impression was taken."
+    said = f"The report of the earlier exam {earlier} does not set findings apart; its impression was taken."
     assert said in texts(report)
 
 
@@ -180,11 +180,24 @@ def test_the_draft_says_that_an_addendum_was_shown(line: Line):
     (report,) = (
         one for one in line.pacs.datasets(study) if one.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.11"
     )
-    part = (
-        f"The report of the earlier exam {earlier} has no findings section; its impression with the addendum"
-    )
+    part = f"The report of the earlier exam {earlier} does not set findings apart; its impression with the addendum"
     assert f"{part} was taken." in texts(report)
     assert any("impression and addendum of the report of" in words for words in texts(report))
+
+
+@pytest.mark.parametrize("findings", ["See impression.", "As below."])
+def test_an_impression_is_shown_where_the_findings_only_point_to_it(line: Line, findings: str):
+    shown = report_shown(line, a_report(f"FINDINGS: {findings}\nIMPRESSION: Pneumonia."))
+
+    assert shown is not None
+    assert (shown.section, shown.text) == ("impression", "Pneumonia.")
+
+
+def test_a_report_whose_sections_all_point_elsewhere_is_shown_whole(line: Line):
+    shown = report_shown(line, a_report("Large effusion.\nIMPRESSION: As above."))
+
+    assert shown is not None
+    assert (shown.section, shown.text) == ("whole", "Large effusion.\nImpression:\nAs above.")
 
 
 def test_a_withdrawn_report_is_shown_in_no_form(line: Line):
