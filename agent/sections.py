@@ -160,6 +160,8 @@ _ANY = _any_of(_SECTION_OF)
 _WORD = rf"(?:{_ANY})(?:{_JOINT}(?:{_ANY})){{0,3}}"
 _CAPITALS = _any_of(map(str.capitalize, _SECTION_OF))
 _UPPER = _any_of(map(str.upper, _SECTION_OF))
+# Within a line, "VIEWS:" is mostly the end of the exam's name: "CHEST, 2 VIEWS: The heart is large."
+_UPPER_INSIDE = _any_of(word.upper() for word in _SECTION_OF if word != "views")
 _COLON = r"[ \t]*(?:\([^()\n]{1,40}\)[ \t]*)?[:：]"
 
 # A date, time or number after the word: "Befund vom 03.03.2026:", "ADDENDUM #2, 3-MAR-2026 at 10:30 AM:".
@@ -178,13 +180,36 @@ _HEADING = re.compile(
       ^[ \t*\#>_]{{0,8}}(?: (?P<line>(?i:{_DATED}|{_WORD}))[*_]*{_COLON}
                     | (?P<signed>(?i:{_any_of(_SIGNATURES)}))\b )[*_]*
     | ^[ \t*\#>_=-]{{0,20}}(?![a-z])(?P<alone>(?i:{_DATED}|{_WORD}))[ \t*_=-]*$
-    | (?<=[.!?;][ ])(?P<sentence>{_DATED_CAPITALS}|{_CAPITALS}){_COLON}
+    | (?<=[.!?;][ ])(?P<sentence>{_DATED_CAPITALS}|{_CAPITALS}|{_UPPER}){_COLON}
     | (?<=\s)(?P<inside>{_DATED_UPPER}
-                      | (?:{_UPPER})(?:[ ]*(?:/|&|AND)[ ]*(?:{_UPPER})){{0,3}}){_COLON}
+                      | (?:{_UPPER_INSIDE})(?:[ ]*(?:/|&|AND)[ ]*(?:{_UPPER_INSIDE})){{0,3}}){_COLON}
     """,
     re.MULTILINE | re.VERBOSE,
 )
 _HEADING_KINDS = ("line", "alone", "signed", "sentence", "inside")
+
+# Some reports call their findings so, or by the name of the exam. "Result: negative" is told of many things.
+_EXAM_WORDS = (
+    *("chest", "thorax", "cxr", "xr", "xray", "x", "ray", "radiograph", "radiography", "plain", "film"),
+    *("view", "views", "ap", "pa", "a", "p", "lateral", "portable", "frontal", "upright", "erect", "supine"),
+    *("single", "one", "two", "three", "and", "of", "the"),
+    *("röntgen", "rö", "in", "im", "ebenen", "liegen", "stehen"),
+)
+_EXAM = (
+    r"(?=[^:\n]{0,60}\b(?:chest|thorax|cxr)\b)"
+    rf"(?:(?:{_any_of(_EXAM_WORDS)}|\d{{1,4}})\b[ ,./()&-]{{0,3}}){{2,12}}"
+)
+_STAND_IN = re.compile(
+    rf"""
+      ^[ \t*\#>_=-]{{0,20}}(?![a-z])(?P<alone>(?i:report|results?|interpretation|original\ report))
+                           [*_]*(?:{_COLON})?[ \t*_=-]*$
+    | ^[ \t*\#>_]{{0,8}}(?P<line>(?i:report|interpretation|original\ report|{_EXAM})|RESULTS?)[*_]*{_COLON}[*_]*
+    | (?<=[.!?;][ ])(?P<inside>REPORT|RESULTS?|INTERPRETATION){_COLON}
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+_STAND_IN_KINDS = ("alone", "line", "inside")
+_TWO_WORDS = re.compile(r"[^\W\d_]{2}[\W\d_]{1,9}[^\W\d_]{2}")
 
 # What is told of an exam before anything is said of its images.
 _PREAMBLE = (Section.INDICATION, Section.COMPARISON, Section.TECHNIQUE, Section.OTHER)
@@ -232,8 +257,9 @@ def report_text(passages: Sequence[Passage]) -> ReportText | None:
 def find_sections(text: str) -> tuple[Passage, ...]:
     """Cuts one text at its headings, in order; a text without any is one passage of Section.OTHER.
 
-    Where no heading says "findings", the paragraphs that follow the preamble's own (indication, comparison,
-    technique) are taken for them: a common layout names everything but the description of the images.
+    Where no heading says "findings", two common layouts are known. Before an impression, "report", "results",
+    "interpretation" and the exam's name are headings of findings. And the paragraphs that follow the preamble's own
+    (indication, comparison, technique) are taken for them: everything but the description of the images is named.
     """
     text = tidy(text)
     headings = [
@@ -241,9 +267,12 @@ def find_sections(text: str) -> tuple[Passage, ...]:
         for match in _HEADING.finditer(text)
         for words in (_words_of(match, _HEADING_KINDS),)
     ]
-    passages = _cut(text, headings)
-    if not any(passage.section is Section.FINDINGS for passage in passages):
-        passages = list(_with_unnamed_findings(passages))
+    if any(heading.section is Section.FINDINGS for heading in headings):
+        passages = _cut(text, headings)
+    else:
+        stand_ins = {heading.start: heading for heading in _stand_ins(text, headings)}
+        others = [heading for heading in headings if heading.start not in stand_ins]
+        passages = list(_with_unnamed_findings(_cut(text, sorted([*others, *stand_ins.values()]))))
     return tuple(passage for passage in _with_whole_addenda(passages) if passage.text)
 
 
@@ -272,6 +301,18 @@ def _section_of_words(words: str) -> Section:
 
 def _words_of(match: re.Match[str], kinds: Sequence[str]) -> str:
     return next(match[kind] for kind in kinds if match[kind])
+
+
+def _stand_ins(text: str, headings: Sequence[_Heading]) -> Iterator[_Heading]:
+    """What stands for the heading of the findings: between the preamble and the impression, else nothing does."""
+    impression = next((one.start for one in headings if one.section is Section.IMPRESSION), 0)
+    preamble_ends = [
+        one.end for one in headings if one.start < impression and _is_of_preamble(one.section, one.words)
+    ]
+    for match in _STAND_IN.finditer(text, max(preamble_ends, default=0), impression):
+        # "XR CHEST 2 VIEWS: 03/03/2026" is a title.
+        if _TWO_WORDS.search(text, match.end(), impression):
+            yield _Heading(*match.span(), _words_of(match, _STAND_IN_KINDS), Section.FINDINGS)
 
 
 def _cut(text: str, headings: Sequence[_Heading]) -> list[Passage]:

@@ -62,6 +62,49 @@ def test_findings_and_impression_under_one_heading_are_findings():
     assert (found.findings, found.impression) == ("Clear.", None)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "HISTORY: Cough.\nREPORT:\nClear.\nIMPRESSION: Normal.",
+        "HISTORY: Cough. REPORT: Clear lungs. IMPRESSION: Normal.",
+        "REPORT\nClear.\nIMPRESSION: Normal.",
+        "HISTORY: Cough.\nRESULT: Clear.\nIMPRESSION: Normal.",
+        "HISTORY: Cough.\nRESULT(S): Clear.\nIMPRESSION: Normal.",
+        "HISTORY: Cough.\nResults:\nClear.\nConclusion:\nNormal.",
+        "HISTORY: Cough.\nInterpretation: Clear.\nConclusion: Normal.",
+        "CHEST, 2 VIEWS: Clear.\nIMPRESSION: Normal.",
+        "XR CHEST PORTABLE AP 03/03/2026: Clear.\nIMPRESSION: Normal.",
+        "PA and lateral views of the chest: Clear.\nIMPRESSION: Normal.",
+        "Rö-Thorax a.p. im Liegen:\nClear.\nBeurteilung: Normal.",
+    ],
+)
+def test_other_names_of_the_findings_count_before_an_impression(text: str):
+    found = the_text_of(text.replace("Clear.", "The lungs are clear."))
+
+    assert (found.findings, found.impression) in (
+        ("The lungs are clear.", "Normal."),
+        ("Clear lungs.", "Normal."),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "findings"),
+    [
+        ("FINDINGS: Clear.\nResult: negative.\nIMPRESSION: Normal.", "Clear.\nResult: negative."),
+        ("FINDINGS: Clear.\nRESULT: No change.\nIMPRESSION: Normal.", "Clear.\nRESULT: No change."),
+        ("INDICATION: Test.\nResult: negative here.\n\nClear.\n\nIMPRESSION: Normal.", "Clear."),
+        ("REPORT: CHEST, TWO VIEWS\nHISTORY: Cough.\n\nClear.\n\nIMPRESSION: Normal.", "Clear."),
+        ("XR CHEST 2 VIEWS: 03/03/2026 at 10:30\nIMPRESSION: Normal.", None),
+        ("Reason for chest x-ray: cough for days\nIMPRESSION: Normal.", None),
+        ("REPORT: Final\nIMPRESSION: Normal.", None),
+        ("IMPRESSION: Normal.\nREPORT: told to the ward by phone.", None),
+        ("Lungs are clear.\nREPORT: told to the ward by phone.", None),
+    ],
+)
+def test_other_names_of_the_findings_take_no_other_place(text: str, findings: str | None):
+    assert the_text_of(text).findings == findings
+
+
 def test_paragraphs_after_the_preamble_are_the_findings_where_no_heading_names_them():
     found = the_text_of(
         "COMPARISON: None.\n\nPA view. Lungs are clear.\n\nHeart normal.\n\nIMPRESSION: Normal."
@@ -194,7 +237,7 @@ def test_an_empty_text_is_no_report():
     "piece",
     [
         *("Findings\n", "FINDINGS / ", "*", "FINDINGS (", ". Findings ", "\n\n", "x "),
-        *("ADDENDUM 1-1-1-1-1-1 ", "Addendum   #   -   ", "-="),
+        *("ADDENDUM 1-1-1-1-1-1 ", "Addendum   #   -   ", "REPORT:\n", "chest x ray ", "chest\n", "-="),
     ],
 )
 def test_a_hostile_text_costs_time_linear_in_its_length(piece: str):
