@@ -242,7 +242,8 @@ def draft_of(
         priors=tuple(_prior_headers(manifest, files)),
     )
     narrative, stamp = _narrative(manifest), _stamp(job, settings)
-    reasons = reasons_of(sources, reading, narrative, marks_of(sources, reading))
+    marks = marks_of(sources, reading)
+    reasons = reasons_of(sources, reading, narrative, marks)
     earlier = [
         one
         for one in jobs.jobs_of_study(job.study_instance_uid)
@@ -256,6 +257,7 @@ def draft_of(
         observed_at=_observed_at(study),
         device=stamp.device,
         reading=reading,
+        marks=marks.marks,
         indication=manifest.indication,
         reasons=tuple(words for key, words in reasons if key != "turn"),
         replaces=max((one.revision for one in earlier), default=None),

@@ -6,10 +6,11 @@ from datetime import datetime
 
 from agent.dicom.uids import derived_uid
 from agent.manifest import ManifestOrder
+from agent.outputs.marks import Mark
 from agent.outputs.report_sr import impression_of, named, split_report
 from agent.outputs.stamp import Device
 from agent.outputs.wording import CONSIDERED, as_text, banner, withdrawn
-from inference.reading import Finding, Reading, Status
+from inference.reading import Box, Finding, Reading, Status
 from storage.records import ResultObject, Study
 
 
@@ -23,6 +24,7 @@ class Draft:
         replaces: the revision whose draft this one takes the place of, or None.
         made_at: aware, in the zone of the site.
         observed_at: time of the study, aware; None if it has none.
+        marks: the places that the DICOM objects show, of the findings of `reading`.
         indication: why the exam was asked for, or None.
         reasons: how the draft came about, sentences, without the conversation with the model.
         objects: our DICOM objects of this revision.
@@ -37,6 +39,7 @@ class Draft:
     observed_at: datetime | None
     device: Device
     reading: Reading
+    marks: tuple[Mark, ...] = ()
     indication: str | None = None
     reasons: tuple[str, ...] = ()
     objects: tuple[ResultObject, ...] = ()
@@ -118,6 +121,11 @@ def finding_uids(draft: Draft, findings: tuple[Finding, ...]) -> tuple[str, ...]
         uids.append(derived_uid("draft finding", draft.study.study_instance_uid, *kind, number))
         seen[kind] += 1
     return tuple(uids)
+
+
+def boxes_of(draft: Draft, finding: Finding) -> tuple[Box, ...]:
+    """The boxes of a finding of `draft.reading`, as every output shows them; () for one of an earlier draft."""
+    return tuple(mark.box for mark in draft.marks if mark.finding is finding)
 
 
 def is_named_present(finding: Finding) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydicom.sr.coding import Code
 
-from agent.outgoing.draft import Draft, banner_of, chain_of, finding_uids, sections_of
+from agent.outgoing.draft import Draft, banner_of, boxes_of, chain_of, finding_uids, sections_of
 from agent.outputs.codes import change_code, finding_code, side_code, status_code
 from agent.outputs.wording import program
 from inference.reading import Finding
@@ -85,7 +85,7 @@ def _findings(draft: Draft) -> list[dict[str, Any]]:
                         "right": box.right,
                         "bottom": box.bottom,
                     }
-                    for box in finding.boxes
+                    for box in boxes_of(draft, finding)
                 ],
             }
         )

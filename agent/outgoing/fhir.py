@@ -19,6 +19,7 @@ from agent.dicom.uids import derived_uid
 from agent.outgoing.draft import (
     Draft,
     banner_of,
+    boxes_of,
     chain_of,
     finding_uids,
     is_named_present,
@@ -292,7 +293,7 @@ def _components(finding: Finding, draft: Draft) -> list[Resource]:
         certainty = score.value if score.calibrated is None else score.calibrated
         quantity = {"value": round(certainty * 100, 1), **_PERCENT}
         parts.append({"code": _concept(codes.DCM.CertaintyOfFinding), "valueQuantity": quantity})
-    for box in finding.boxes:
+    for box in boxes_of(draft, finding):
         # R4 has no place for a region; words that a program can read do no harm to one that cannot.
         corners = f"{box.left:g},{box.top:g} {box.right:g},{box.bottom:g}"
         words = f"urn:oid:{box.image_key} column,row {corners}"

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from agent.outgoing.draft import Draft
-from agent.outputs.stamp import Device
+from agent.outputs.marks import marks_of
+from agent.outputs.stamp import Device, Sources
 from config.receiver_settings import (
     DropFolderSettings,
     FhirServerSettings,
@@ -15,6 +16,7 @@ from config.receiver_settings import (
 from config.values import Secret
 from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status
 from storage.records import ResultObject
+from tests.builders import a_radiograph, having
 from tests.storage.builders import a_study
 
 SEOUL = timezone(timedelta(hours=9))
@@ -22,12 +24,19 @@ NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 ENGINE = EngineIdentity("m4cxr", "0.1.0", "M4CXR", f"sha256:{'5a' * 32}")
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 IMAGE_UID = "1.2.826.0.1.3680043.8.498.2"
+IMAGE = having(a_radiograph(study_uid=STUDY_UID, rows=256, columns=320), SOPInstanceUID=IMAGE_UID)
 KOREAN = "Hong^Gildong=洪^吉洞=홍^길동"
 
 AN_EFFUSION = Finding(
     "pleural effusion", Status.PRESENT, Change.LARGER, "right", (Box(IMAGE_UID, 40, 120, 140.5, 220),), 0.923
 )
 NO_PNEUMOTHORAX = Finding("pneumothorax", Status.ABSENT)
+PLACELESS = (
+    Finding("pneumothorax", Status.ABSENT, boxes=(Box(IMAGE_UID, 10, 10, 100, 100),)),
+    Finding("edema", Status.PRESENT, boxes=(Box(IMAGE_UID, 0, 0, 320, 256),)),
+    Finding("fracture", Status.PRESENT, boxes=(Box(IMAGE_UID, 400, 10, 500, 60),)),
+)
+"""Findings whose boxes no output shows: of what is absent, of the whole image, beside the image."""
 A_DOUBTFUL_HEART = Finding("cardiomegaly", Status.UNCERTAIN)
 
 
@@ -45,6 +54,8 @@ def a_reading(*findings: Finding, **about: Any) -> Reading:
 
 
 def a_draft(**about: Any) -> Draft:
+    """A draft; its marks are those of its reading."""
+    reading = about.get("reading") or a_reading()
     study = a_study(
         STUDY_UID,
         issuer_of_patient_id="CLINIC",
@@ -58,7 +69,8 @@ def a_draft(**about: Any) -> Draft:
         made_at=datetime(2026, 3, 1, 9, 15, 30, tzinfo=SEOUL),
         observed_at=datetime(2026, 3, 1, 8, 30, tzinfo=SEOUL),
         device=Device("0.1.0", "SN-1", "2.25.4711", institution_name="North Clinic"),
-        reading=a_reading(),
+        reading=reading,
+        marks=marks_of(Sources((IMAGE,)), reading).marks,
         indication="Cough.",
         reasons=("Current image, 20260301, PA.", "No prior exam was shown to the model."),
         objects=(

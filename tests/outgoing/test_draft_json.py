@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.outgoing.draft_json import json_of
-from tests.outgoing.builders import IMAGE_UID, a_draft, a_withdrawal
+from tests.outgoing.builders import IMAGE_UID, PLACELESS, a_draft, a_reading, a_withdrawal
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/messages.md"
 
@@ -43,6 +43,16 @@ def test_a_box_is_in_the_pixels_of_its_image():
         {"sop_instance_uid": IMAGE_UID, "left": 40, "top": 120, "right": 140.5, "bottom": 220}
     ]
     assert (effusion["score"], effusion["calibrated_score"]) == (0.923, 0.61)
+
+
+def test_a_box_that_the_dicom_objects_do_not_show_is_not_sent():
+    findings = json.loads(json_of(a_draft(reading=a_reading(*PLACELESS))))["findings"]
+
+    assert [(one["name"], one["boxes"]) for one in findings] == [
+        ("pneumothorax", []),
+        ("edema", []),
+        ("fracture", []),
+    ]
 
 
 def test_the_first_thing_a_reader_of_the_text_meets_is_the_warning():

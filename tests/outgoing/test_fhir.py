@@ -17,6 +17,7 @@ from tests.outgoing.builders import (
     A_DOUBTFUL_HEART,
     AN_EFFUSION,
     NOW,
+    PLACELESS,
     STUDY_UID,
     a_draft,
     a_fhir_server,
@@ -131,6 +132,19 @@ def test_a_box_stands_in_its_observation_in_the_pixels_of_its_image():
     assert [one["valueString"] for one in effusion["component"] if "valueString" in one] == [
         "urn:oid:1.2.826.0.1.3680043.8.498.2 column,row 40,120 140.5,220"
     ]
+
+
+def test_a_box_that_the_dicom_objects_do_not_show_is_not_sent():
+    told = resources("Observation", a_draft(reading=a_reading(*PLACELESS, scores=())))
+
+    assert len(told) == 3
+    assert [one for one in told if "component" in one] == []
+
+
+def test_a_finding_that_is_taken_back_points_nowhere_any_more():
+    second = a_draft(revision=2, replaces=1, reading=a_reading(A_DOUBTFUL_HEART), earlier=((AN_EFFUSION,),))
+
+    assert "column,row" not in json.dumps(resources("Observation", second))
 
 
 def test_a_later_revision_writes_over_the_report_and_takes_back_what_it_no_longer_finds():

@@ -13,12 +13,15 @@ from agent.lanes import delivery_lanes
 from agent.manifest import load_manifest, load_reading
 from agent.outputs import OUTPUTS
 from config.settings import Settings
+from inference.case import Case
+from inference.reading import Box, Reading
 from storage.records import Delivery, Job, ResultObject, Stage
 from tests.agent.line import Line
 from tests.builders import a_radiograph
 from tests.outgoing.builders import a_drop_folder, a_fhir_server, a_webhook, an_hl7_receiver
 from tests.outgoing.conftest import OpenLine
 from tests.outgoing.peers import MllpPeer, Script, acknowledged, dead, mllp_peer, silent, web_peer
+from tests.scripted_engine import an_effusion
 
 
 def a_study_read(line: Line, **about: Any) -> str:
@@ -60,6 +63,29 @@ def test_a_draft_reaches_everybody_once_each_in_its_own_form(
     made = line.tools.jobs.results_of_job(line.job(study).number)
     objects = {one.sop_instance_uid for one in made if one.kind in OUTPUTS}
     assert {one.sop_instance_uid for one in line.pacs.received(study)} == objects
+
+
+def test_messages_point_where_the_dicom_objects_point_and_nowhere_else(open_line: OpenLine, tmp_path: Path):
+    (tmp_path / "drop").mkdir()
+    line = open_line(drop_folders=(a_drop_folder(tmp_path / "drop"),))
+    line.engine.script = whole_and_lower_half
+
+    a_study_read(line)
+
+    (dropped,) = (tmp_path / "drop").iterdir()
+    draft = json.loads(dropped.read_bytes())
+    (boxes,) = [one["boxes"] for one in draft["findings"]]
+    assert [(box["left"], box["top"], box["right"], box["bottom"]) for box in boxes] == [(0, 32, 48, 64)]
+    assert "it covers more than 98% of the image" in json.dumps(draft["sections"])
+
+
+def whole_and_lower_half(case: Case) -> Reading:
+    """A finding with two boxes: one over all of the image and one over its lower half, and past its edge."""
+    image = case.current.images[0]
+    whole = Box(image.key, 0, 0, image.columns, image.rows)
+    lower = Box(image.key, 0, image.rows / 2, image.columns, image.rows + 9)
+    said = an_effusion(case)
+    return replace(said, findings=(replace(said.findings[0], boxes=(whole, lower)),))
 
 
 def test_a_peer_that_dies_before_its_acknowledgement_gets_the_same_bytes_again(open_line: OpenLine):
