@@ -10,7 +10,7 @@ from agent.outputs.marks import Mark
 from agent.outputs.report_sr import impression_of, named, split_report
 from agent.outputs.stamp import Device
 from agent.outputs.wording import CONSIDERED, as_text, banner, withdrawn
-from inference.reading import Box, Finding, Reading, Status
+from inference.reading import Box, Finding, Reading, Score, Status
 from storage.records import ResultObject, Study
 
 
@@ -126,6 +126,13 @@ def finding_uids(draft: Draft, findings: tuple[Finding, ...]) -> tuple[str, ...]
 def boxes_of(draft: Draft, finding: Finding) -> tuple[Box, ...]:
     """The boxes of a finding of `draft.reading`, as every output shows them; () for one of an earlier draft."""
     return tuple(mark.box for mark in draft.marks if mark.finding is finding)
+
+
+def score_of(draft: Draft, finding: Finding) -> Score | None:
+    """The score of a finding of `draft.reading`; None if the model gave none, or for one of an earlier draft."""
+    if finding not in draft.reading.findings:
+        return None
+    return next((one for one in draft.reading.scores if one.name == finding.name), None)
 
 
 def is_named_present(finding: Finding) -> bool:

@@ -23,6 +23,7 @@ from agent.outgoing.draft import (
     chain_of,
     finding_uids,
     is_named_present,
+    score_of,
     sections_of,
     text_of,
 )
@@ -34,7 +35,7 @@ from agent.outputs.codes import (
     site_code,
     status_code,
 )
-from agent.outputs.wording import program
+from agent.outputs.wording import program, score_remark
 from config.receiver_settings import FhirServerSettings
 from inference.reading import Finding
 
@@ -275,6 +276,7 @@ def _observation(
         "bodySite": [] if site is None else _concept(site),
         "device": _reference_to(_device(draft)),
         "derivedFrom": [_imaging_study(draft)],
+        "note": [{"text": score_remark(score)}] if (score := score_of(draft, finding)) else [],
         "component": _components(finding, draft),
     }
     return {name: value for name, value in observation.items() if value != []}
@@ -288,11 +290,12 @@ def _components(finding: Finding, draft: Draft) -> list[Resource]:
     if finding.change is not None:
         change = _concept(change_code(finding.change))
         parts.append({"code": _concept(codes.DCM.QualitativeDifference), "valueCodeableConcept": change})
-    score = next((one for one in draft.reading.scores if one.name == finding.name), None)
+    score = score_of(draft, finding)
     if score is not None:
         certainty = score.value if score.calibrated is None else score.calibrated
         quantity = {"value": round(certainty * 100, 1), **_PERCENT}
-        parts.append({"code": _concept(codes.DCM.CertaintyOfFinding), "valueQuantity": quantity})
+        name = {**_concept(codes.DCM.CertaintyOfFinding), "text": score_remark(score)}
+        parts.append({"code": name, "valueQuantity": quantity})
     for box in boxes_of(draft, finding):
         # R4 has no place for a region; words that a program can read do no harm to one that cannot.
         corners = f"{box.left:g},{box.top:g} {box.right:g},{box.bottom:g}"

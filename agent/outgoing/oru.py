@@ -8,8 +8,9 @@ from pydicom.sr.coding import Code
 
 from agent.hl7.message import codec_of
 from agent.hl7.writing import components, escaped, message, segment
-from agent.outgoing.draft import Draft, Section, is_named_present, sections_of
+from agent.outgoing.draft import Draft, Section, is_named_present, score_of, sections_of
 from agent.outputs.codes import change_code, code, finding_code, side_code, site_code, status_code
+from agent.outputs.wording import remark
 from config.receiver_settings import Hl7ReceiverSettings
 from inference.reading import Finding
 from storage.records import Study
@@ -220,11 +221,13 @@ def _coded(finding: Finding, draft: Draft) -> Iterator[tuple[str, str, str, str]
         yield "CWE", _code(codes.SCT.Laterality), _code(side_code(finding.side)), ""
     if finding.change is not None:
         yield "CWE", _code(codes.DCM.QualitativeDifference), _code(change_code(finding.change)), ""
-    score = next((one for one in draft.reading.scores if one.name == finding.name), None)
+    score = score_of(draft, finding)
     if score is not None:
         certainty = score.value if score.calibrated is None else score.calibrated
         unit = components("%", "Percent", "UCUM")
         yield "NM", _code(codes.DCM.CertaintyOfFinding), f"{certainty * 100:.1f}", unit
+        # A line of its own: receivers keep the name of a code once (OBX-3) and often drop what NTE holds.
+        yield "TX", _code(codes.DCM.Comment), escaped(remark(finding, score, draft.reading.engine)), ""
 
 
 def _code(value: Code) -> str:

@@ -47,7 +47,7 @@ from agent.outputs.sr import (
     procedure_item,
 )
 from agent.outputs.stamp import Narrative, Sources, Stamp
-from agent.outputs.wording import COMPLETION, as_text, banner, phrase, score_remark
+from agent.outputs.wording import COMPLETION, as_text, banner, remark
 from inference.reading import EngineIdentity, Finding, Reading, Score, Status
 
 KIND = "findings_sr"
@@ -176,9 +176,8 @@ def _region_group(
         measurements=[_certainty(score)] if with_number and score is not None else None,
         qualitative_evaluations=evaluations or None,
     )
-    doubt = "" if finding.status is Status.PRESENT else finding.status.value
-    remark = "; ".join(filter(None, (banner(engine), phrase(finding), doubt, score_remark(score))))
-    group[0].ContentSequence.append(TextContentItem(codes.DCM.Comment, as_text(remark), _CONTAINS))
+    words = as_text(remark(finding, score, engine))
+    group[0].ContentSequence.append(TextContentItem(codes.DCM.Comment, words, _CONTAINS))
     return group
 
 

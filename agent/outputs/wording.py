@@ -98,6 +98,12 @@ def score_remark(score: Score | None) -> str:
     return f"model score {_percent(score.value)}, {calibrated}"
 
 
+def remark(finding: Finding, score: Score | None, engine: EngineIdentity) -> str:
+    """Says in one line what a place or a score is of: banner, finding, its status unless present, its score."""
+    status = "" if finding.status is Status.PRESENT else finding.status.value
+    return "; ".join(filter(None, (banner(engine), phrase(finding), status, score_remark(score))))
+
+
 def scores_line(scores: Sequence[Score]) -> str:
     """Says the scores of every finding that was asked for, highest first, and what they are not."""
     listed = "; ".join(map(_score_item, sorted(scores, key=lambda score: -score.value)))

@@ -31,6 +31,7 @@ AN_EFFUSION = Finding(
     "pleural effusion", Status.PRESENT, Change.LARGER, "right", (Box(IMAGE_UID, 40, 120, 140.5, 220),), 0.923
 )
 NO_PNEUMOTHORAX = Finding("pneumothorax", Status.ABSENT)
+UNCALIBRATED = (Score("pleural effusion", 0.923),)
 PLACELESS = (
     Finding("pneumothorax", Status.ABSENT, boxes=(Box(IMAGE_UID, 10, 10, 100, 100),)),
     Finding("edema", Status.PRESENT, boxes=(Box(IMAGE_UID, 0, 0, 320, 256),)),

@@ -12,13 +12,14 @@ from agent.outgoing.draft import Draft
 from agent.outgoing.fhir import bundle_of
 from agent.reports.fhir import reports_of_resource
 from agent.reports.rows import RowError
-from inference.reading import Finding, Status
+from inference.reading import Finding, Score, Status
 from tests.outgoing.builders import (
     A_DOUBTFUL_HEART,
     AN_EFFUSION,
     NOW,
     PLACELESS,
     STUDY_UID,
+    UNCALIBRATED,
     a_draft,
     a_fhir_server,
     a_reading,
@@ -141,10 +142,30 @@ def test_a_box_that_the_dicom_objects_do_not_show_is_not_sent():
     assert [one for one in told if "component" in one] == []
 
 
-def test_a_finding_that_is_taken_back_points_nowhere_any_more():
+@pytest.mark.parametrize(
+    ("scores", "number", "remark"),
+    [
+        (UNCALIBRATED, 92.3, "model score 92 % (uncalibrated)"),
+        (a_reading().scores, 61.0, "model score 92 %, calibrated 61 % (fitted on 400 studies)"),
+    ],
+)
+def test_a_score_says_in_its_name_and_beside_it_what_it_is_worth(
+    scores: tuple[Score, ...], number: float, remark: str
+):
+    effusion, *others = resources("Observation", a_draft(reading=a_reading(scores=scores)))
+
+    (certainty,) = [one for one in effusion["component"] if "valueQuantity" in one]
+    assert certainty["valueQuantity"]["value"] == number
+    assert certainty["code"]["text"] == effusion["note"][-1]["text"] == remark
+    assert "score" not in json.dumps(others)
+
+
+def test_a_finding_that_is_taken_back_has_no_place_and_no_score_any_more():
     second = a_draft(revision=2, replaces=1, reading=a_reading(A_DOUBTFUL_HEART), earlier=((AN_EFFUSION,),))
 
-    assert "column,row" not in json.dumps(resources("Observation", second))
+    told = json.dumps(resources("Observation", second))
+    assert "column,row" not in told
+    assert "valueQuantity" not in told
 
 
 def test_a_later_revision_writes_over_the_report_and_takes_back_what_it_no_longer_finds():

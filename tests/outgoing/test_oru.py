@@ -21,6 +21,7 @@ from tests.outgoing.builders import (
     KOREAN,
     NOW,
     STUDY_UID,
+    UNCALIBRATED,
     a_draft,
     a_reading,
     a_withdrawal,
@@ -137,10 +138,24 @@ def test_only_a_present_finding_is_the_value_of_finding():
 def test_the_lines_of_one_finding_share_their_sub_id_and_the_score_is_a_number():
     message = told()
     first = [one for one in message.segments if one.name == "OBX" and one.text(4) == "1"]
-    coded = [one for one in first if one.text(2) in ("CWE", "NM")]
+    codes = ["121071", "363698007", "272741003", "111049", "111012", "121106"]
+    coded = [one for one in first if one.text(3) in codes]
 
-    assert [one.text(3) for one in coded] == ["121071", "363698007", "272741003", "111049", "111012"]
-    assert (coded[-1].text(5), coded[-1].text(6)) == ("61.0", "%")
+    assert [one.text(3) for one in coded] == codes
+    assert (coded[-2].text(5), coded[-2].text(6)) == ("61.0", "%")
+
+
+@pytest.mark.parametrize("about", [{}, {"reasons": False}, {"observation_codes": "suffix"}])
+def test_the_line_after_a_score_says_of_what_it_is_and_that_nobody_has_calibrated_it(about: dict[str, Any]):
+    message = told(a_draft(reading=a_reading(scores=UNCALIBRATED)), **about)
+
+    observed = [one for one in message.segments if one.name == "OBX"]
+    (place,) = [number for number, one in enumerate(observed) if one.text(3) == "111012"]
+    after = observed[place + 1]
+    assert (observed[place].text(5), after.text(4)) == ("92.3", observed[place].text(4))
+    assert after.text(5) == (
+        "AI DRAFT - NOT VERIFIED; Pleural effusion, right, larger than before; model score 92 % (uncalibrated)"
+    )
 
 
 def test_coded_lines_and_reasons_can_be_left_out():
@@ -152,7 +167,7 @@ def test_coded_lines_and_reasons_can_be_left_out():
 
 
 def test_the_suffix_form_calls_lines_by_the_procedure():
-    message = told(observation_codes="suffix")
+    message = told(observation_codes="suffix", findings=False)
     names = [one.raw(3).split("^")[0] for one in message.segments if one.text(2) == "TX"]
 
     assert set(names) == {"18748-4&GDT", "18748-4&IMP"}
