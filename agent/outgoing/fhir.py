@@ -106,14 +106,22 @@ def _identifier(uid: str) -> list[Resource]:
     return [{"system": URI_SYSTEM, "value": f"urn:oid:{uid}"}]
 
 
-def _meta() -> Resource:
+def _meta(draft: Draft) -> Resource:
+    """Labels what the model asserts."""
     label = {
         "system": f"{_TERMINOLOGY}/v3-ObservationValue",
         "code": "AIAST",
         "display": "Artificial Intelligence asserted",
     }
-    tag = {"system": LOCAL_SYSTEM, "code": "UNVERIFIED", "display": "AI draft, not verified"}
-    return {"security": [label], "tag": [tag]}
+    return {"security": [label], "tag": _tags(draft)}
+
+
+def _tags(draft: Draft) -> list[Resource]:
+    """Stand on every resource, since each may be shown without the others."""
+    tags = [{"system": LOCAL_SYSTEM, "code": "UNVERIFIED", "display": "AI draft, not verified"}]
+    if draft.reading.engine.is_demo:
+        tags.append({"system": LOCAL_SYSTEM, "code": "DEMO", "display": "Synthetic demo model"})
+    return tags
 
 
 def _model_uid(draft: Draft) -> str:
@@ -126,6 +134,7 @@ def _device(draft: Draft) -> Resource:
     device, engine = draft.device, draft.reading.engine
     return {
         "resourceType": "Device",
+        "meta": {"tag": _tags(draft)},
         "identifier": _identifier(_model_uid(draft)),
         "status": "active",
         "manufacturer": device.manufacturer,
@@ -180,7 +189,7 @@ def _report(draft: Draft, server: FhirServerSettings, observations: Sequence[Res
     conclusion = [line for one in sections_of(draft) if one.key == "impression" for line in one.lines]
     report: Resource = {
         "resourceType": "DiagnosticReport",
-        "meta": _meta(),
+        "meta": _meta(draft),
         # The first finds the report again; the second ties this revision to its document in the PACS.
         "identifier": [*_identifier(draft.report_uid), *_document(draft)],
         "basedOn": _based_on(draft, server),
@@ -229,7 +238,7 @@ def _presented(draft: Draft) -> Resource:
         "contentType": "text/plain; charset=utf-8",
         "language": "en",
         "data": b64encode(text_of(draft).encode()).decode(),
-        "title": "AI draft report (unverified)",
+        "title": banner_of(draft),
         "creation": draft.made_at.isoformat(timespec="seconds"),
     }
 
@@ -263,9 +272,10 @@ def _observation(
     if not is_named_present(finding):  # as in ORU: the finding is asked, its status is the answer
         asked, answer = concept, status_code(finding.status)
     site = site_code(finding.name)
+    remarks = banner_of(draft), score_remark(score_of(draft, finding))
     observation = {
         "resourceType": "Observation",
-        "meta": _meta(),
+        "meta": _meta(draft),
         "identifier": _identifier(uid),
         "status": status,
         "category": [{"coding": [{"system": f"{_TERMINOLOGY}/observation-category", "code": "imaging"}]}],
@@ -276,7 +286,7 @@ def _observation(
         "bodySite": [] if site is None else _concept(site),
         "device": _reference_to(_device(draft)),
         "derivedFrom": [_imaging_study(draft)],
-        "note": [{"text": score_remark(score)}] if (score := score_of(draft, finding)) else [],
+        "note": [{"text": text} for text in filter(None, remarks)],
         "component": _components(finding, draft),
     }
     return {name: value for name, value in observation.items() if value != []}
@@ -322,7 +332,7 @@ def _provenance(draft: Draft, targets: Sequence[Resource]) -> Resource:
     author = {"coding": [{"system": f"{_TERMINOLOGY}/provenance-participant-type", "code": "author"}]}
     provenance: Resource = {
         "resourceType": "Provenance",
-        "meta": {"tag": [{"system": URI_SYSTEM, "code": _provenance_tag(draft)}]},
+        "meta": {"tag": [{"system": URI_SYSTEM, "code": _provenance_tag(draft)}, *_tags(draft)]},
         "target": [_reference_to(one) for one in targets],
         "recorded": draft.made_at.isoformat(timespec="milliseconds"),
         "agent": [{"type": author, "who": _reference_to(_device(draft))}],

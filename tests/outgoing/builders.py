@@ -22,6 +22,7 @@ from tests.storage.builders import a_study
 SEOUL = timezone(timedelta(hours=9))
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 ENGINE = EngineIdentity("m4cxr", "0.1.0", "M4CXR", f"sha256:{'5a' * 32}")
+DEMO = EngineIdentity("m4cxr", "0.1.0", "demo", ENGINE.weights_digest, is_demo=True)
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 IMAGE_UID = "1.2.826.0.1.3680043.8.498.2"
 IMAGE = having(a_radiograph(study_uid=STUDY_UID, rows=256, columns=320), SOPInstanceUID=IMAGE_UID)

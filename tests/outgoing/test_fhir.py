@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64decode
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,6 +17,7 @@ from inference.reading import Finding, Score, Status
 from tests.outgoing.builders import (
     A_DOUBTFUL_HEART,
     AN_EFFUSION,
+    DEMO,
     NOW,
     PLACELESS,
     STUDY_UID,
@@ -110,6 +112,33 @@ def test_a_report_is_preliminary_labelled_as_an_ai_s_and_interpreted_by_nobody()
     assert report["conclusion"].startswith("AI DRAFT - NOT VERIFIED")
     form = b64decode(report["presentedForm"][0]["data"]).decode()
     assert form.startswith("FINDINGS:\nAI DRAFT - NOT VERIFIED\n")
+
+
+@pytest.mark.parametrize("draft", VARIANTS.values(), ids=VARIANTS)
+def test_every_resource_says_by_itself_that_it_is_an_unverified_ai_draft(draft: Draft):
+    for one in entries(draft):
+        assert "AI draft, not verified" in [tag.get("display") for tag in one["resource"]["meta"]["tag"]]
+    for one in resources("Observation", draft):
+        assert one["note"][0]["text"].startswith("AI DRAFT - NOT VERIFIED")
+    (form,) = the_report(draft)["presentedForm"]
+    assert form["title"].startswith("AI DRAFT - NOT VERIFIED")
+
+
+@pytest.mark.parametrize("draft", VARIANTS.values(), ids=VARIANTS)
+def test_every_resource_of_the_demo_model_says_by_itself_that_it_is_one(draft: Draft):
+    draft = replace(draft, reading=replace(draft.reading, engine=DEMO))
+
+    for one in entries(draft):
+        assert "Synthetic demo model" in [tag.get("display") for tag in one["resource"]["meta"]["tag"]]
+    for one in resources("Observation", draft):
+        assert "NOT VERIFIED - SYNTHETIC DEMO MODEL" in one["note"][0]["text"]
+    (form,) = the_report(draft)["presentedForm"]
+    assert "NOT VERIFIED - SYNTHETIC DEMO MODEL" in form["title"]
+    assert "NOT VERIFIED - SYNTHETIC DEMO MODEL" in b64decode(form["data"]).decode()
+
+
+def test_no_resource_of_a_real_model_says_that_it_is_the_demo():
+    assert "demo" not in json.dumps(entries()).casefold()
 
 
 @pytest.mark.parametrize("status", ["preliminary", "partial"])

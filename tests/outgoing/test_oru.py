@@ -15,9 +15,8 @@ from agent.hl7.writing import escaped
 from agent.manifest import ManifestOrder
 from agent.outgoing.draft import Draft, sections_of
 from agent.outgoing.oru import oru_of
-from inference.reading import EngineIdentity
 from tests.outgoing.builders import (
-    ENGINE,
+    DEMO,
     KOREAN,
     NOW,
     STUDY_UID,
@@ -120,9 +119,7 @@ def test_findings_and_impression_begin_with_the_words_that_say_what_they_are():
 
 
 def test_the_drafts_of_the_demo_model_say_so():
-    demo = EngineIdentity("m4cxr", "0.1.0", "demo", ENGINE.weights_digest, is_demo=True)
-
-    message = told(a_draft(reading=a_reading(engine=demo)))
+    message = told(a_draft(reading=a_reading(engine=DEMO)))
 
     assert rows(message, "59776-5")[0] == "AI DRAFT - NOT VERIFIED - SYNTHETIC DEMO MODEL"
 
