@@ -54,7 +54,7 @@ def birth_date_of(text: str) -> str:
     digits = text.strip().replace(".", "")
     try:
         whole = len(digits) == 8 and digits.isascii() and digits.isdecimal()
-        return f"{date(int(digits[:4]), int(digits[4:6]), int(digits[6:])):%Y%m%d}" if whole else ""
+        return str(date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))).replace("-", "") if whole else ""
     except ValueError:
         return ""
 

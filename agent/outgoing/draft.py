@@ -1,5 +1,6 @@
 """A draft as messages tell it: what is in it, whose it is, and what it replaces. Pure."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,10 @@ from agent.outputs.report_sr import impression_of, named, split_report
 from agent.outputs.stamp import Device
 from agent.outputs.wording import CONSIDERED, as_text, banner, withdrawn
 from inference.reading import Box, Finding, Reading, Score, Status
+from storage.identity import birth_date_of
 from storage.records import ResultObject, Study
+
+_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d)?)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,22 @@ def text_of(draft: Draft) -> str:
     """The report as one plain text."""
     parts = [f"{one.title.upper()}:\n" + "\n".join(one.lines) for one in sections_of(draft)]
     return "\n\n".join(parts) + "\n"
+
+
+def study_date_of(study: Study) -> str:
+    """YYYYMMDD, local; "" if what was sent is no whole date."""
+    return birth_date_of(study.study_date)
+
+
+def study_time_of(study: Study) -> str:
+    """HH, HHMM or HHMMSS, local, without a fraction and the colons of ACR-NEMA; "" if what was sent is no time."""
+    digits = study.study_time.strip().partition(".")[0].replace(":", "")
+    return digits if _TIME.fullmatch(digits) else ""
+
+
+def patient_sex_of(study: Study) -> str:
+    """M, F or O (PS3.3 C.2.3); "" for anything else."""
+    return study.sex if study.sex in ("M", "F", "O") else ""
 
 
 def finding_uids(draft: Draft, findings: tuple[Finding, ...]) -> tuple[str, ...]:

@@ -5,10 +5,21 @@ from typing import Any
 
 from pydicom.sr.coding import Code
 
-from agent.outgoing.draft import Draft, banner_of, boxes_of, chain_of, finding_uids, sections_of
+from agent.outgoing.draft import (
+    Draft,
+    banner_of,
+    boxes_of,
+    chain_of,
+    finding_uids,
+    patient_sex_of,
+    sections_of,
+    study_date_of,
+    study_time_of,
+)
 from agent.outputs.codes import change_code, finding_code, side_code, status_code
 from agent.outputs.wording import program
 from inference.reading import Finding
+from storage.identity import birth_date_of
 
 VERSION = 1
 """Of the form. It rises when a key goes or means something else; a new key is no new version."""
@@ -31,8 +42,8 @@ def json_of(draft: Draft) -> bytes:
         "study": {
             "study_instance_uid": study.study_instance_uid,
             "accession_number": study.accession_number.strip(),
-            "study_date": study.study_date,
-            "study_time": study.study_time,
+            "study_date": study_date_of(study),
+            "study_time": study_time_of(study),
             "description": draft.procedure,
             "placer_order_number": "" if order is None else order.placer_order_number,
             "filler_order_number": "" if order is None else order.filler_order_number,
@@ -42,8 +53,8 @@ def json_of(draft: Draft) -> bytes:
             "patient_id": study.patient_id,
             "issuer_of_patient_id": study.issuer_of_patient_id,
             "patient_name": study.patient_name,
-            "birth_date": study.birth_date,
-            "sex": study.sex,
+            "birth_date": birth_date_of(study.birth_date),
+            "sex": patient_sex_of(study),
         },
         "sections": [
             {"key": one.key, "title": one.title, "lines": list(one.lines)} for one in sections_of(draft)

@@ -8,11 +8,21 @@ from pydicom.sr.coding import Code
 
 from agent.hl7.message import codec_of
 from agent.hl7.writing import components, escaped, message, segment
-from agent.outgoing.draft import Draft, Section, is_named_present, score_of, sections_of
+from agent.outgoing.draft import (
+    Draft,
+    Section,
+    is_named_present,
+    patient_sex_of,
+    score_of,
+    sections_of,
+    study_date_of,
+    study_time_of,
+)
 from agent.outputs.codes import change_code, code, finding_code, side_code, site_code, status_code
 from agent.outputs.wording import remark
 from config.receiver_settings import Hl7ReceiverSettings
 from inference.reading import Finding
+from storage.identity import birth_date_of
 from storage.records import Study
 
 UTF8 = "UNICODE UTF-8"
@@ -20,7 +30,6 @@ _CONTROL_ID_CHARACTERS = 20  # MSH-10 of 2.5.1
 _REPORT = ("18748-4", "Diagnostic imaging study", "LN")
 _SUFFIXES = {"findings": "GDT", "impression": "IMP"}
 _ALPHABETS = ("A", "I", "P")  # HL7 Table 0465: alphabetic, ideographic, phonetic
-_SEXES = {"M": "M", "F": "F", "O": "O"}
 
 
 def oru_of(draft: Draft, receiver: Hl7ReceiverSettings) -> bytes:
@@ -69,8 +78,8 @@ def _patient(study: Study) -> list[str]:
         1: "1",
         3: identifier if study.patient_id else "",
         5: "~".join(_names(study.patient_name)),
-        7: study.birth_date,
-        8: _SEXES.get(study.sex, "U"),
+        7: birth_date_of(study.birth_date),
+        8: patient_sex_of(study) or "U",
     }
     return [segment("PID", fields), segment("PV1", {1: "1", 2: "U"})]
 
@@ -129,9 +138,9 @@ def _made_at(draft: Draft) -> str:
 
 
 def _observed_at(study: Study) -> str:
-    """Study date and time as sent, local, without a fraction."""
-    time = study.study_time.partition(".")[0].replace(":", "")
-    return study.study_date + (time if study.study_date and time.isdecimal() else "")
+    """Study date and time as a TS, local: the time only with a date."""
+    date = study_date_of(study)
+    return date and date + study_time_of(study)
 
 
 def _overridden(segments: Sequence[str], draft: Draft, rules: Sequence[str]) -> list[str]:

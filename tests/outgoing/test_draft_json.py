@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.outgoing.draft_json import json_of
 from tests.outgoing.builders import IMAGE_UID, PLACELESS, a_draft, a_reading, a_withdrawal
+from tests.storage.builders import a_study
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/messages.md"
 
@@ -53,6 +56,31 @@ def test_a_box_that_the_dicom_objects_do_not_show_is_not_sent():
         ("edema", []),
         ("fracture", []),
     ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (("1950.01.01", "2026.03.02", "08:30:00.5", "F"), ("19500101", "20260302", "083000", "F")),
+        (("1950", "20260230", "8:30", "female"), ("", "", "", "")),
+    ],
+    ids=["of ACR-NEMA", "nonsense"],
+)
+def test_dates_times_and_sex_are_what_the_page_promises_or_empty(
+    sent: tuple[str, ...], told: tuple[str, ...]
+):
+    birth_date, study_date, study_time, sex = sent
+    study = a_study(birth_date=birth_date, study_date=study_date, study_time=study_time, sex=sex)
+
+    draft = json.loads(json_of(a_draft(study=study)))
+
+    patient, study_told = draft["patient"], draft["study"]
+    assert told == (
+        patient["birth_date"],
+        study_told["study_date"],
+        study_told["study_time"],
+        patient["sex"],
+    )
 
 
 def test_the_first_thing_a_reader_of_the_text_meets_is_the_warning():

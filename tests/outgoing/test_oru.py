@@ -1,5 +1,6 @@
 """A draft as an ORU^R01: right by an independent library, and right where that library does not look."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from agent.hl7.writing import escaped
 from agent.manifest import ManifestOrder
 from agent.outgoing.draft import Draft, sections_of
 from agent.outgoing.oru import oru_of
+from storage.records import Study
 from tests.outgoing.builders import (
     DEMO,
     KOREAN,
@@ -180,6 +182,67 @@ def test_every_group_of_a_name_is_there_and_the_suffix_comes_before_the_prefix()
         "李^舜臣^^^^^L^I",
         "이^순신^^^^^L^P",
     ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "told_as"),
+    [
+        ("19500101", "19500101"),
+        ("1950.01.01", "19500101"),
+        ("00010101", "00010101"),
+        ("01/01/1950", ""),
+        ("19500101|M||||X", ""),
+        ("19501301", ""),
+        ("1950", ""),
+        ("１９５００１０１", ""),
+    ],
+)
+def test_a_date_is_a_whole_one_in_digits_or_empty(sent: str, told_as: str):
+    message = told(a_draft(study=a_study(STUDY_UID, birth_date=sent, study_date=sent, study_time="0830")))
+
+    assert message.first("PID").raw(7) == told_as
+    assert message.first("OBR").raw(7) == (f"{told_as}0830" if told_as else "")
+
+
+@pytest.mark.parametrize(
+    ("sent", "told_as"),
+    [
+        ("083000.5", "20260301083000"),
+        ("08:30:00", "20260301083000"),
+        ("08", "2026030108"),
+        ("8:30", "20260301"),
+        ("2460", "20260301"),
+        ("0830|X", "20260301"),
+        ("²³", "20260301"),
+    ],
+)
+def test_a_time_stands_behind_its_date_only_if_it_is_one(sent: str, told_as: str):
+    message = told(a_draft(study=a_study(STUDY_UID, study_date="20260301", study_time=sent)))
+
+    assert message.first("OBR").raw(7) == told_as
+
+
+NASTY = "A|B^C~D\\E&F\rZZZ|1"
+HEADER_TEXTS = [one.name for one in fields(Study) if one.type is str]
+
+
+@pytest.mark.parametrize("name", HEADER_TEXTS)
+def test_no_header_of_an_image_puts_a_field_or_a_segment_into_the_message(name: str):
+    draft = a_draft(study=replace(a_draft().study, **{name: NASTY}))
+
+    message, plain = told(draft), told()
+
+    assert [one.name for one in message.segments] == [one.name for one in plain.segments]
+    for one, other in zip(message.segments, plain.segments, strict=True):
+        assert len(one.fields) == len(other.fields)
+        assert len(one.repetitions(5)) <= 1
+
+
+def test_no_number_of_an_order_puts_a_field_or_a_segment_into_the_message():
+    message = told(a_draft(order=ManifestOrder("ris", NASTY, NASTY, NASTY)))
+
+    assert (message.first("OBR").text(2), message.first("OBR").text(24)) == ("A|B^C~D\\E&F\nZZZ|1", "RAD")
+    assert {one.name for one in message.segments} == {"MSH", "PID", "PV1", "ORC", "OBR", "OBX"}
 
 
 def test_a_letter_that_the_character_set_cannot_hold_sends_the_message_as_utf8():
