@@ -18,7 +18,7 @@ from agent.dicom.uids import derived_uid, path_of
 from agent.errors import GiveUp, TryLater
 from agent.manifest import Manifest, ManifestExam, as_shown, load_reading, not_shown
 from agent.outgoing.building import message_for
-from agent.outgoing.draft import Draft
+from agent.outgoing.draft import Draft, study_date_of, study_time_of
 from agent.outputs import (
     KINDS_WITH_PICTURES,
     OUTPUTS,
@@ -289,11 +289,13 @@ def messages_of(
 
 
 def _observed_at(study: Study) -> datetime | None:
-    """Study date and time in the zone of this machine; midnight where there is a date alone."""
+    """Study date and time in the zone of this machine; None without a time, or where its clock ends (year 1)."""
+    day, time = study_date_of(study), study_time_of(study)
+    if not (day and time):
+        return None
     try:
-        digits = study.study_date + (study.study_time.partition(".")[0].replace(":", "") or "000000")
-        return datetime.strptime(digits.ljust(14, "0"), "%Y%m%d%H%M%S").astimezone()
-    except ValueError:
+        return datetime.strptime(day + time.ljust(6, "0"), "%Y%m%d%H%M%S").astimezone()
+    except (ValueError, OverflowError):
         return None
 
 

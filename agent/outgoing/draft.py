@@ -27,7 +27,7 @@ class Draft:
         revision: 1, 2, ... of the study; not each of them came as far as a draft.
         replaces: the revision whose draft this one takes the place of, or None.
         made_at: aware, in the zone of the site.
-        observed_at: time of the study, aware; None if it has none.
+        observed_at: time of the study, aware; None if it has none, or a date alone.
         marks: the places that the DICOM objects show, of the findings of `reading`.
         indication: why the exam was asked for, or None.
         reasons: how the draft came about, sentences, without the conversation with the model.

@@ -8,6 +8,7 @@ are the site's: they are referred to by identifier and never written.
 import json
 from base64 import b64encode
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -25,6 +26,7 @@ from agent.outgoing.draft import (
     is_named_present,
     score_of,
     sections_of,
+    study_date_of,
     text_of,
 )
 from agent.outputs.codes import (
@@ -179,9 +181,21 @@ def _based_on(draft: Draft, server: FhirServerSettings) -> list[Resource]:
 
 def _times(draft: Draft) -> Resource:
     times: Resource = {"issued": draft.made_at.isoformat(timespec="seconds")}
-    if draft.observed_at is not None:
-        times["effectiveDateTime"] = draft.observed_at.isoformat(timespec="seconds")
+    if effective := _effective(draft):
+        times["effectiveDateTime"] = effective
     return times
+
+
+def _effective(draft: Draft) -> str:
+    """When the study was made, as a dateTime (R4 2.24.0.1), or its date alone; "" if nobody knows.
+
+    The offset of a dateTime has whole minutes; that of local mean time has not: +00:09:21 in Paris until 1911.
+    """
+    at = draft.observed_at
+    if at is not None and not (at.utcoffset() or timedelta()) % timedelta(minutes=1):
+        return at.isoformat(timespec="seconds")
+    day = study_date_of(draft.study)
+    return day and f"{day[:4]}-{day[4:6]}-{day[6:]}"
 
 
 def _report(draft: Draft, server: FhirServerSettings, observations: Sequence[Resource]) -> Resource:

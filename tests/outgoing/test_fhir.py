@@ -3,8 +3,10 @@
 import json
 from base64 import b64decode
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
 import pytest
 from fhir.resources.R4B.bundle import Bundle
@@ -249,6 +251,29 @@ def test_other_weights_are_another_device():
     )
 
     assert resources("Device", other)[0]["identifier"] != first
+
+
+@pytest.mark.parametrize(
+    ("zone", "effective"),
+    [
+        ("Europe/Paris", "1900-01-01"),
+        ("Asia/Kolkata", "1900-01-01"),
+        ("Asia/Tokyo", "1900-01-01T08:30:00+09:00"),
+    ],
+)
+def test_a_time_whose_offset_has_seconds_is_told_as_its_date(zone: str, effective: str):
+    study = a_study(STUDY_UID, study_date="19000101", study_time="0830")
+    draft = a_draft(study=study, observed_at=datetime(1900, 1, 1, 8, 30, tzinfo=ZoneInfo(zone)))
+
+    Bundle.model_validate(json.loads(bundle_of(draft, a_fhir_server())))
+    told = {one["effectiveDateTime"] for one in (the_report(draft), *resources("Observation", draft))}
+    assert told == {effective}
+
+
+def test_a_date_without_a_time_is_told_as_a_date():
+    draft = a_draft(study=a_study(STUDY_UID, study_date="20260301", study_time=""), observed_at=None)
+
+    assert the_report(draft)["effectiveDateTime"] == "2026-03-01"
 
 
 def test_our_own_report_that_comes_back_is_known_for_ours():

@@ -1,16 +1,21 @@
 """Messages on the whole line: nothing is lost, nothing doubled, and it can be seen what happened."""
 
 import json
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fhir.resources.R4B.bundle import Bundle
 
 from agent.casework import draft_of, messages_of
 from agent.hl7.message import parse_message
 from agent.lanes import delivery_lanes
 from agent.manifest import load_manifest, load_reading
+from agent.outgoing.draft import Draft
+from agent.outgoing.fhir import bundle_of
 from agent.outputs import OUTPUTS
 from config.settings import Settings
 from inference.case import Case
@@ -86,6 +91,34 @@ def whole_and_lower_half(case: Case) -> Reading:
     lower = Box(image.key, 0, image.rows / 2, image.columns, image.rows + 9)
     said = an_effusion(case)
     return replace(said, findings=(replace(said.findings[0], boxes=(whole, lower)),))
+
+
+@pytest.fixture
+def in_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Puts this machine into a zone."""
+
+    def _in_zone(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield _in_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", "Asia/Kolkata"])
+@pytest.mark.parametrize("day", ["19000101", "00010101"])
+def test_a_study_of_long_ago_is_a_fhir_bundle_that_is_right_in_every_zone(
+    open_line: OpenLine, in_zone: Callable[[str], None], zone: str, day: str
+):
+    in_zone(zone)
+    line = open_line()
+    study = a_study_read(line)
+
+    content = bundle_of(drafted(line, line.job(study), study_date=day), a_fhir_server())
+
+    Bundle.model_validate(json.loads(content))
+    assert f'"effectiveDateTime":"{day[:4]}-01-01"' in content.decode()
 
 
 def test_a_peer_that_dies_before_its_acknowledgement_gets_the_same_bytes_again(open_line: OpenLine):
@@ -216,12 +249,18 @@ def test_composing_again_makes_the_same_messages(open_line: OpenLine):
     assert len(again) == 2
 
 
-def composed_again(line: Line, job: Job, objects: tuple[ResultObject, ...]) -> dict[str, ResultObject]:
+def drafted(line: Line, job: Job, **about: str) -> Draft:
+    """The draft of a job that was read; `about` changes its study."""
     tools = line.tools
     manifest, reading = load_manifest(job.manifest_json or ""), load_reading(job.reading_json or "")
     study = tools.index.study(job.study_instance_uid)
     assert study is not None
-    draft = draft_of(job, manifest, reading, study, tools.files, tools.jobs, tools.settings)
+    study = replace(study, **about)
+    return draft_of(job, manifest, reading, study, tools.files, tools.jobs, tools.settings)
+
+
+def composed_again(line: Line, job: Job, objects: tuple[ResultObject, ...]) -> dict[str, ResultObject]:
+    tools, draft = line.tools, drafted(line, job)
     in_the_order_made = tuple(sorted(objects, key=lambda one: list(OUTPUTS).index(one.kind)))
     return messages_of(replace(draft, objects=in_the_order_made), job.number, tools.files, tools.settings)
 
