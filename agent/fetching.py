@@ -6,11 +6,9 @@ from datetime import datetime, timedelta
 
 from agent.dicom.answers import FoundStudy
 from agent.priors import PriorCandidate, PriorRules, choose_priors
+from agent.selection import RADIOGRAPHY
 from storage.outside_records import ExplainedStudy, Order, PriorRequest, RequestedStudy
 from storage.records import KnownPatients, Study
-
-RADIOGRAPHY = frozenset({"CR", "DX"})
-"""Modalities (PS3.3 C.7.3.1.1.1) of the exams that can be priors of a radiograph."""
 
 _POLL_SECONDS = 1.0
 

@@ -7,6 +7,9 @@ from datetime import date, datetime
 from agent.dicom.headers import Headers
 from inference.geometry import too_long
 
+RADIOGRAPHY = frozenset({"CR", "DX", "DR", "RG"})
+"""Modalities (PS3.3 C.7.3.1.1.1) of radiographs. DR is no term of the Standard, and is sent all the same."""
+
 FOR_PROCESSING = "FOR PROCESSING"
 LOCALIZER_WORDS = ("LOCALIZER", "SCOUT")
 
@@ -94,7 +97,7 @@ def _reason_against(image: Headers, rules: SelectionRules) -> str | None:
         return "for processing, not for presentation"
     if kinds & set(LOCALIZER_WORDS):
         return "a localizer"
-    if image.modality not in ("CR", "DX", "DR", "RG", ""):
+    if image.modality and image.modality not in RADIOGRAPHY:
         return f"modality is {image.modality}, not a radiograph"
     if not rules.any_body_part and (reason := _other_body_part(image, rules)) is not None:
         return reason

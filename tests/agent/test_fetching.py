@@ -7,6 +7,7 @@ import pytest
 from agent.dicom.answers import FoundStudy
 from agent.fetching import awaited, choose_to_fetch, exam_ordered, order_of, study_query, what_is_missing
 from agent.priors import PriorRules
+from agent.selection import RADIOGRAPHY
 from storage.outside_records import ExplainedStudy, PriorRequest, RequestedStudy
 from storage.records import KnownPatients, Study
 from tests.storage.builders import NOW, PRIOR, STUDY, a_prior, a_study, an_order, later
@@ -81,6 +82,12 @@ def test_an_exam_of_another_modality_is_left_alone_and_one_of_unknown_modality_i
     assert chosen(found(modalities=("CT", "SR"))) == []
     assert chosen(found(modalities=("SR", "CR"))) == [PRIOR]
     assert chosen(found(modalities=())) == [PRIOR]
+
+
+@pytest.mark.parametrize("modality", sorted(RADIOGRAPHY))
+def test_every_modality_that_is_read_is_fetched_and_explained(modality: str):
+    assert chosen(found(modalities=(modality,))) == [PRIOR]
+    assert PRIOR in passed_over(found(modalities=(modality,), patient_id="B2"))
 
 
 def test_nothing_is_moved_that_would_be_passed_over():
