@@ -1,7 +1,7 @@
 """Decides which earlier exams archives are asked for, and how long a study waits for them. Pure."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from agent.dicom.answers import FoundStudy
@@ -24,6 +24,21 @@ class StudyQuery:
     patient_id: str
     first_date: str
     last_date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What our own store has of a patient.
+
+    Attributes:
+        studies: all that are here, whatever they show.
+        shown: Study Instance UIDs of those that would be shown as priors if no other came.
+        incomplete: of those that were fetched before and did not come whole.
+    """
+
+    studies: Sequence[Study] = ()
+    shown: Collection[str] = ()
+    incomplete: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,44 +81,61 @@ def study_query(current: Study, window_days: int) -> StudyQuery | None:
 def choose_to_fetch(
     current: Study,
     found: Sequence[FoundStudy],
-    here: Sequence[Study],
-    incomplete: Collection[str],
+    here: Here,
     rules: PriorRules,
+    shown_max: int,
     known: KnownPatients,
 ) -> ToFetch:
     """Chooses, of the studies that an archive has, those that would be priors and are not here yet.
 
-    The rules are those of `agent.priors`, over what is here and what the archive has together: nothing is
-    moved that would then be passed over for its patient, its date or its number. A study whose modalities
-    nobody tells is given the benefit of the doubt.
+    The rules are those of `agent.priors`: nothing is moved that would be passed over for its patient or its date, or
+    since enough of what is here goes first. What an exam holds is not known before it comes, so as many are fetched as
+    `rules` take, even if fewer are shown. A study whose modalities nobody tells is given the benefit of the doubt.
 
     Args:
-        here: the patient's studies in our own store.
-        incomplete: those of them that were fetched before and did not come whole.
+        rules: with the number that is fetched at most.
+        shown_max: how many priors the model is shown.
         known: links between the patient's identifiers.
     """
-    radiographs = {
+    uids_here = {study.study_instance_uid for study in here.studies}
+    whole = uids_here - set(here.incomplete)
+    theirs = {
         one.study.study_instance_uid: one
         for one in found
-        if not one.study.modalities or RADIOGRAPHY & set(one.study.modalities)
+        if one.study.study_instance_uid not in whole
+        and (not one.study.modalities or RADIOGRAPHY & set(one.study.modalities))
     }
-    ours = [study for study in here if RADIOGRAPHY & set(study.modalities)]
-    uids_here = {study.study_instance_uid for study in here}
-    theirs = [one.study for uid, one in radiographs.items() if uid not in uids_here]
-    choice = choose_priors(current, [PriorCandidate(study) for study in (*ours, *theirs)], rules, known)
-    chosen = [one.study_instance_uid for one in choice.chosen]
+    shown = set(here.shown) - set(theirs)
+    ours = [PriorCandidate(study) for study in here.studies if study.study_instance_uid in shown]
+    candidates = [PriorCandidate(one.study) for one in theirs.values()]
+    worth, not_worth = _beside(current, ours, candidates, replace(rules, count_max=shown_max), known)
+    fetched = replace(rules, count_because=f"priors.count_max = {rules.count_max}")
+    choice = choose_priors(current, worth, fetched, known)
     return ToFetch(
-        chosen=tuple(
-            radiographs[uid]
-            for uid in chosen
-            if uid in radiographs and (uid not in uids_here or uid in incomplete)
-        ),
+        chosen=tuple(theirs[one.study_instance_uid] for one in choice.chosen),
         passed_over=tuple(
-            one
-            for one in choice.passed_over
-            if one.study_instance_uid in radiographs and one.study_instance_uid not in uids_here
+            one for one in (*not_worth, *choice.passed_over) if one.study_instance_uid not in uids_here
         ),
     )
+
+
+def _beside(
+    current: Study,
+    ours: Sequence[PriorCandidate],
+    theirs: Sequence[PriorCandidate],
+    rules: PriorRules,
+    known: KnownPatients,
+) -> tuple[list[PriorCandidate], list[ExplainedStudy]]:
+    """Parts those of theirs that would be shown beside ours, each taken by itself, from the others."""
+    worth, not_worth = [], []
+    for candidate in theirs:
+        choice = choose_priors(current, [candidate, *ours], rules, known)
+        uid = candidate.study.study_instance_uid
+        against = [one for one in choice.passed_over if one.study_instance_uid == uid]
+        not_worth += against
+        if not against:
+            worth.append(candidate)
+    return worth, not_worth
 
 
 def what_is_missing(came: int, failed: int | None, *, is_whole: bool) -> str | None:

@@ -1,14 +1,15 @@
 """Asks archives for earlier exams, one request at a time: query, choose, fetch. The waiting is done by `gather`."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 
 from agent.deciding import under
-from agent.fetching import choose_to_fetch, exam_ordered, study_query, what_is_missing
-from agent.gathering import priors_to_fetch
+from agent.fetching import Here, choose_to_fetch, exam_ordered, study_query, what_is_missing
+from agent.gathering import prior_rules_of, priors_of, priors_to_fetch
 from agent.identity import identified, rules_of_peers
 from agent.patience import Patience, pause_seconds
 from agent.peers import Arrived, FoundStudies
@@ -62,7 +63,8 @@ def _settings_of(request: PriorRequest, tools: Tools) -> Settings:
 def _find(
     request: PriorRequest, archive: ArchiveSettings, exam: Study, tools: Tools, patience: Patience
 ) -> None:
-    rules = priors_to_fetch(_settings_of(request, tools))
+    settings = _settings_of(request, tools)
+    rules = priors_to_fetch(settings)
     query = study_query(exam, rules.window_days)
     found = FoundStudies() if query is None else tools.peers.find_studies(archive, query)
     if found.problem is not None:
@@ -71,12 +73,9 @@ def _find(
     numbers = rules_of_peers(tools.settings.peers)
     there = [replace(one, study=identified(one.study, archive.sender, numbers)) for one in found.studies]
     history = tools.index.history(exam.identifiers)
-    deleted = [study.study_instance_uid for study in history.studies if study.images_deleted_at is not None]
-    gone = {uid for uid, instances in tools.index.instances_of(deleted).items() if not instances}
-    here = [study for study in history.studies if study.study_instance_uid not in gone]
-    fetched = tools.requests.studies([study.study_instance_uid for study in here if study.fetched_from])
-    incomplete = {study.study_instance_uid for study in fetched if study.problem is not None}
-    to_fetch = choose_to_fetch(exam, there, here, incomplete, rules, history.known)
+    here = _here(exam, history.studies, tools, settings)
+    shown_max = prior_rules_of(settings, current_images=1).count_max
+    to_fetch = choose_to_fetch(exam, there, here, rules, shown_max, history.known)
     now = tools.clock()
     wanted = [
         RequestedStudy(
@@ -99,6 +98,20 @@ def _find(
     )
     answered = tools.requests.found(request, wanted, now, found.note, to_fetch.passed_over)
     _fetch(answered, archive, exam, tools, patience)
+
+
+def _here(exam: Study, studies: Sequence[Study], tools: Tools, settings: Settings) -> Here:
+    """What the store has of a patient and would show with an exam of one image, by the rules that `gather` goes by."""
+    deleted = [study.study_instance_uid for study in studies if study.images_deleted_at is not None]
+    gone = {uid for uid, instances in tools.index.instances_of(deleted).items() if not instances}
+    here = [study for study in studies if study.study_instance_uid not in gone]
+    fetched = tools.requests.studies([study.study_instance_uid for study in here if study.fetched_from])
+    shown = priors_of(exam, 1, tools.index, tools.files, tools.reports, settings).exams
+    return Here(
+        studies=here,
+        shown=[prior.study_instance_uid for prior in shown],
+        incomplete=[study.study_instance_uid for study in fetched if study.problem is not None],
+    )
 
 
 def _fetch(

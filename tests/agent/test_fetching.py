@@ -5,7 +5,15 @@ from dataclasses import replace
 import pytest
 
 from agent.dicom.answers import FoundStudy
-from agent.fetching import awaited, choose_to_fetch, exam_ordered, order_of, study_query, what_is_missing
+from agent.fetching import (
+    Here,
+    awaited,
+    choose_to_fetch,
+    exam_ordered,
+    order_of,
+    study_query,
+    what_is_missing,
+)
 from agent.priors import PriorRules
 from agent.selection import RADIOGRAPHY
 from storage.outside_records import ExplainedStudy, PriorRequest, RequestedStudy
@@ -22,15 +30,23 @@ def here(uid: str = PRIOR, **fields: str) -> Study:
 
 
 def chosen(
-    *studies: FoundStudy, ours: tuple[Study, ...] = (), incomplete: str = "", count: int = 3
+    *studies: FoundStudy,
+    ours: tuple[Study, ...] = (),
+    shown: tuple[str, ...] | None = None,
+    incomplete: str = "",
+    count: int = 3,
+    shown_max: int = 10,
 ) -> list[str]:
+    """What is fetched; of ours all are shown, unless it is said which."""
+    here = Here(ours, [one.study_instance_uid for one in ours] if shown is None else shown, {incomplete})
     rules = PriorRules(count_max=count)
-    to_fetch = choose_to_fetch(a_study(), studies, ours, {incomplete}, rules, KnownPatients())
+    to_fetch = choose_to_fetch(a_study(), studies, here, rules, min(count, shown_max), KnownPatients())
     return [one.study.study_instance_uid for one in to_fetch.chosen]
 
 
 def passed_over(*studies: FoundStudy, ours: tuple[Study, ...] = ()) -> dict[str, str]:
-    to_fetch = choose_to_fetch(a_study(), studies, ours, (), PriorRules(count_max=1), KnownPatients())
+    here = Here(ours, [one.study_instance_uid for one in ours])
+    to_fetch = choose_to_fetch(a_study(), studies, here, PriorRules(count_max=1), 1, KnownPatients())
     return {one.study_instance_uid: one.reason for one in to_fetch.passed_over}
 
 
@@ -104,6 +120,21 @@ def test_only_as_many_are_fetched_as_are_shown_and_what_is_here_counts():
     assert chosen(older, ours=(here(),), count=2) == ["2.25.51"]
 
 
+def test_what_is_here_and_is_not_shown_takes_no_place():
+    hands = (here("2.25.61"), here("2.25.62"), here("2.25.63"))
+    chest = FoundStudy(a_study("2.25.51", study_date="20240301", modalities=("DX",)))
+
+    assert chosen(chest, ours=hands, shown=()) == ["2.25.51"]
+
+
+def test_an_exam_that_would_not_be_shown_beside_what_is_here_is_not_fetched_in_reserve():
+    older = FoundStudy(a_study("2.25.51", study_date="20240301", modalities=("CR",)))
+    newer = FoundStudy(a_study("2.25.52", study_date="20250601", modalities=("CR",)))
+
+    assert chosen(older, newer, shown_max=1) == ["2.25.51", "2.25.52"]
+    assert chosen(older, newer, ours=(here(),), shown_max=1) == ["2.25.52"]
+
+
 def test_each_radiograph_that_is_left_in_the_archive_has_its_reason_and_what_is_here_is_explained_there():
     older = FoundStudy(a_study("2.25.51", study_date="20240301", modalities=("CR",)))
     stranger = found("2.25.52", birth_date="19840615")
@@ -113,7 +144,7 @@ def test_each_radiograph_that_is_left_in_the_archive_has_its_reason_and_what_is_
     reasons = passed_over(found(), older, stranger, later_one, scan)
 
     assert sorted(reasons) == ["2.25.51", "2.25.52", "2.25.53"]
-    assert reasons["2.25.51"] == "older than the 1 that go first (priors.count_max = 3)"
+    assert reasons["2.25.51"] == "older than the 1 that go first (priors.count_max = 1)"
     assert "birth date" in reasons["2.25.52"]
     assert "later than the current study" in reasons["2.25.53"]
     assert passed_over(found(), ours=(here(study_time="1"), here("2.25.55"))) == {}

@@ -83,6 +83,19 @@ def test_a_prior_that_is_here_is_not_fetched_again(make_line: MakeLine, archive:
     assert archive.moved == []
 
 
+def test_films_of_the_hand_that_are_here_keep_no_chest_in_the_archive(
+    make_line: MakeLine, archive: QueryArchive
+):
+    line = make_line(archive.port)
+    for days_ago in (3, 4, 5):
+        line.arrive(a_radiograph(issuer="CLINIC", days_ago=days_ago, body_part="HAND"))
+
+    manifest = read(line, line.arrive(current()), 1)
+
+    assert [prior.study_instance_uid for prior in manifest.priors] == [PRIOR.StudyInstanceUID]
+    assert len(manifest.passed_over) == 3
+
+
 def test_two_studies_of_a_patient_fetch_their_prior_once(make_line: MakeLine, archive: QueryArchive):
     line = make_line(archive.port)
     studies = [line.arrive(current(study_uid=f"2.25.{n}", time=f"0{n}0000")) for n in (8, 9)]
