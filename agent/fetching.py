@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from agent.descriptions import names_chest, names_other_part
 from agent.dicom.answers import FoundStudy
 from agent.priors import PriorCandidate, PriorRules, choose_priors
-from agent.selection import RADIOGRAPHY
+from agent.selection import RADIOGRAPHY, SelectionRules
 from storage.outside_records import ExplainedStudy, Order, PriorRequest, RequestedStudy
 from storage.records import KnownPatients, Study
 
@@ -84,17 +85,20 @@ def choose_to_fetch(
     here: Here,
     rules: PriorRules,
     shown_max: int,
+    chests: SelectionRules,
     known: KnownPatients,
 ) -> ToFetch:
     """Chooses, of the studies that an archive has, those that would be priors and are not here yet.
 
     The rules are those of `agent.priors`: nothing is moved that would be passed over for its patient or its date, or
-    since enough of what is here goes first. What an exam holds is not known before it comes, so as many are fetched as
-    `rules` take, even if fewer are shown. A study whose modalities nobody tells is given the benefit of the doubt.
+    since enough of what is here goes first, nor what its description names as another part of the body. What an exam
+    holds is not known before it comes, so as many are fetched as `rules` take, even if fewer are shown: those that are
+    named as chests first, then the doubtful ones. A study whose modalities nobody tells may be a radiograph.
 
     Args:
         rules: with the number that is fetched at most.
         shown_max: how many priors the model is shown.
+        chests: what a site takes for a radiograph of the chest.
         known: links between the patient's identifiers.
     """
     uids_here = {study.study_instance_uid for study in here.studies}
@@ -107,10 +111,14 @@ def choose_to_fetch(
     }
     shown = set(here.shown) - set(theirs)
     ours = [PriorCandidate(study) for study in here.studies if study.study_instance_uid in shown]
-    candidates = [PriorCandidate(one.study) for one in theirs.values()]
+    candidates = [
+        PriorCandidate(one.study, no_image_because=names_other_part(one.study.study_description, chests))
+        for one in theirs.values()
+    ]
     worth, not_worth = _beside(current, ours, candidates, replace(rules, count_max=shown_max), known)
+    named = [replace(one, is_named_chest=names_chest(one.study.study_description, chests)) for one in worth]
     fetched = replace(rules, count_because=f"priors.count_max = {rules.count_max}")
-    choice = choose_priors(current, worth, fetched, known)
+    choice = choose_priors(current, named, fetched, known)
     return ToFetch(
         chosen=tuple(theirs[one.study_instance_uid] for one in choice.chosen),
         passed_over=tuple(

@@ -45,12 +45,14 @@ class PriorCandidate:
         no_image_because: why none of its images can be shown, or None if one can.
         has_frontal_image: False if none of its images can be a frontal radiograph.
         has_report: True if somebody else's report is there, with words enough for the engine.
+        is_named_chest: False if nobody has looked at it and nothing says that it shows the chest: then it goes behind.
     """
 
     study: Study
     no_image_because: str | None = None
     has_frontal_image: bool = True
     has_report: bool = False
+    is_named_chest: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +143,17 @@ def _reason_against(
     return None
 
 
-def _rank(candidate: PriorCandidate, rules: PriorRules) -> tuple[bool, tuple[str, str, str]]:
-    return rules.report == "preferred" and candidate.has_report, _order(candidate.study)
+def _rank(candidate: PriorCandidate, rules: PriorRules) -> tuple[bool, bool, tuple[str, str, str]]:
+    has_preferred = rules.report == "preferred" and candidate.has_report
+    return candidate.is_named_chest, has_preferred, _order(candidate.study)
 
 
 def _not_among_the_first(
     candidate: PriorCandidate, taken: Sequence[PriorCandidate], rules: PriorRules
 ) -> str:
     if any(_order(candidate.study) > _order(one.study) for one in taken):
+        if not candidate.is_named_chest:
+            return f"older ones named as chests go first, and nothing names it as one ({rules.count_because})"
         return f"it has no report, and older ones with a report go first ({rules.report_because})"
     return f"older than the {rules.count_max} that go first ({rules.count_because})"
 

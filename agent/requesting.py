@@ -9,7 +9,7 @@ import structlog
 
 from agent.deciding import under
 from agent.fetching import Here, choose_to_fetch, exam_ordered, study_query, what_is_missing
-from agent.gathering import prior_rules_of, priors_of, priors_to_fetch
+from agent.gathering import prior_rules_of, priors_of, priors_to_fetch, rules_of
 from agent.identity import identified, rules_of_peers
 from agent.patience import Patience, pause_seconds
 from agent.peers import Arrived, FoundStudies
@@ -75,7 +75,7 @@ def _find(
     history = tools.index.history(exam.identifiers)
     here = _here(exam, history.studies, tools, settings)
     shown_max = prior_rules_of(settings, current_images=1).count_max
-    to_fetch = choose_to_fetch(exam, there, here, rules, shown_max, history.known)
+    to_fetch = choose_to_fetch(exam, there, here, rules, shown_max, rules_of(settings), history.known)
     now = tools.clock()
     wanted = [
         RequestedStudy(

@@ -31,7 +31,8 @@ class StudySettings(Frozen):
 
     description_words: Distinct[_Term] = ("chest", "thorax", "lung", "cxr")
     """Where no image names a body part: words of Study or Series Description, any case, that mean a chest
-    radiograph. Add your own language's."""
+    radiograph. Add your own language's. Of what an archive has, studies with one of them in their Study Description
+    go before others."""
 
     read_if_unnamed: bool = True
     """Read a study that names neither body part nor any description. Many sites leave both empty and

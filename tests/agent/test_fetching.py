@@ -15,14 +15,28 @@ from agent.fetching import (
     what_is_missing,
 )
 from agent.priors import PriorRules
-from agent.selection import RADIOGRAPHY
+from agent.selection import RADIOGRAPHY, SelectionRules
 from storage.outside_records import ExplainedStudy, PriorRequest, RequestedStudy
 from storage.records import KnownPatients, Study
 from tests.storage.builders import NOW, PRIOR, STUDY, a_prior, a_study, an_order, later
 
+CHESTS = SelectionRules(
+    settle_seconds=60,
+    complete_when_views=frozenset(),
+    study_age_days_max=14,
+    body_parts=frozenset({"CHEST"}),
+    description_words=frozenset({"chest"}),
+    read_if_unnamed=True,
+    images_max=3,
+)
+
 
 def found(uid: str = PRIOR, modalities: tuple[str, ...] = ("DX",), **fields: str) -> FoundStudy:
     return FoundStudy(a_study(uid, study_date="20250301", modalities=modalities, **fields))
+
+
+def an_older_chest(uid: str = "2.25.51", **fields: str) -> FoundStudy:
+    return FoundStudy(a_study(uid, study_date="20240301", modalities=("DX",), **fields))
 
 
 def here(uid: str = PRIOR, **fields: str) -> Study:
@@ -40,13 +54,15 @@ def chosen(
     """What is fetched; of ours all are shown, unless it is said which."""
     here = Here(ours, [one.study_instance_uid for one in ours] if shown is None else shown, {incomplete})
     rules = PriorRules(count_max=count)
-    to_fetch = choose_to_fetch(a_study(), studies, here, rules, min(count, shown_max), KnownPatients())
+    to_fetch = choose_to_fetch(
+        a_study(), studies, here, rules, min(count, shown_max), CHESTS, KnownPatients()
+    )
     return [one.study.study_instance_uid for one in to_fetch.chosen]
 
 
 def passed_over(*studies: FoundStudy, ours: tuple[Study, ...] = ()) -> dict[str, str]:
     here = Here(ours, [one.study_instance_uid for one in ours])
-    to_fetch = choose_to_fetch(a_study(), studies, here, PriorRules(count_max=1), 1, KnownPatients())
+    to_fetch = choose_to_fetch(a_study(), studies, here, PriorRules(count_max=1), 1, CHESTS, KnownPatients())
     return {one.study_instance_uid: one.reason for one in to_fetch.passed_over}
 
 
@@ -113,7 +129,7 @@ def test_nothing_is_moved_that_would_be_passed_over():
 
 
 def test_only_as_many_are_fetched_as_are_shown_and_what_is_here_counts():
-    older = FoundStudy(a_study("2.25.51", study_date="20240301", modalities=("CR",)))
+    older = an_older_chest()
 
     assert chosen(found(), older, count=1) == [PRIOR]
     assert chosen(older, ours=(here(),), count=1) == []
@@ -122,13 +138,40 @@ def test_only_as_many_are_fetched_as_are_shown_and_what_is_here_counts():
 
 def test_what_is_here_and_is_not_shown_takes_no_place():
     hands = (here("2.25.61"), here("2.25.62"), here("2.25.63"))
-    chest = FoundStudy(a_study("2.25.51", study_date="20240301", modalities=("DX",)))
 
-    assert chosen(chest, ours=hands, shown=()) == ["2.25.51"]
+    assert chosen(an_older_chest(), ours=hands, shown=()) == ["2.25.51"]
+
+
+def test_newer_films_of_the_hand_do_not_keep_a_chest_in_the_archive_and_say_why():
+    hand = found(study_description="XR HAND LEFT")
+
+    assert chosen(hand, an_older_chest(), count=1) == ["2.25.51"]
+    assert passed_over(hand, an_older_chest()) == {
+        PRIOR: "it has no image to show: its description names hand, none of chest "
+        "(reading.toml study.description_words)"
+    }
+
+
+def test_a_chest_goes_before_newer_films_that_do_not_say_what_they_show():
+    portable = found(study_description="PORTABLE")
+
+    assert chosen(portable, an_older_chest(), count=1) == ["2.25.51"]
+    assert passed_over(portable, an_older_chest()) == {
+        PRIOR: "older ones named as chests go first, and nothing names it as one (priors.count_max = 1)"
+    }
+
+
+@pytest.mark.parametrize("description", ["", "XR", "Portable", "RX TORAX", "Rö", "ACUTE ABDOMEN"])
+def test_a_film_that_may_be_a_chest_is_fetched_even_beside_older_chests_that_are_here(description: str):
+    ours = (here("2.25.61", study_description="XR CHEST"),)
+
+    newest = FoundStudy(a_study(PRIOR, study_date="20260101", study_description=description))
+
+    assert chosen(newest, ours=ours, count=1) == [PRIOR]
 
 
 def test_an_exam_that_would_not_be_shown_beside_what_is_here_is_not_fetched_in_reserve():
-    older = FoundStudy(a_study("2.25.51", study_date="20240301", modalities=("CR",)))
+    older = an_older_chest()
     newer = FoundStudy(a_study("2.25.52", study_date="20250601", modalities=("CR",)))
 
     assert chosen(older, newer, shown_max=1) == ["2.25.51", "2.25.52"]
@@ -136,7 +179,7 @@ def test_an_exam_that_would_not_be_shown_beside_what_is_here_is_not_fetched_in_r
 
 
 def test_each_radiograph_that_is_left_in_the_archive_has_its_reason_and_what_is_here_is_explained_there():
-    older = FoundStudy(a_study("2.25.51", study_date="20240301", modalities=("CR",)))
+    older = an_older_chest()
     stranger = found("2.25.52", birth_date="19840615")
     later_one = FoundStudy(a_study("2.25.53", study_date="20270301", modalities=("DX",)))
     scan = found("2.25.54", modalities=("CT",))

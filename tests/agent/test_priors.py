@@ -228,6 +228,15 @@ def test_an_exam_of_another_body_part_says_which():
     assert the_reason(choose(knee)) == "it has no image to show: body part is KNEE, none of CHEST"
 
 
+def test_an_exam_that_nobody_has_looked_at_goes_behind_those_that_say_they_show_the_chest():
+    unnamed, chest = replace(a_candidate(), is_named_chest=False), a_candidate(days_ago=60)
+
+    choice = choose(unnamed, chest, rules=ONE)
+
+    assert chosen(choice) == uids(chest)
+    assert choice.passed_over[0].reason.startswith("older ones named as chests go first")
+
+
 def test_no_priors_are_wanted_with_a_count_of_zero():
     rules = PriorRules(count_max=0, count_because="engine cxr_llava looks at none")
 

@@ -96,6 +96,24 @@ def test_films_of_the_hand_that_are_here_keep_no_chest_in_the_archive(
     assert len(manifest.passed_over) == 3
 
 
+def test_newer_films_of_the_hand_in_the_archive_are_left_there_and_told(
+    make_line: MakeLine, archive: QueryArchive
+):
+    hands = [
+        a_radiograph(issuer="CLINIC", days_ago=days_ago, body_part="HAND", study_description="XR HAND")
+        for days_ago in (3, 4, 5)
+    ]
+    archive.holds = [*hands, *archive.holds]
+    line = make_line(archive.port)
+
+    manifest = read(line, line.arrive(current()), 1)
+
+    assert archive.moved == [PRIOR.StudyInstanceUID]
+    assert len(manifest.priors) == 1
+    assert all("its description names hand" in one.reason for one in manifest.passed_over)
+    assert {one.study_instance_uid for one in manifest.passed_over} == {one.StudyInstanceUID for one in hands}
+
+
 def test_two_studies_of_a_patient_fetch_their_prior_once(make_line: MakeLine, archive: QueryArchive):
     line = make_line(archive.port)
     studies = [line.arrive(current(study_uid=f"2.25.{n}", time=f"0{n}0000")) for n in (8, 9)]
