@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 
 from agent.descriptions import names_chest, names_other_part
 from agent.dicom.answers import FoundStudy
+from agent.identity import IdentifierRules, in_one_form, names_patient_of, number_elsewhere
 from agent.priors import PriorCandidate, PriorRules, choose_priors
 from agent.selection import RADIOGRAPHY, SelectionRules
+from storage.identity import are_two, birth_date_of
 from storage.outside_records import ExplainedStudy, Order, PriorRequest, RequestedStudy
-from storage.records import KnownPatients, Study
+from storage.records import KnownPatients, PatientIdentifier, Study
 
 _POLL_SECONDS = 1.0
 
@@ -70,13 +72,13 @@ class Awaited:
 NOTHING_AWAITED = Awaited(None, 0.0, ())
 
 
-def study_query(current: Study, window_days: int) -> StudyQuery | None:
+def study_query(current: Study, window_days: int, rules: IdentifierRules) -> StudyQuery | None:
     """Says what to ask an archive for; None if the study's patient or day is not known, and so no prior can be."""
-    last = _date(current.study_date)
-    if last is None or not current.patient_id.strip():
+    last, number = _date(current.study_date), number_elsewhere(current, rules)
+    if last is None or not number:
         return None
     first = last - timedelta(days=window_days)
-    return StudyQuery(current.patient_id.strip(), f"{first:%Y%m%d}", f"{last:%Y%m%d}")
+    return StudyQuery(number, f"{first:%Y%m%d}", f"{last:%Y%m%d}")
 
 
 def choose_to_fetch(
@@ -219,14 +221,14 @@ def _look_again(requests: Sequence[PriorRequest], now: datetime) -> float:
     return max(0.05, min(max(_POLL_SECONDS, waited / 4), left))
 
 
-def order_of(study: Study, orders: Sequence[Order]) -> Order | None:
+def order_of(study: Study, orders: Sequence[Order], rules: IdentifierRules) -> Order | None:
     """Chooses the order that a study was made for, or None.
 
     Args:
         orders: those that name the study or its accession number, newest first. One of another patient is no
             order of this study: accession numbers are given twice, too.
     """
-    return next((order for order in orders if _is_same_patient(study, order)), None)
+    return next((order for order in orders if _is_same_patient(study, order, rules)), None)
 
 
 def exam_ordered(order: Order) -> Study:
@@ -248,13 +250,15 @@ def exam_ordered(order: Order) -> Study:
     )
 
 
-def _is_same_patient(study: Study, order: Order) -> bool:
-    pairs = (
-        (study.issuer_of_patient_id.strip(), order.issuer_of_patient_id.strip()),
-        (study.birth_date.strip(), order.birth_date.strip()),
-    )
-    same_id = study.patient_id.strip() == order.patient_id.strip() != ""
-    return same_id and not any(ours and theirs and ours != theirs for ours, theirs in pairs)
+def _is_same_patient(study: Study, order: Order, rules: IdentifierRules) -> bool:
+    if are_two(birth_date_of(study.birth_date), birth_date_of(order.birth_date)):
+        return False
+    named = PatientIdentifier(order.patient_id, order.issuer_of_patient_id)
+    if names_patient_of(in_one_form([named], rules), study):
+        return True
+    # What identifies nobody, "UNKNOWN", is the same on both sides where study or accession number are, too.
+    is_same_issuer = not are_two(study.issuer_of_patient_id.strip(), named.issuer.strip())
+    return is_same_issuer and study.patient_id.strip() == named.patient_id.strip() != ""
 
 
 def _date(text: str) -> datetime | None:

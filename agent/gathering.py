@@ -8,6 +8,7 @@ from agent.dicom.headers import Headers, Unreadable, read_headers
 from agent.dicom.reports import StructuredReport, load_report
 from agent.errors import TryLater
 from agent.fetching import NOTHING_AWAITED, Awaited, awaited, study_query
+from agent.identity import rules_of_peers
 from agent.manifest import ManifestExam, ManifestImage, ManifestReport
 from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between, reason_against_study
 from agent.reports.choosing import report_for
@@ -58,7 +59,10 @@ def await_priors(
         TryLater: while something may still come. The archives are asked by other workers: see `agent.requesting`.
     """
     archives = [archive.name for archive in settings.archives_for_priors()]
-    if not archives or study_query(study, settings.reading.priors.window_days) is None:
+    if (
+        not archives
+        or study_query(study, settings.reading.priors.window_days, rules_of_peers(settings.peers)) is None
+    ):
         return NOTHING_AWAITED
     asked = requests.of_job(job.number)
     if not asked:

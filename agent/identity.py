@@ -125,6 +125,18 @@ def in_one_form(
     return tuple(dict.fromkeys(one for one in found if one is not None))
 
 
+def number_elsewhere(study: Study, rules: IdentifierRules) -> str:
+    """The study's patient ID as all but its sender write it: without what `remove_id_prefix` takes away; "" if none."""
+    number = study.patient_id.strip()
+    for sender in rules.senders.values():
+        if sender.remove_id_prefix and number.startswith(sender.remove_id_prefix):
+            bare = number.removeprefix(sender.remove_id_prefix)
+            # Another sender may give numbers that begin so of themselves; the index has read them as they are.
+            if identifier_of(bare, study.issuer_of_patient_id, rules) in study.identifiers[:1]:
+                return bare
+    return number
+
+
 def names_patient_of(named: Iterable[PatientIdentifier], study: Study) -> bool:
     """Tells whether somebody else's word for a patient, such as a report's, is one of a study's identifiers.
 

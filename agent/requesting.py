@@ -65,7 +65,7 @@ def _find(
 ) -> None:
     settings = _settings_of(request, tools)
     rules = priors_to_fetch(settings)
-    query = study_query(exam, rules.window_days)
+    query = study_query(exam, rules.window_days, rules_of_peers(tools.settings.peers))
     found = FoundStudies() if query is None else tools.peers.find_studies(archive, query)
     if found.problem is not None:
         _put_off(request, found.problem, tools, patience, is_for_good=found.is_for_good)

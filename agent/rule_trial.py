@@ -12,6 +12,7 @@ from agent.admission import SOP_CLASSES, role_of
 from agent.deciding import for_destinations, kept_rule, select_under, study_facts, under
 from agent.dicom.headers import Headers, Unreadable, read_headers
 from agent.fetching import order_of
+from agent.identity import rules_of_peers
 from agent.rules import Decision, decide
 from agent.service import Store, open_store
 from config.settings import Settings
@@ -122,7 +123,7 @@ def of_study(settings: Settings, study_instance_uid: str, proposed: Settings | N
         LookupError: if nothing of this study ever came.
     """
     with _store(settings) as store:
-        material = _material(store, study_instance_uid, None)
+        material = _material(store, settings, study_instance_uid, None)
         if material is None:
             raise LookupError(f"no instance of study {study_instance_uid} was ever received")
         return report([material], store.files, settings, proposed)
@@ -144,7 +145,7 @@ def since(settings: Settings, span: str, now: datetime, proposed: Settings | Non
     start = now - timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
     with _store(settings) as store:
         jobs = store.jobs.opened_since(start, STUDIES_MAX)
-        several = (_material(store, job.study_instance_uid, job.watermark) for job in jobs)
+        several = (_material(store, settings, job.study_instance_uid, job.watermark) for job in jobs)
         return report([one for one in several if one is not None], store.files, settings, proposed)
 
 
@@ -221,10 +222,13 @@ def _store(settings: Settings) -> Iterator[Store]:
         store.database.close()
 
 
-def _material(store: Store, study_instance_uid: str, up_to_number: int | None) -> Material | None:
+def _material(
+    store: Store, settings: Settings, study_instance_uid: str, up_to_number: int | None
+) -> Material | None:
     study = store.index.study(study_instance_uid)
     instances = store.index.instances(study_instance_uid, up_to_number)
     if study is None or not instances:
         return None
-    order = order_of(study, store.orders.of_study(study_instance_uid, study.accession_number))
+    orders = store.orders.of_study(study_instance_uid, study.accession_number)
+    order = order_of(study, orders, rules_of_peers(settings.peers))
     return Material(study, instances, order)

@@ -26,6 +26,7 @@ from agent.delivering import (
 from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
 from agent.gathering import await_priors, exam_of, priors_of, rules_of
+from agent.identity import rules_of_peers
 from agent.manifest import Manifest, ManifestOrder
 from agent.patience import Patience
 from agent.peers import Arrived, Peers
@@ -133,7 +134,8 @@ def gather(job: Job, tools: Tools) -> Job:
     if study is None:
         raise GiveUp(f"study {job.study_instance_uid} is not in the index; its images were deleted")
     instances = tools.index.instances(job.study_instance_uid, job.watermark)
-    order = order_of(study, tools.orders.of_study(study.study_instance_uid, study.accession_number))
+    orders = tools.orders.of_study(study.study_instance_uid, study.accession_number)
+    order = order_of(study, orders, rules_of_peers(tools.settings.peers))
     job, decision = _decided(job, study, instances, order, tools)
     settings = under(tools.settings, decision.rule)
     today = tools.clock().astimezone().date()

@@ -14,12 +14,20 @@ from agent.fetching import (
     study_query,
     what_is_missing,
 )
+from agent.identity import identified, rules_of_peers
 from agent.priors import PriorRules
 from agent.selection import RADIOGRAPHY, SelectionRules
+from config.settings import IssuerSettings, PeersSettings, SenderSettings
 from storage.outside_records import ExplainedStudy, PriorRequest, RequestedStudy
 from storage.records import KnownPatients, Study
 from tests.storage.builders import NOW, PRIOR, STUDY, a_prior, a_study, an_order, later
 
+RULES = rules_of_peers(
+    PeersSettings(
+        senders=(SenderSettings(ae_title="XRAY", remove_id_prefix="N-"),),
+        issuers=(IssuerSettings(name="NORTH", also_called=("1.2.3",), ignore_leading_zeros=True),),
+    )
+)
 CHESTS = SelectionRules(
     settle_seconds=60,
     complete_when_views=frozenset(),
@@ -90,7 +98,7 @@ def a_request(**fields: object) -> PriorRequest:
 
 
 def test_an_archive_is_asked_for_the_patient_within_the_window():
-    query = study_query(a_study(patient_id=" A1 ", study_date="2026.03.01"), 365)
+    query = study_query(a_study(patient_id=" A1 ", study_date="2026.03.01"), 365, RULES)
 
     assert query is not None
     assert (query.patient_id, query.first_date, query.last_date) == ("A1", "20250301", "20260301")
@@ -98,7 +106,7 @@ def test_an_archive_is_asked_for_the_patient_within_the_window():
 
 @pytest.mark.parametrize("missing", [{"patient_id": " "}, {"study_date": ""}, {"study_date": "20261301"}])
 def test_nobody_is_asked_where_no_prior_could_be_chosen(missing):
-    assert study_query(a_study(**missing), 365) is None
+    assert study_query(a_study(**missing), 365, RULES) is None
 
 
 def test_a_radiograph_of_the_patient_is_fetched_and_one_that_is_here_is_not():
@@ -265,8 +273,25 @@ def test_an_order_is_that_of_the_study_only_if_the_patient_agrees():
     right = an_order(issuer_of_patient_id="CLINIC")
     others = (an_order(patient_id="B2"), an_order(birth_date="19840615"))
 
-    assert order_of(a_study(), [*others, right]) == right
-    assert order_of(a_study(issuer_of_patient_id="OTHER"), [*others, right]) is None
+    assert order_of(a_study(), [*others, right], RULES) == right
+    assert order_of(a_study(issuer_of_patient_id="OTHER"), [*others, right], RULES) is None
+
+
+def test_an_order_may_write_the_number_as_nobody_else_does():
+    study = identified(a_study(patient_id="N-0815", issuer_of_patient_id="north"), "XRAY", RULES)
+
+    for number, issuer in (("815", "NORTH"), ("000815", "1.2.3"), ("N-0815", "")):
+        order = an_order(patient_id=number, issuer_of_patient_id=issuer)
+        assert order_of(study, [order], RULES) == order
+    assert order_of(study, [an_order(patient_id="816", issuer_of_patient_id="NORTH")], RULES) is None
+
+
+def test_an_archive_is_asked_for_the_number_without_what_its_sender_puts_before_it():
+    sent = a_study(patient_id="N-0815", issuer_of_patient_id="north", study_date="20260301")
+
+    asked = [study_query(identified(sent, sender, RULES), 365, RULES) for sender in ("XRAY", "OTHER")]
+
+    assert [query.patient_id for query in asked if query is not None] == ["0815", "N-0815"]
 
 
 def test_an_exam_that_is_ordered_without_a_day_is_taken_for_todays():
