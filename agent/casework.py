@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.dicom.charsets import declare_charset
 from agent.dicom.headers import Unreadable
 from agent.dicom.opening import read_header_dataset, read_whole
 from agent.dicom.pixels import FILE_BYTES_MAX, load
@@ -302,14 +303,19 @@ def _observed_at(study: Study) -> datetime | None:
 def _headers(
     exam: ManifestExam, files: Files, *, with_pixels_where_needed: bool = False
 ) -> "tuple[Dataset, ...]":
-    """Reads the headers of an exam's images; whole images where a presentation state must find its own window."""
+    """Reads the headers of an exam's images; whole images where a presentation state must find its own window.
+
+    Each names the character set that its text is written in, also where its sender did not.
+    """
     headers = []
     for image in exam.images:
         path = files.absolute(image.path)
         try:
             header = read_header_dataset(path)
+            declare_charset(header, image.assumed_charset or None)
             if with_pixels_where_needed and needs_pixels(header):
                 header = read_whole(path, bytes_max=FILE_BYTES_MAX)
+                declare_charset(header, image.assumed_charset or None)
         except Unreadable as error:
             raise GiveUp(f"study {exam.study_instance_uid}: {error.reason}") from error
         except FileNotFoundError as error:

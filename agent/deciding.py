@@ -23,17 +23,18 @@ def study_facts(
     instances: Sequence[Instance],
     order: Order | None,
     files: Files,
-    rules: Sequence[RuleSettings],
+    settings: Settings,
 ) -> Facts:
-    """Collects what these rules ask of a study; without rules nothing, and no file is opened.
+    """Collects what the rules ask of a study; without rules nothing, and no file is opened.
 
     A radiograph that cannot be read has no attributes; why not is said where images are selected.
     """
     images = [one for one in instances if one.role is InstanceRole.IMAGE]
+    rules = settings.reading.rules
     if not rules or not images:
         return {}
     asked = {test.fact for rule in rules for test in rule.when.every_test()} - FACTS.keys()
-    attributes = _attributes_of(images, asked, files)
+    attributes = _attributes_of(images, asked, files, settings)
     newest = max(image.received_at for image in images).astimezone()
     return attributes | _own_facts(study, images, order, newest, attributes["PatientAge"])
 
@@ -60,12 +61,13 @@ def _own_facts(
 
 
 def _attributes_of(
-    images: Sequence[Instance], names: Collection[str], files: Files
+    images: Sequence[Instance], names: Collection[str], files: Files, settings: Settings
 ) -> dict[str, tuple[Value, ...]]:
     found: dict[str, list[str]] = {name: [] for name in (*names, "view", "PatientAge")}
     for image in images:
         try:
-            attributes = read_attributes(files.absolute(image.path), names)
+            charset = settings.assumed_charset(image.calling_ae_title)
+            attributes = read_attributes(files.absolute(image.path), names, assume_charset=charset)
         except Unreadable:
             continue
         for name, values in attributes.items():
@@ -109,7 +111,7 @@ def select_under(
     rules = rules_of(settings)
     if rule is not None and rule.read is True:
         rules = replace(rules, study_age_days_max=None, any_body_part=True)
-    selection = selection_of(instances, files, rules)
+    selection = selection_of(instances, files, settings, rules)
     return selection, reason_not_to_read(selection, study.study_date, study.conflict, today, rules)
 
 

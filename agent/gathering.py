@@ -75,14 +75,17 @@ def await_priors(
     return found
 
 
-def selection_of(instances: Sequence[Instance], files: Files, rules: SelectionRules) -> Selection:
+def selection_of(
+    instances: Sequence[Instance], files: Files, settings: Settings, rules: SelectionRules
+) -> Selection:
     """Reads the headers of the radiographs among these instances and chooses those a model may see."""
     headers: list[Headers] = []
     unreadable: list[tuple[str, str]] = []
     for instance in instances:
         if instance.role is InstanceRole.IMAGE:
             try:
-                headers.append(read_headers(files.absolute(instance.path)))
+                charset = settings.assumed_charset(instance.calling_ae_title)
+                headers.append(read_headers(files.absolute(instance.path), assume_charset=charset))
             except Unreadable as error:
                 unreadable.append((instance.sop_instance_uid, error.reason))
     selection = select_images(headers, rules)
@@ -93,12 +96,13 @@ def exam_of(
     study: Study,
     images: Sequence[Headers],
     instances: Sequence[Instance],
+    settings: Settings,
     *,
     report: ManifestReport | None = None,
     days_before: int | None = 0,
 ) -> ManifestExam:
     """Writes down one exam as the model will see it."""
-    paths = {instance.sop_instance_uid: instance.path for instance in instances}
+    by_uid = {instance.sop_instance_uid: instance for instance in instances}
     return ManifestExam(
         study_instance_uid=study.study_instance_uid,
         study_date=study.study_date,
@@ -107,10 +111,12 @@ def exam_of(
             ManifestImage(
                 sop_instance_uid=image.sop_instance_uid,
                 series_instance_uid=image.series_instance_uid,
-                path=paths[image.sop_instance_uid],
+                path=by_uid[image.sop_instance_uid].path,
                 view=image.view.value,
                 rows=image.rows,
                 columns=image.columns,
+                assumed_charset=settings.assumed_charset(by_uid[image.sop_instance_uid].calling_ae_title)
+                or "",
             )
             for image in images
         ),
@@ -187,7 +193,7 @@ def priors_of(
         candidate = PriorCandidate(study)
         if study.study_instance_uid in instances:
             of_study = instances[study.study_instance_uid]
-            selection = selection_of(of_study, files, rules_of(settings))
+            selection = selection_of(of_study, files, settings, rules_of(settings))
             others = [other for other in studies if other is not study]
             report, left[study.study_instance_uid] = _report_of(
                 study, others, of_study, history.known, files, reports, settings
@@ -197,6 +203,7 @@ def priors_of(
                 study,
                 selection.images[:images_max],
                 of_study,
+                settings,
                 report=report,
                 days_before=days_between(study.study_date, current.study_date),
             )
@@ -247,7 +254,7 @@ def _report_of(
 ) -> tuple[ManifestReport | None, tuple[str, ...]]:
     """The report of an exam that holds, as DICOM or from outside it, and why others were left."""
     choice = report_for(study, others, reports, known, settings)
-    structured = _newest_structured_report(instances, files)
+    structured = _newest_structured_report(instances, files, settings)
     if structured is not None and choice.withdrawn_at and structured[0].written_at <= choice.withdrawn_at:
         structured = None
     if choice.attached is not None and (
@@ -270,7 +277,7 @@ def _is_newer(report: Report, structured: StructuredReport) -> bool:
 
 
 def _newest_structured_report(
-    instances: Sequence[Instance], files: Files
+    instances: Sequence[Instance], files: Files, settings: Settings
 ) -> tuple[StructuredReport, str] | None:
     """The structured report that holds, of those that are no drafts of ours, with its SOP Instance UID.
 
@@ -281,9 +288,14 @@ def _newest_structured_report(
         (report, instance.sop_instance_uid)
         for instance in instances
         if instance.role is InstanceRole.REPORT
-        and (report := load_report(files.absolute(instance.path))) is not None
+        and (report := _structured_report(instance, files, settings)) is not None
     ]
     return max(reversed(found), key=lambda one: (one[0].is_verified, one[0].written_at), default=None)
+
+
+def _structured_report(instance: Instance, files: Files, settings: Settings) -> StructuredReport | None:
+    charset = settings.assumed_charset(instance.calling_ae_title)
+    return load_report(files.absolute(instance.path), assume_charset=charset)
 
 
 def _shown(text: ReportText | None, sop_instance_uid: str, origin: str) -> ManifestReport | None:

@@ -29,6 +29,8 @@ class ManifestImage:
         path: relative to the files folder.
         view: a value of `inference.case.View`.
         rows, columns: as stored.
+        assumed_charset: Specific Character Set of its text if it names none; "" for none, see
+            `agent.dicom.charsets`.
     """
 
     sop_instance_uid: str
@@ -37,6 +39,7 @@ class ManifestImage:
     view: str
     rows: int
     columns: int
+    assumed_charset: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Trial:
 def try_rules(material: Material, files: Files, settings: Settings) -> Trial:
     """Decides what the step `gather` would have decided on the day when the newest image came."""
     study, instances, rules = material.study, material.instances, settings.reading.rules
-    decision = decide(study_facts(study, instances, material.order, files, rules), rules)
+    decision = decide(study_facts(study, instances, material.order, files, settings), rules)
     settings = for_destinations(under(settings, decision.rule), kept_rule(decision))
     today = max(instance.received_at for instance in instances).astimezone().date()
     _, refusal = select_under(decision.rule, study, instances, files, settings, today)
@@ -167,7 +167,7 @@ def of_files(
         headers: list[Headers] = []
         instances: list[Instance] = []
         for number, path in enumerate(paths, start=1):
-            one = _headers(path)
+            one = _headers(path, settings.assumed_charset(calling_ae_title))
             name = f"{number}.dcm"
             files.put(name, path.read_bytes())
             headers.append(one)
@@ -177,9 +177,9 @@ def of_files(
         return report([Material(headers[0].study(), tuple(instances))], files, settings, proposed)
 
 
-def _headers(path: Path) -> Headers:
+def _headers(path: Path, assume_charset: str | None) -> Headers:
     try:
-        headers = read_headers(path)
+        headers = read_headers(path, assume_charset=assume_charset)
     except Unreadable as error:
         raise ValueError(f"{path}: {error.reason}") from error
     except OSError as error:

@@ -150,7 +150,7 @@ def gather(job: Job, tools: Tools) -> Job:
     priors = priors_of(study, len(selection.images), tools.index, tools.files, tools.reports, settings, asked)
     indication, from_order = _indication(selection, order, settings)
     manifest = Manifest(
-        current=exam_of(study, selection.images, instances),
+        current=exam_of(study, selection.images, instances, settings),
         priors=priors.exams,
         indication=indication,
         passed_over=priors.passed_over,
@@ -175,7 +175,7 @@ def _decided(
     settings = tools.settings
     if not settings.reading.rules and job.rule is None:
         return job, Decision(None, "there are no rules", ())
-    facts = study_facts(study, instances, order, tools.files, settings.reading.rules)
+    facts = study_facts(study, instances, order, tools.files, settings)
     decision = decide(facts, settings.reading.rules)
     if (job.rule, job.priority) == (decision.name, decision.priority):
         return job, decision

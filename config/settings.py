@@ -149,6 +149,12 @@ class Settings(Frozen):
         """Finds an archive by its name; None if it is no longer in the settings."""
         return next((one for one in self.peers.archives if one.name == name), None)
 
+    def assumed_charset(self, calling_ae_title: str) -> str | None:
+        """Gives the Specific Character Set to assume where this sender or archive names none; None if none is set."""
+        known = {archive.ae_title: archive.assume_charset for archive in self.peers.archives}
+        known |= {sender.ae_title: sender.assume_charset for sender in self.peers.senders}
+        return known.get(calling_ae_title)
+
     def archives_for_priors(self) -> tuple[ArchiveSettings, ...]:
         """Names the archives that are asked for earlier exams; none if no prior is wanted."""
         if self.reading.priors.count_max == 0:

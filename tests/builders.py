@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -146,6 +147,16 @@ def having(dataset: Dataset, **attributes: Any) -> Dataset:
     for keyword, value in attributes.items():
         setattr(dataset, keyword, value)
     return dataset
+
+
+def undeclared(dataset: Dataset) -> Dataset:
+    """The object as a sender would send it that forgets Specific Character Set: its text, not decoded, and no word of
+    how it is encoded."""
+    sent = dcmread(BytesIO(as_bytes(dataset)))
+    del sent.SpecificCharacterSet
+    # Or pydicom would decode the names once more when they are written.
+    sent.set_original_encoding(*sent.original_encoding, "iso8859")
+    return sent
 
 
 def a_report_sr(

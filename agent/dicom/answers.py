@@ -6,7 +6,8 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from agent.dicom.headers import issuer_of, text_encodings
+from agent.dicom.charsets import text_encodings
+from agent.dicom.headers import issuer_of
 from agent.dicom.opening import CONTENT_ERRORS, quietly, raw_text, small_sequence
 from storage.outside_records import Order
 from storage.records import Priority, Study

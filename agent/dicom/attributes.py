@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom.datadict import dictionary_VR, keyword_dict
 from pydicom.dataset import Dataset
 
-from agent.dicom.headers import text_encodings
+from agent.dicom.charsets import TELLING_KEYWORDS, text_encodings
 from agent.dicom.opening import (
     CONTENT_ERRORS,
     quietly,
@@ -18,7 +18,7 @@ from agent.dicom.opening import (
 )
 from agent.dicom.views import VIEW_KEYWORDS, projection_of
 
-_ALWAYS_READ = VIEW_KEYWORDS | {"PatientAge", "SpecificCharacterSet"}
+_ALWAYS_READ = VIEW_KEYWORDS | TELLING_KEYWORDS | {"PatientAge"}
 _BINARY_NUMBERS = ("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV")
 _NEVER_SEVERAL = ("LT", "ST", "UR", "UT")  # a backslash is part of these texts (PS3.5 Table 6.2-1)
 
@@ -29,11 +29,14 @@ def vr_by_keyword() -> Mapping[str, str]:
     return {keyword: dictionary_VR(tag) for keyword, tag in keyword_dict.items() if keyword}
 
 
-def read_attributes(path: Path, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+def read_attributes(
+    path: Path, names: Collection[str], *, assume_charset: str | None = None
+) -> dict[str, tuple[str, ...]]:
     """Reads attributes of one file.
 
     Args:
         names: keywords; "ProcedureCodeSequence.CodeValue" for an attribute of the items of a sequence.
+        assume_charset: as `agent.dicom.headers.read_headers`.
 
     Returns:
         for each name the values that were sent, text decoded and numbers written out; of a sequence its items'
@@ -47,7 +50,7 @@ def read_attributes(path: Path, names: Collection[str]) -> dict[str, tuple[str, 
     keywords = {name.partition(".")[0] for name in names}
     dataset = read_header_elements(path, _ALWAYS_READ | keywords)
     with quietly():
-        encodings, _ = text_encodings(dataset, None)
+        encodings, _ = text_encodings(dataset, assume_charset)
         projection = projection_of(dataset, encodings)
         found = {name: tuple(_values(dataset, name.split("."), encodings)) for name in {*names, "PatientAge"}}
     groups = ("FRONTAL",) if projection.is_frontal else ()

@@ -4,16 +4,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
+from agent.dicom.charsets import TELLING_KEYWORDS, text_encodings
 from agent.dicom.opening import (
     CONTENT_ERRORS,
     Unreadable,
     dataset_of,
-    encodings_of,
     quietly,
     raw_text,
     read_header_elements,
@@ -26,40 +26,30 @@ from storage.records import PatientIdentifier, Study
 
 __all__ = ["HEADER_TAGS", "Headers", "Unreadable", "headers_from_elements", "headers_of", "read_headers"]
 
-_KEYWORDS = VIEW_KEYWORDS | {
-    "AccessionNumber",
-    "AdditionalPatientHistory",
-    "AdmittingDiagnosesDescription",
-    "BitsStored",
-    "BodyPartExamined",
-    "Columns",
-    "ImageType",
-    "InstanceNumber",
-    "IssuerOfPatientID",
-    "IssuerOfPatientIDQualifiersSequence",
-    "Manufacturer",
-    "Modality",
-    "NumberOfFrames",
-    "OtherPatientIDsSequence",
-    "PatientBirthDate",
-    "PatientID",
-    "PatientName",
-    "PatientSex",
-    "PhotometricInterpretation",
-    "PresentationIntentType",
-    "ReasonForStudy",
-    "ReasonForTheRequestedProcedure",
-    "RequestAttributesSequence",
-    "Rows",
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "SpecificCharacterSet",
-    "StudyDate",
-    "StudyDescription",
-    "StudyInstanceUID",
-    "StudyTime",
-}
+_KEYWORDS = (
+    VIEW_KEYWORDS
+    | TELLING_KEYWORDS
+    | {
+        "BitsStored",
+        "BodyPartExamined",
+        "Columns",
+        "ImageType",
+        "InstanceNumber",
+        "Modality",
+        "NumberOfFrames",
+        "PatientBirthDate",
+        "PatientSex",
+        "PhotometricInterpretation",
+        "PresentationIntentType",
+        "Rows",
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "SeriesInstanceUID",
+        "StudyDate",
+        "StudyInstanceUID",
+        "StudyTime",
+    }
+)
 HEADER_TAGS = frozenset(int(tag_of(keyword)) for keyword in _KEYWORDS)
 """The elements that headers are made of."""
 
@@ -231,29 +221,6 @@ def _headers_of(dataset: Dataset, assume_charset: str | None) -> Headers:
         indication=_indication(dataset, encodings),
         text_doubt=doubt,
     )
-
-
-def text_encodings(dataset: Dataset, assume_charset: str | None) -> tuple[tuple[str, ...], str | None]:
-    """Gives the encodings to read text with, and a sentence if they are a guess."""
-    encodings, is_declared = encodings_of(dataset, assume_charset)
-    if is_declared:
-        return encodings, None
-    undeclared = b"".join(_raw_bytes(dataset, keyword) for keyword in ("PatientName", "PatientID"))
-    if undeclared.isascii():
-        return encodings, None
-    if assume_charset:
-        return encodings, f'no Specific Character Set was sent; "{assume_charset}" is assumed'
-    try:
-        undeclared.decode("utf-8")
-    except UnicodeDecodeError:
-        return ("latin_1",), "no Specific Character Set was sent and the names are not UTF-8; read as Latin-1"
-    return ("utf-8",), "no Specific Character Set was sent; the names are valid UTF-8 and read as such"
-
-
-def _raw_bytes(dataset: Dataset, keyword: str) -> bytes:
-    element = dataset.get_item(tag_of(keyword), keep_deferred=True)
-    value: Any = b"" if element is None else element.value
-    return value if isinstance(value, bytes) else b""
 
 
 def _uid(dataset: Dataset, keyword: str, fallback: str = "") -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom import filereader
-from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.charset import decode_bytes
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -183,17 +183,6 @@ def tag_of(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
-def encodings_of(dataset: Dataset, assume_charset: str | None) -> tuple[tuple[str, ...], bool]:
-    """Gives the Python encodings of a dataset's text and whether it declared them itself (PS3.3 C.12.1.1.2).
-
-    `assume_charset` is a DICOM term ("ISO 2022 IR 149") for senders that declare nothing.
-    """
-    declared = raw_text(dataset, "SpecificCharacterSet", ("latin_1",))
-    terms = declared or assume_charset or ""
-    encodings = convert_encodings([term.strip() for term in terms.split("\\")])
-    return tuple(encodings), bool(declared)
-
-
 def raw_text(dataset: Dataset, keyword: str, encodings: tuple[str, ...], *, keep_lines: bool = False) -> str:
     """Gives an element's value as text, several values joined by a backslash; "" if absent or empty.
 
@@ -210,13 +199,18 @@ def raw_text(dataset: Dataset, keyword: str, encodings: tuple[str, ...], *, keep
 
 def small_sequence(dataset: Dataset, keyword: str, bytes_max: int = VALUE_BYTES_MAX) -> list[Any]:
     """Gives the items of a sequence; none if it is absent, malformed, or longer than `bytes_max`."""
+    return items_at(dataset, tag_of(keyword), bytes_max)
+
+
+def items_at(dataset: Dataset, tag: BaseTag, bytes_max: int = VALUE_BYTES_MAX) -> list[Any]:
+    """Gives the items of the sequence that has this tag; none in the cases of `small_sequence`."""
     try:
-        element = dataset.get_item(tag_of(keyword), keep_deferred=True)
+        element = dataset.get_item(tag, keep_deferred=True)
         if element is None:
             return []
         if isinstance(element, RawDataElement) and len(element.value or b"") > bytes_max:
             return []
-        items = dataset[keyword].value
+        items = dataset[tag].value
         return [item for item in items or [] if isinstance(item, Dataset)]
     except (OSError, *CONTENT_ERRORS):
         return []

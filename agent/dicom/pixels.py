@@ -16,9 +16,10 @@ from pydicom.uid import (
     JPEGTransferSyntaxes,
 )
 
+from agent.dicom.charsets import text_encodings
 from agent.dicom.decoding import NUMBERS, DecodingFailed, decode
 from agent.dicom.greyscale import WHITE, Rendering, brightness, levels_of
-from agent.dicom.opening import CONTENT_ERRORS, Unreadable, encodings_of, quietly, raw_text, read_whole
+from agent.dicom.opening import CONTENT_ERRORS, Unreadable, quietly, raw_text, read_whole
 from agent.dicom.views import projection_of
 from agent.errors import GiveUp
 from inference.case import Image
@@ -83,7 +84,7 @@ def render(
         with quietly():
             uid = raw_text(dataset, "SOPInstanceUID", ("latin_1",))[:64]
             pixels = _rendered(dataset, rendering, pixels_max)
-            encodings, _ = encodings_of(dataset, None)
+            encodings, _ = text_encodings(dataset, None)
             view = projection_of(dataset, encodings).view
             row_spacing_mm, column_spacing_mm = _spacing_mm(dataset)
     except _Refused as refusal:

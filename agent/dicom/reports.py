@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from agent.dicom.charsets import text_encodings
 from agent.dicom.opening import (
     CONTENT_ERRORS,
     Unreadable,
-    encodings_of,
     quietly,
     raw_text,
     read_whole,
@@ -81,19 +81,22 @@ class _TooLarge(Exception):
     pass
 
 
-def load_report(path: Path) -> StructuredReport | None:
+def load_report(path: Path, *, assume_charset: str | None = None) -> StructuredReport | None:
     """Reads a file and gives its report; None if it is no report, unreadable, or above REPORT_BYTES_MAX.
+
+    Args:
+        assume_charset: as `agent.dicom.headers.read_headers`.
 
     Raises:
         OSError: if the disk fails.
     """
     try:
-        return report_of(read_whole(path, bytes_max=REPORT_BYTES_MAX))
+        return report_of(read_whole(path, bytes_max=REPORT_BYTES_MAX), assume_charset=assume_charset)
     except Unreadable:
         return None
 
 
-def report_of(dataset: Dataset) -> StructuredReport | None:
+def report_of(dataset: Dataset, *, assume_charset: str | None = None) -> StructuredReport | None:
     """Gives the text of a structured report that a person wrote; None if it is none, or holds no text.
 
     Sections are told by the codes of their headings (PS3.16 TID 2000, today's LOINC and the older DCM ones),
@@ -102,7 +105,7 @@ def report_of(dataset: Dataset) -> StructuredReport | None:
     """
     try:
         with quietly():
-            return _report_of(dataset)
+            return _report_of(dataset, assume_charset)
     except (OSError, _TooLarge, *CONTENT_ERRORS):
         return None
 
@@ -120,8 +123,8 @@ def is_draft_of_ours(dataset: Dataset) -> bool:
         return False
 
 
-def _report_of(dataset: Dataset) -> StructuredReport | None:
-    encodings, _ = encodings_of(dataset, None)
+def _report_of(dataset: Dataset, assume_charset: str | None) -> StructuredReport | None:
+    encodings, _ = text_encodings(dataset, assume_charset)
     title = _code(dataset, "ConceptNameCodeSequence", encodings)
     if (
         raw_text(dataset, "SOPClassUID", encodings) not in _REPORT_SOP_CLASSES
@@ -231,7 +234,7 @@ def _is_of_a_device(dataset: Dataset, encodings: tuple[str, ...]) -> bool:
 
 
 def _is_draft_of_ours(dataset: Dataset) -> bool:
-    encodings, _ = encodings_of(dataset, None)
+    encodings, _ = text_encodings(dataset, None)
     makers = [raw_text(dataset, "Manufacturer", encodings)]
     makers += [
         raw_text(device, "Manufacturer", encodings)

@@ -1,5 +1,6 @@
 """What every object of ours has in its header: derived UIDs, the stamp's time, patient and study as sent."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from io import BytesIO
 from typing import Any
@@ -40,6 +41,7 @@ UTF8 = "ISO_IR 192"
 
 _LONG_STRING_CHARACTERS_MAX = 64  # VR LO
 _TEXT_VRS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")  # VRs that obey Specific Character Set (PS3.5 6.1.2.3)
+_TWO_BYTE_SETS = tuple(f"ISO 2022 IR {number}" for number in (58, 87, 149, 159))
 _CREATION_KEYWORDS = ("InstanceCreation", "Content", "PresentationCreation")
 
 
@@ -113,11 +115,17 @@ def finished(dataset: Dataset, source: Dataset, stamp: Stamp) -> Dataset:
         dataset.CodingSchemeIdentificationSequence = [local_scheme()]
     dataset.SpecificCharacterSet = UTF8
     if stamp.charset == "source" and "SpecificCharacterSet" in whole:
-        dataset.SpecificCharacterSet = whole.SpecificCharacterSet
+        dataset.SpecificCharacterSet = _with_code_extensions(whole.SpecificCharacterSet)
         if _lost_letters(dataset):
             dataset.SpecificCharacterSet = UTF8
     dataset.file_meta = _file_meta(dataset)
     return dataset
+
+
+def _with_code_extensions(charset: str | Sequence[str]) -> str | Sequence[str]:
+    """Puts the default repertoire before a set of two bytes that stands alone, as senders write it and PS3.3
+    C.12.1.1.2 forbids."""
+    return ["", charset] if charset in _TWO_BYTE_SETS else charset
 
 
 def _set_times(dataset: Dataset, source: Dataset, stamp: Stamp) -> None:

@@ -28,6 +28,7 @@ from config.settings import (
     PeersSettings,
     ReadingSettings,
     RuleSettings,
+    SenderSettings,
     Settings,
     StudySettings,
 )
@@ -64,6 +65,7 @@ class Line:
     calibrations: tuple[CalibrationSettings, ...] = ()
     outputs: tuple[OutputKind, ...] = ()
     archives: tuple[ArchiveSettings, ...] = ()
+    senders: tuple[SenderSettings, ...] = ()
     destination: Mapping[str, object] = field(default_factory=dict)
     rules: tuple[RuleSettings, ...] = ()
     adapters: tuple[AdapterSettings, ...] = ()
@@ -104,7 +106,12 @@ class Line:
             engine=self.engine,
             settings=Settings(
                 agent=AgentSettings(),
-                peers=PeersSettings(destinations=(destination,), archives=self.archives, **self.receivers),
+                peers=PeersSettings(
+                    destinations=(destination,),
+                    archives=self.archives,
+                    senders=self.senders,
+                    **self.receivers,
+                ),
                 reading=ReadingSettings(
                     study=study,
                     calibrations=self.calibrations,
@@ -131,7 +138,8 @@ class Line:
             path = f"studies/{dataset.StudyInstanceUID}/{dataset.SOPInstanceUID}.dcm"
             whole = write(dataset, self.folder / "arriving.dcm")
             self.tools.files.put(path, whole.read_bytes())
-            headers = read_headers(whole)
+            charset = self.tools.settings.assumed_charset(calling_ae_title)
+            headers = read_headers(whole, assume_charset=charset)
             instance = Instance(
                 number=0,
                 sop_instance_uid=headers.sop_instance_uid,

@@ -97,7 +97,7 @@ def chosen_for(store: Line, visit: Visit) -> Priors | None:
     study = tools.index.study(visit.uid)
     assert study is not None
     rules = rules_of(tools.settings)
-    selection = selection_of(tools.index.instances(visit.uid), tools.files, rules)
+    selection = selection_of(tools.index.instances(visit.uid), tools.files, tools.settings, rules)
     taken_on = TODAY - timedelta(days=visit.days_ago)
     if reason_not_to_read(selection, study.study_date, study.conflict, taken_on, rules) is not None:
         return None

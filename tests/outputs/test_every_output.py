@@ -120,6 +120,16 @@ def test_the_sources_character_set_is_kept_on_request(charset: str, name: str):
     assert str(made.PatientName) == name
 
 
+def test_a_two_byte_set_that_a_source_names_alone_is_written_with_code_extensions(tmp_path: Path):
+    header = a_source(charset="ISO 2022 IR 149", name="홍^길동")
+
+    made = the_one("findings_sr", header, charset="source")
+
+    assert made.SpecificCharacterSet == ["", "ISO 2022 IR 149"]
+    assert str(made.PatientName) == "홍^길동"
+    assert dciodvfy_errors(written(made, tmp_path)) == []
+
+
 def test_a_word_that_the_sources_character_set_cannot_hold_is_written_in_unicode():
     header = a_source(charset="ISO_IR 100", name="Müller^Jörg")
     reading = a_reading(an_effusion(), report="“Clear” → 흉부.")
