@@ -154,7 +154,10 @@ def results_of(
     settings: Settings,
     kinds: Collection[str],
 ) -> tuple[ResultObject, ...]:
-    """Makes and writes the objects of these kinds; the same job makes the same bytes again."""
+    """Makes and writes the objects of these kinds.
+
+    The same job gives the same UIDs again; the same bytes only by the same version and under the same settings.
+    """
     manifest = as_shown(manifest, reading)
     sources = Sources(
         current=_headers(manifest.current, files, with_pixels_where_needed=True),
@@ -208,21 +211,19 @@ def withdrawal_objects(
             kind, note = PICTURE_KIND, build_withdrawal_picture(sources, because, engine, stamp)
         else:
             kind, note = "report_sr", build_withdrawal_sr(sources, because, engine, stamp)
-        made[destination.name] = _kept(note, kind, job.number, files, is_repeatable=False)
+        made[destination.name] = _kept(note, kind, job.number, files)
     return made
 
 
-def _kept(
-    dataset: "Dataset", kind: str, job_number: int, files: Files, *, is_repeatable: bool = True
-) -> ResultObject:
+def _kept(dataset: "Dataset", kind: str, job_number: int, files: Files) -> ResultObject:
     """Writes an object and gives its row.
 
-    Args:
-        is_repeatable: False where the next try makes other bytes under the same UID, since its time is another.
+    Its file is named by its bytes, too: what a try wrote before it was cut off has no row and was sent to nobody, and
+    the next try may make other bytes under the same UID, since time, version or settings are others by then.
     """
     uid, content = str(dataset.SOPInstanceUID), encode(dataset)
     digest = hashlib.sha256(content).hexdigest()
-    path = path_of("results", uid) + ("" if is_repeatable else f".{digest[:16]}") + ".dcm"
+    path = f"{path_of('results', uid)}.{digest[:16]}.dcm"
     files.put(path, content)
     return ResultObject(uid, str(dataset.SOPClassUID), job_number, kind, path, digest, len(content))
 

@@ -14,6 +14,7 @@ from agent.demo.pacs import MiniPacs
 from agent.outputs import OUTPUTS
 from config.settings import (
     CalibrationSettings,
+    DeviceSettings,
     OutputKind,
     ReadingSettings,
     StudySettings,
@@ -21,7 +22,7 @@ from config.settings import (
 from inference.case import Case
 from inference.engine import OutOfMemory
 from inference.reading import Reading, Score
-from storage.records import Stage
+from storage.records import ResultObject, Stage
 from tests.agent.line import PATIENCE, Line
 from tests.builders import a_radiograph, a_report_sr
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
@@ -301,21 +302,47 @@ def test_a_pacs_that_is_down_gets_the_objects_when_it_is_back(line: Line):
     assert len(line.pacs.received(study)) == len(waiting)
 
 
+def composed(line: Line, study: str) -> tuple[ResultObject, ...]:
+    """What the step `compose` writes of a study's newest job before its commit."""
+    job, tools = line.job(study), line.tools
+    manifest = manifests.load_manifest(job.manifest_json or "")
+    reading = manifests.load_reading(job.reading_json or "")
+    kinds = tools.settings.outputs_wanted()
+    return results_of(job, manifest, reading, tools.files, tools.jobs, tools.settings, kinds)
+
+
 def test_composing_twice_makes_the_same_bytes(line: Line):
     study = line.arrive(a_radiograph(rows=200, columns=180))
     line.wait(60)
     line.run()
-    job = line.job(study)
-    first = {result.sop_instance_uid: result.sha256 for result in line.tools.jobs.results_of_job(job.number)}
+    first = {
+        result.sop_instance_uid: result.sha256
+        for result in line.tools.jobs.results_of_job(line.job(study).number)
+    }
 
-    manifest = manifests.load_manifest(job.manifest_json or "")
-    reading = manifests.load_reading(job.reading_json or "")
     line.wait(500)
-    settings = line.tools.settings
-    kinds = settings.outputs_wanted()
-    again = results_of(job, manifest, reading, line.tools.files, line.tools.jobs, settings, kinds)
+    again = composed(line, study)
 
     assert {result.sop_instance_uid: result.sha256 for result in again} == first
+
+
+def test_a_draft_cut_off_before_its_commit_is_made_under_new_settings_with_the_same_uids(line: Line):
+    study = line.arrive(a_radiograph(rows=200, columns=180))
+    line.wait(60)
+    line.gather()
+    line.worker.work_once()
+    cut_off = composed(line, study)
+    device = DeviceSettings(institution_name="North Clinic")
+    agent = line.tools.settings.agent.model_copy(update={"device": device})
+    settings = line.tools.settings.model_copy(update={"agent": agent})
+    line.worker.take(replace(line.tools, settings=settings), PATIENCE, leaves_alone=())
+
+    line.run()
+
+    assert line.job(study).stage is Stage.DONE
+    sent = line.pacs.datasets(study)
+    assert {str(one.SOPInstanceUID) for one in sent} == {one.sop_instance_uid for one in cut_off}
+    assert {str(one.InstitutionName) for one in sent} == {"North Clinic"}
 
 
 def test_stopping_a_worker_in_the_middle_of_a_reading_gives_the_job_back_and_costs_no_attempt(line: Line):
