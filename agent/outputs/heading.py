@@ -45,9 +45,12 @@ _TWO_BYTE_SETS = tuple(f"ISO 2022 IR {number}" for number in (58, 87, 149, 159))
 _CREATION_KEYWORDS = ("InstanceCreation", "Content", "PresentationCreation")
 
 
-def series_uid(study_instance_uid: str, kind: str) -> str:
-    """Gives the Series Instance UID of one kind in one study; all revisions share it."""
-    return derived_uid("series", study_instance_uid, kind)
+def series_uid(study_instance_uid: str, kind: str, engine: EngineIdentity) -> str:
+    """Gives the Series Instance UID of one kind in one study; all revisions share it, those of a demo model another.
+
+    A series has one description (PS3.3 C.7.3.1), and that of a demo model names it.
+    """
+    return derived_uid("series", study_instance_uid, kind, *(("demo",) if engine.is_demo else ()))
 
 
 def instance_uid(study_instance_uid: str, kind: str, index: int, engine: EngineIdentity, stamp: Stamp) -> str:
@@ -65,7 +68,7 @@ def heading(kind: str, index: int, sources: Sources, engine: EngineIdentity, sta
     study_instance_uid = str(sources.current[0].StudyInstanceUID)
     device = stamp.device
     return {
-        "series_instance_uid": series_uid(study_instance_uid, kind),
+        "series_instance_uid": series_uid(study_instance_uid, kind, engine),
         "series_number": stamp.series_number_base + KINDS.index(kind),
         "sop_instance_uid": instance_uid(study_instance_uid, kind, index, engine, stamp),
         "instance_number": (stamp.revision - 1) * INSTANCES_PER_REVISION + index + 1,

@@ -209,6 +209,22 @@ def test_a_revision_stays_in_its_series_with_a_new_name_and_a_higher_number(kind
     assert first.InstanceNumber < second.InstanceNumber
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_series_has_one_description_and_one_number_whatever_weights_made_its_objects(kind: str):
+    header = a_source()
+    effusion = an_effusion(a_box(header))
+    others = replace(ENGINE, version="0.2.0", weights_digest=f"sha256:{'77' * 32}")
+
+    demo, real, later = (
+        the_one(kind, header, a_reading(effusion, engine=engine), revision=revision)
+        for revision, engine in enumerate((DEMO, ENGINE, others), start=1)
+    )
+
+    assert demo.SeriesDescription != real.SeriesDescription
+    assert demo.SeriesInstanceUID != real.SeriesInstanceUID == later.SeriesInstanceUID
+    assert (real.SeriesDescription, real.SeriesNumber) == (later.SeriesDescription, later.SeriesNumber)
+
+
 def test_every_kind_has_a_series_of_its_own_counted_from_the_base():
     made = [the_one(kind, a_source(), series_number_base=500) for kind in KINDS]
 
@@ -222,7 +238,7 @@ def test_the_uids_are_those_that_anybody_can_derive():
     made = the_one("report_sr", header)
 
     study = str(header.StudyInstanceUID)
-    assert made.SeriesInstanceUID == series_uid(study, "report_sr")
+    assert made.SeriesInstanceUID == series_uid(study, "report_sr", ENGINE)
     assert made.SOPInstanceUID == instance_uid(study, "report_sr", 0, ENGINE, a_stamp())
 
 

@@ -18,7 +18,7 @@ def a_second_draft(kind: str) -> Dataset:
     header, prior = a_source(**who), a_source(**who, days_ago=300)
     study = str(header.StudyInstanceUID)
     sop_class = "1.2.840.10008.5.1.4.1.1.88.11"
-    first = Predecessor("report_sr", study, series_uid(study, "report_sr"), sop_class, "2.25.1")
+    first = Predecessor("report_sr", study, series_uid(study, "report_sr", DEMO), sop_class, "2.25.1")
     turns = (Turn("findings", (str(prior.SOPInstanceUID),), "<image> What?", "effusion.", 0.5, 300, 3),)
     reading = a_full_reading(header, turns=turns, engine=DEMO)
     (made,) = built(kind, sources_of(header, priors=(prior,), predecessors=(first,)), reading, revision=2)

@@ -70,7 +70,7 @@ def test_no_withdrawal_of_any_source_has_an_error_of_the_iod(make, source: str, 
 
 def test_the_picture_of_a_withdrawal_follows_those_of_the_draft():
     header = SOURCES["DX, MONOCHROME2, Korean"]()
-    (drawn, *_) = built("secondary_capture", sources_of(header), a_full_reading(header))
+    (drawn, *_) = built("secondary_capture", sources_of(header), a_full_reading(header, engine=DEMO))
 
     made = a_withdrawal_picture(header)
 
