@@ -9,11 +9,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from agent.dicom.charsets import declare_charset
 from agent.dicom.headers import Unreadable
-from agent.dicom.opening import read_header_dataset, read_whole
+from agent.dicom.opening import CONTENT_ERRORS, read_header_dataset, read_whole
 from agent.dicom.pixels import FILE_BYTES_MAX, load
 from agent.dicom.uids import derived_uid, path_of
 from agent.errors import GiveUp, TryLater
@@ -35,7 +36,9 @@ from agent.outputs import (
 )
 from agent.outputs.capture import KIND as PICTURE_KIND
 from agent.outputs.capture import draw, layout_of
+from agent.outputs.encapsulated_pdf import KIND as PDF_KIND
 from agent.outputs.marks import marks_of
+from agent.outputs.report_sr import KIND as REPORT_KIND
 from agent.outputs.report_sr import reasons_of
 from agent.outputs.withdrawal import (
     REJECTION_KIND,
@@ -43,6 +46,7 @@ from agent.outputs.withdrawal import (
     build_withdrawal_picture,
     build_withdrawal_sr,
 )
+from agent.outputs.wording import not_made
 from config.settings import Settings
 from inference.calibration import Calibration
 from inference.case import Case, Exam, Image, View
@@ -55,10 +59,18 @@ from storage.records import Job, ResultObject, Study
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+log = structlog.get_logger()
+
 _AWAY_SECONDS = 30.0
 
 _REPORTS = frozenset({"report_sr", "findings_sr", "findings_sr_air"})
 """Who takes one of these takes structured reports."""
+
+_LIKELY_OF_ODD_SOURCES = (*CONTENT_ERRORS, RuntimeError, AssertionError)
+"""Not of a disk or of memory, which may be there again at the next try."""
+
+_TELLING = (PDF_KIND, REPORT_KIND)
+"""The kinds that tell in words what is missing of a draft; made last, the text report at the very end."""
 
 Rendering = Literal["voi", "minmax", "equalised"]
 
@@ -153,10 +165,17 @@ def results_of(
     jobs: Jobs,
     settings: Settings,
     kinds: Collection[str],
-) -> tuple[ResultObject, ...]:
+) -> tuple[tuple[ResultObject, ...], tuple[str, ...]]:
     """Makes and writes the objects of these kinds.
 
     The same job gives the same UIDs again; the same bytes only by the same version and under the same settings.
+
+    Returns:
+        The objects, and a sentence for each kind that could not be made. Each of them but the text report may fail:
+        an odd value in one image shall not cost the draft.
+
+    Raises:
+        Exception: what went wrong, if it was the text report or nothing else was made.
     """
     manifest = as_shown(manifest, reading)
     sources = Sources(
@@ -167,11 +186,23 @@ def results_of(
         ordered=_ordered(manifest),
     )
     narrative, stamp = _narrative(manifest), _stamp(job, settings)
-    return tuple(
-        _kept(dataset, kind, job.number, files)
-        for kind in kinds
-        for dataset in build(kind, sources, reading, narrative, stamp)
-    )
+    made: dict[str, tuple[ResultObject, ...]] = {}
+    failures: list[Exception] = []
+    problems: list[str] = []
+    for kind in sorted(kinds, key=lambda kind: _TELLING.index(kind) if kind in _TELLING else -1):
+        told = replace(narrative, notes=(*narrative.notes, *problems))
+        try:
+            datasets = build(kind, sources, reading, told, stamp)
+            made[kind] = tuple(_kept(dataset, kind, job.number, files) for dataset in datasets)
+        except _LIKELY_OF_ODD_SOURCES as error:
+            if kind == REPORT_KIND:
+                raise
+            log.exception("internal error; the draft goes without", job=job.number, kind=kind)
+            failures.append(error)
+            problems.append(not_made(kind, job.number))
+    if failures and not any(made.values()):
+        raise failures[0]
+    return tuple(one for kind in kinds for one in made.get(kind, ())), tuple(problems)
 
 
 def withdrawal_objects(

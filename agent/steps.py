@@ -276,7 +276,7 @@ def compose(job: Job, tools: Tools) -> Job:
     before = tools.jobs.results_of_job(job.number)
     instead = forms_instead(tools.jobs.deliveries.of_job(job.number), settings)
     kinds = kinds_to_make(before, instead, settings)
-    made = results_of(job, manifest, reading, tools.files, tools.jobs, settings, kinds)
+    made, problems = results_of(job, manifest, reading, tools.files, tools.jobs, settings, kinds)
     objects = (*before, *made)
     destinations = {
         destination.name: wanted_of(objects, settings.outputs_of(destination), instead[destination.name])
@@ -292,6 +292,7 @@ def compose(job: Job, tools: Tools) -> Job:
     event = f"made {len(made)} objects for {len(destinations)} destinations"
     if messages:
         event += f", {len(messages)} messages for as many receivers"
+    event = ". ".join([event, *problems])
     return tools.jobs.advance(
         job,
         Stage.DELIVER,
@@ -300,6 +301,7 @@ def compose(job: Job, tools: Tools) -> Job:
         destinations=destinations | receivers,
         replacing=tuple(receivers),
         event=event,
+        problem=" ".join(problems) or None,
     )
 
 

@@ -75,10 +75,10 @@ def brightness(dataset: Dataset, levels: Levels, rendering: Rendering) -> NDArra
 
 def _is_padding(dataset: Dataset, values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Pixel Padding Value, or the range from it to its limit. Its sign may be lost, hence the modulus."""
-    first = _numbers(dataset, "PixelPaddingValue")
+    first = numbers(dataset, "PixelPaddingValue")
     if not first:
         return np.zeros(values.shape, dtype=bool)
-    limit = _numbers(dataset, "PixelPaddingRangeLimit") or first
+    limit = numbers(dataset, "PixelPaddingRangeLimit") or first
     if limit[0] == first[0]:
         return np.asarray((values - first[0]) % 65536 == 0)
     return np.asarray((values >= min(first[0], limit[0])) & (values <= max(first[0], limit[0])))
@@ -98,7 +98,7 @@ def _modality_values(dataset: Dataset, stored: NDArray[np.float64]) -> NDArray[n
     mapped = _through_lut(dataset, "ModalityLUTSequence", stored)
     if mapped is not None:
         return mapped[0]
-    slope, intercept = _numbers(dataset, "RescaleSlope"), _numbers(dataset, "RescaleIntercept")
+    slope, intercept = numbers(dataset, "RescaleSlope"), numbers(dataset, "RescaleIntercept")
     if slope and intercept and slope[0] != 0:
         return stored * slope[0] + intercept[0]
     return stored
@@ -112,7 +112,7 @@ def _voi_values(dataset: Dataset, values: NDArray[np.float64]) -> NDArray[np.flo
         return shown / brightest if brightest > 0 else None
     function = raw_text(dataset, "VOILUTFunction", ("latin_1",)).upper() or "LINEAR"
     width_min = 1.0 if function == "LINEAR" else 0.0
-    centers, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
+    centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
     for center, width in zip(centers, widths, strict=False):
         if width > width_min or width == width_min == 1.0:
             return window(values, center, width, function)
@@ -183,8 +183,8 @@ def _equalised(grey: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[
     return np.asarray(spread[bins])
 
 
-def _numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """The finite numbers of an element of any numeric or text VR, in order; [] if absent or not numbers."""
+def numbers(dataset: Dataset, keyword: str) -> list[float]:
+    """Gives the numbers of an element of any numeric or text VR, in order; [] if it is absent or one is not finite."""
     try:
         value = dataset[keyword].value if keyword in dataset else None
         parts = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]

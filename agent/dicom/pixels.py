@@ -30,7 +30,9 @@ PIXELS_MAX = 2**26
 FILE_BYTES_MAX = 2**29
 """Bytes of one file that is read whole: PIXELS_MAX in colour of 16 bits, and headers."""
 
-_MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
+MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
+"""Photometric Interpretations of one sample per pixel that is a grey (PS3.3 C.7.6.3.1.2)."""
+
 _COLOUR_SPREAD = 0.06  # of full scale; JPEG's chroma noise on grey films stays below
 _COLOURED_SHARE_MAX = 0.005  # a coloured marker is no reason to refuse a film, a heat map is
 _DECODER_ERRORS = (*CONTENT_ERRORS, RuntimeError, OSError, MemoryError)
@@ -107,10 +109,10 @@ def _rendered(dataset: Dataset, rendering: Rendering, pixels_max: int) -> NDArra
     stored = _decoded(dataset)
     if stored.shape[:2] != (rows, columns):
         raise _Refused(f"the header says {rows} x {columns} pixels, the pixel data {stored.shape}")
-    if _photometric(dataset) not in _MONOCHROME:
+    if photometric_interpretation(dataset) not in MONOCHROME:
         return _grey_of_colour(stored)
     if stored.ndim != 2:
-        raise _Refused(f"{_photometric(dataset)} with {stored.shape[2]} samples per pixel")
+        raise _Refused(f"{photometric_interpretation(dataset)} with {stored.shape[2]} samples per pixel")
     levels = levels_of(dataset, stored)
     if np.count_nonzero(levels.used) < 2:
         raise _Refused("every pixel of the picture has the same value")
@@ -144,7 +146,7 @@ def _check_pixel_data(dataset: Dataset, rows: int, columns: int, native_bytes: i
     syntax = _transfer_syntax(dataset)
     held: bytes = dataset.get_item("PixelData", keep_deferred=True).value
     if not syntax.is_encapsulated:
-        if len(held) < native_bytes and _photometric(dataset) != "YBR_FULL_422":
+        if len(held) < native_bytes and photometric_interpretation(dataset) != "YBR_FULL_422":
             raise _Refused(f"{rows} x {columns} pixels need {native_bytes} bytes; the file holds {len(held)}")
         return
     if len(held) > 2 * native_bytes + 2**16:
@@ -173,7 +175,11 @@ def _decoded(dataset: Dataset) -> NDArray[Any]:
         raise _Refused(f"no decoder for {syntax.name} ({syntax}); let the sender send it uncompressed")
     try:
         stored = _decoded_apart(dataset, syntax) if syntax.is_encapsulated else pixel_array(dataset)
-        return apply_color_lut(stored, dataset) if _photometric(dataset) == "PALETTE COLOR" else stored
+        return (
+            apply_color_lut(stored, dataset)
+            if photometric_interpretation(dataset) == "PALETTE COLOR"
+            else stored
+        )
     except (DecodingFailed, *_DECODER_ERRORS) as error:
         advice = "; let the sender send it uncompressed" if syntax.is_encapsulated else ""
         how = str(error) if isinstance(error, DecodingFailed) else type(error).__name__
@@ -185,7 +191,7 @@ def _decoded_apart(dataset: Dataset, syntax: UID) -> NDArray[Any]:
     description: dict[str, int | str] = {
         keyword: _number(dataset, keyword) for keyword in NUMBERS if keyword in dataset
     }
-    description["PhotometricInterpretation"] = _photometric(dataset)
+    description["PhotometricInterpretation"] = photometric_interpretation(dataset)
     held: bytes = dataset.get_item("PixelData", keep_deferred=True).value
     return decode(description, str(syntax), held)
 
@@ -236,7 +242,8 @@ def _grey_of_colour(colour: NDArray[Any]) -> NDArray[np.uint16]:
     return np.rint(grey * (WHITE / full)).astype(np.uint16)
 
 
-def _photometric(dataset: Dataset) -> str:
+def photometric_interpretation(dataset: Dataset) -> str:
+    """Gives Photometric Interpretation in capitals; "" if it is absent."""
     return raw_text(dataset, "PhotometricInterpretation", ("latin_1",)).upper()
 
 

@@ -214,9 +214,9 @@ def _draw_mark(
     left, top, right, bottom = layout.place(mark.box)
     thickness_px = max(2, layout.width_px // 400)
     # Corners are edges of pixels; the pen counts pixels, and its last one lies inside the box.
-    pen.rectangle(
-        (round(left), round(top), round(right) - 1, round(bottom) - 1), outline=colour, width=thickness_px
-    )
+    left_px, top_px = round(left), round(top)
+    edges = (left_px, top_px, max(left_px, round(right) - 1), max(top_px, round(bottom) - 1))
+    pen.rectangle(edges, outline=colour, width=thickness_px)
     words = label(mark.identifier, mark.finding, engine)
     font = ImageFont.load_default(size=_letter_px(layout.width_px))
     width, height = pen.textlength(words, font=font), 1.2 * _letter_px(layout.width_px)
@@ -230,7 +230,7 @@ def _draw_mark(
 def _draw_words(pen: ImageDraw.ImageDraw, words: str, top_px: int, layout: Layout, letter_px: int) -> None:
     """Writes one line in a strip, as large as fits the width."""
     natural_px = pen.textlength(words, font=ImageFont.load_default(size=letter_px))
-    size = min(letter_px, letter_px * (layout.width_px - 8) / natural_px)
+    size = max(1.0, min(letter_px, letter_px * (layout.width_px - 8) / natural_px))
     pen.text((4, top_px), words, fill=_INK, font=ImageFont.load_default(size=size))
 
 

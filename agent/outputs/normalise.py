@@ -1,10 +1,12 @@
-"""Brings a received header into a form to build from: what is missing is empty, never invented."""
+"""Brings a received header into a form to build from: what is missing is empty, what is no number is missing."""
 
 from copy import deepcopy
 from fractions import Fraction
 
 from pydicom.dataset import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
+
+from agent.dicom.greyscale import numbers
 
 TYPE_2_KEYWORDS = (
     "PatientID",
@@ -19,6 +21,12 @@ TYPE_2_KEYWORDS = (
 )
 """Present in every object, if empty (PS3.3 C.7.1.1, C.7.2.1); highdicom reads them unguarded."""
 
+ASPECT_MAX = 10
+"""More oblong pixels than this has no detector and no scanner: such a ratio is a mistake in the header."""
+
+_SPACINGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+_WINDOW = ("WindowCenter", "WindowWidth")
+_RESCALE = ("RescaleSlope", "RescaleIntercept", "RescaleType")
 _SEXES = ("M", "F", "O", "")
 _FIRST_GROUP_OF_PIXELS = 0x7FE0
 _OVERLAY_AND_CURVE_GROUPS = frozenset(range(0x5000, 0x5100)) | frozenset(range(0x6000, 0x6100))
@@ -28,7 +36,9 @@ def normalised(header: Dataset) -> Dataset:
     """Gives a copy of a received header without pixels, overlays and private attributes.
 
     Missing type 2 attributes of patient and study are empty; a Patient's Sex other than M, F, O is empty
-    (PS3.3 C.7.1.1); every other value is as sent. The copy shares nothing with `header`.
+    (PS3.3 C.7.1.1). Spacing, aspect ratio, window, rescale and compression ratio are left out where they are
+    no whole pair of finite numbers, as the rendering passes over them. Every other value is as sent. The copy
+    shares nothing with `header`.
     """
     copy = Dataset()
     for tag in sorted(header.keys()):
@@ -43,7 +53,29 @@ def normalised(header: Dataset) -> Dataset:
             setattr(copy, keyword, "")
     if copy.PatientSex not in _SEXES:
         copy.PatientSex = ""
+    _leave_out_what_is_no_number(copy)
     return copy
+
+
+def _leave_out_what_is_no_number(copy: Dataset) -> None:
+    """highdicom takes these as they are, and one odd value would end the object, or be an error in it."""
+    for keyword in _SPACINGS:
+        pair = numbers(copy, keyword)
+        if len(pair) != 2 or min(pair) <= 0:
+            _leave_out(copy, keyword)
+    if not (numbers(copy, "WindowCenter") and numbers(copy, "WindowWidth")):
+        _leave_out(copy, *_WINDOW)
+    slope, intercept = numbers(copy, "RescaleSlope"), numbers(copy, "RescaleIntercept")
+    if len(slope) != 1 or len(intercept) != 1:
+        _leave_out(copy, *_RESCALE)
+    if not numbers(copy, "LossyImageCompressionRatio"):
+        _leave_out(copy, "LossyImageCompressionRatio")
+
+
+def _leave_out(copy: Dataset, *keywords: str) -> None:
+    for keyword in keywords:
+        if keyword in copy:
+            delattr(copy, keyword)
 
 
 def evidence(header: Dataset) -> Dataset:
@@ -61,12 +93,12 @@ def evidence(header: Dataset) -> Dataset:
 def pixel_aspect(header: Dataset) -> Fraction:
     """Gives height over width of one pixel: by Pixel Aspect Ratio, else by spacing, else 1 (C.7.6.3.1.7)."""
     for keyword in ("PixelAspectRatio", "ImagerPixelSpacing", "PixelSpacing"):
-        values = header.get(keyword)
-        if values is None or isinstance(values, str | float | int) or len(values) != 2:
+        pair = numbers(header, keyword)
+        if len(pair) != 2 or min(pair) <= 0:
             continue
-        height, width = (Fraction(str(value)) for value in values)
-        if height > 0 and width > 0:
-            return (height / width).limit_denominator(1000)
+        aspect = Fraction(str(pair[0])) / Fraction(str(pair[1]))
+        if 1 / ASPECT_MAX <= aspect <= ASPECT_MAX:
+            return aspect.limit_denominator(1000)
     return Fraction(1)
 
 

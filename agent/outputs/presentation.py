@@ -15,10 +15,10 @@ from highdicom.pr import (
     TextObject,
 )
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.pixels import pixel_array
 
-from agent.dicom.greyscale import levels_of
+from agent.dicom.greyscale import levels_of, numbers
+from agent.dicom.pixels import MONOCHROME, photometric_interpretation
 from agent.outputs.heading import finished, heading
 from agent.outputs.marks import Mark, marks_of
 from agent.outputs.normalise import evidence, normalised, pixel_aspect
@@ -47,10 +47,11 @@ def build_presentation_states(
     """Makes one presentation state for each current image with boxes.
 
     One each, since polarity is of the whole state. None for priors: a presentation state names no study, so
-    it can only point into its own.
+    it can only point into its own. None for a film that is stored in colour: this one is for monochrome images.
     """
     marks = marks_of(sources, reading)
-    marked = [(header, marks.on(header)) for header in sources.current if marks.on(header)]
+    monochrome = [header for header in sources.current if _is_monochrome(header)]
+    marked = [(header, marks.on(header)) for header in monochrome if marks.on(header)]
     return tuple(
         _state(index, header, on_image, sources, reading.engine, stamp)
         for index, (header, on_image) in enumerate(marked)
@@ -97,9 +98,13 @@ def _state(
     return finished(state, header, stamp)
 
 
+def _is_monochrome(header: Dataset) -> bool:
+    return photometric_interpretation(header) in MONOCHROME
+
+
 def _shape(header: Dataset) -> str:
     """With IDENTITY, highdicom's default, viewers show a MONOCHROME1 image inverted."""
-    return "INVERSE" if header.PhotometricInterpretation == "MONOCHROME1" else "IDENTITY"
+    return "INVERSE" if photometric_interpretation(header) == "MONOCHROME1" else "IDENTITY"
 
 
 def first_voi(header: Dataset) -> Dataset | None:
@@ -117,7 +122,7 @@ def first_voi(header: Dataset) -> Dataset | None:
         return item
     function = str(image.get("VOILUTFunction") or "LINEAR")
     width_min = 1 if function == "LINEAR" else 0
-    for center, width in zip(_values(image, "WindowCenter"), _values(image, "WindowWidth"), strict=False):
+    for center, width in zip(numbers(image, "WindowCenter"), numbers(image, "WindowWidth"), strict=False):
         if width > width_min:
             item.WindowCenter, item.WindowWidth = center, width
             if function != "LINEAR":
@@ -143,6 +148,8 @@ def _voi_lut(image: Dataset, *, is_big_endian: bool) -> Dataset | None:
     # The bytes of a big endian table would need turning; such files are rare, and a window does as well.
     if not tables or is_big_endian or len(tables[0].get("LUTDescriptor") or ()) != 3:
         return None
+    if not tables[0].get("LUTData"):
+        return None
     table = deepcopy(tables[0])
     entries, first, bits = table.LUTDescriptor
     if bits in (8, 16):
@@ -153,13 +160,6 @@ def _voi_lut(image: Dataset, *, is_big_endian: bool) -> Dataset | None:
     table.LUTDescriptor = [entries, first, 16]
     table.add_new("LUTData", "OW", stretched.tobytes())
     return table
-
-
-def _values(image: Dataset, keyword: str) -> list[float]:
-    value = image.get(keyword)
-    if value is None or value == "":
-        return []
-    return [float(part) for part in (value if isinstance(value, MultiValue) else [value])]
 
 
 def _value_range(header: Dataset) -> tuple[int, int] | None:
@@ -224,4 +224,5 @@ def needs_pixels(header: Dataset) -> bool:
 
     So with many CR, which send no window; then `Sources.current` should hold the whole object.
     """
-    return first_voi(header) is None and "ModalityLUTSequence" not in header
+    is_told = first_voi(header) is not None or "ModalityLUTSequence" in header
+    return _is_monochrome(header) and not is_told

@@ -61,6 +61,14 @@ def withdrawn(because: str) -> str:
     return f"The draft of this study was withdrawn and must not be used: {because}"
 
 
+def not_made(kind: str, job_number: int) -> str:
+    """Says that a kind of object is missing from a draft through a fault of ours."""
+    name = SERIES_DESCRIPTIONS[kind]
+    return (
+        f'"{name}" could not be made of this study: an internal error, see the log line of job {job_number}.'
+    )
+
+
 def picture_banner(engine: EngineIdentity) -> str:
     """Gives the words burned into every picture."""
     return f"AI DRAFT - NOT FOR DIAGNOSIS - NOT VERIFIED{f' - {_DEMO}' if engine.is_demo else ''}"

@@ -6,6 +6,9 @@ from io import BytesIO
 from typing import Any
 
 from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from agent.dicom.pixels import render
 from agent.outputs import OUTPUTS, Device, Narrative, Predecessor, Sources, Stamp, build, encode
@@ -35,6 +38,18 @@ def a_source(*, missing: Collection[str] = (), change: dict[str, Any] | None = N
     for keyword, value in (change or {}).items():
         setattr(dataset, keyword, value)
     return as_received(dataset)
+
+
+def with_raw(dataset: Dataset, **values: bytes | None) -> Dataset:
+    """Gives a received dataset with some values as a sender may have encoded them; None takes the element away."""
+    for keyword, value in values.items():
+        tag = Tag(keyword)
+        dataset.pop(tag, None)
+        if value is not None:
+            padded = value + b" " * (len(value) % 2)
+            vr = dictionary_VR(tag)
+            dataset._dict[tag] = RawDataElement(tag, vr, len(padded), padded, 0, False, True)
+    return dataset
 
 
 def sources_of(
