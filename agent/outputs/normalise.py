@@ -1,5 +1,6 @@
 """Brings a received header into a form to build from: what is missing is empty, what is no number is missing."""
 
+import re
 from copy import deepcopy
 from fractions import Fraction
 
@@ -7,6 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
 
 from agent.dicom.greyscale import numbers
+from agent.dicom.opening import raw_text
 
 TYPE_2_KEYWORDS = (
     "PatientID",
@@ -27,6 +29,7 @@ ASPECT_MAX = 10
 _SPACINGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 _WINDOW = ("WindowCenter", "WindowWidth")
 _RESCALE = ("RescaleSlope", "RescaleIntercept", "RescaleType")
+_ORIENTATION = re.compile(r"[LRAPHF]+ *\\[LRAPHF]+ *")  # PS3.3 C.7.6.1.1.1
 _SEXES = ("M", "F", "O", "")
 _FIRST_GROUP_OF_PIXELS = 0x7FE0
 _OVERLAY_AND_CURVE_GROUPS = frozenset(range(0x5000, 0x5100)) | frozenset(range(0x6000, 0x6100))
@@ -36,9 +39,10 @@ def normalised(header: Dataset) -> Dataset:
     """Gives a copy of a received header without pixels, overlays and private attributes.
 
     Missing type 2 attributes of patient and study are empty; a Patient's Sex other than M, F, O is empty
-    (PS3.3 C.7.1.1). Spacing, aspect ratio, window, rescale and compression ratio are left out where they are
-    no whole pair of finite numbers, as the rendering passes over them. Every other value is as sent. The copy
-    shares nothing with `header`.
+    (PS3.3 C.7.1.1); so is a Patient Orientation that does not name two directions (C.7.6.1.1.1). Spacing,
+    aspect ratio, window, rescale and compression ratio are left out where they are no whole pair of finite
+    numbers, as the rendering passes over them, and so is a rescale by 0. Every other value is as sent. The
+    copy shares nothing with `header`.
     """
     copy = Dataset()
     for tag in sorted(header.keys()):
@@ -53,6 +57,9 @@ def normalised(header: Dataset) -> Dataset:
             setattr(copy, keyword, "")
     if copy.PatientSex not in _SEXES:
         copy.PatientSex = ""
+    orientation = raw_text(copy, "PatientOrientation", ("latin_1",))
+    if orientation and _ORIENTATION.fullmatch(orientation) is None:
+        copy.PatientOrientation = ""
     _leave_out_what_is_no_number(copy)
     return copy
 
@@ -66,8 +73,10 @@ def _leave_out_what_is_no_number(copy: Dataset) -> None:
     if not (numbers(copy, "WindowCenter") and numbers(copy, "WindowWidth")):
         _leave_out(copy, *_WINDOW)
     slope, intercept = numbers(copy, "RescaleSlope"), numbers(copy, "RescaleIntercept")
-    if len(slope) != 1 or len(intercept) != 1:
+    if len(slope) != 1 or len(intercept) != 1 or slope[0] == 0:
         _leave_out(copy, *_RESCALE)
+    elif not copy.get("RescaleType"):
+        copy.RescaleType = "US"  # unspecified; type 1C (C.11.1)
     if not numbers(copy, "LossyImageCompressionRatio"):
         _leave_out(copy, "LossyImageCompressionRatio")
 

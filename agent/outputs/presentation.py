@@ -16,6 +16,7 @@ from highdicom.pr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.pixels import pixel_array
+from pydicom.valuerep import DSfloat
 
 from agent.dicom.greyscale import levels_of, numbers
 from agent.dicom.pixels import MONOCHROME, photometric_interpretation
@@ -124,7 +125,7 @@ def first_voi(header: Dataset) -> Dataset | None:
     width_min = 1 if function == "LINEAR" else 0
     for center, width in zip(numbers(image, "WindowCenter"), numbers(image, "WindowWidth"), strict=False):
         if width > width_min:
-            item.WindowCenter, item.WindowWidth = center, width
+            item.WindowCenter, item.WindowWidth = _decimal(center), _decimal(width)
             if function != "LINEAR":
                 item.VOILUTFunction = function
             return item
@@ -134,8 +135,13 @@ def first_voi(header: Dataset) -> Dataset | None:
     slope, intercept = float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0)
     low, high = sorted(slope * value + intercept for value in value_range)
     # LINEAR runs from center - 0.5 - (width - 1) / 2 to center - 0.5 + (width - 1) / 2 (C.11.2.1.2.1).
-    item.WindowCenter, item.WindowWidth = (low + high + 1) / 2, high - low + 1
+    item.WindowCenter, item.WindowWidth = _decimal((low + high + 1) / 2), _decimal(high - low + 1)
     return item
+
+
+def _decimal(number: float) -> DSfloat:
+    """A Decimal String has 16 characters at most (PS3.5 6.2); a float may have 24."""
+    return DSfloat(number, auto_format=True)
 
 
 def _voi_lut(image: Dataset, *, is_big_endian: bool) -> Dataset | None:

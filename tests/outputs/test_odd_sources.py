@@ -37,6 +37,12 @@ ODD: dict[str, dict[str, bytes | None]] = {
     "no number as window": {"WindowCenter": b"abc"},
     "a slope without intercept": {"RescaleSlope": b"1", "RescaleIntercept": None},
     "no number as slope": {"RescaleSlope": b"abc"},
+    "a slope of nothing": {"RescaleSlope": b"0", "RescaleIntercept": b"0", "RescaleType": b"US"},
+    "an empty rescale type": {"RescaleSlope": b"1", "RescaleIntercept": b"0", "RescaleType": b""},
+    "a window of many digits": {"WindowCenter": b"0.1234567890123456", "WindowWidth": b"1234.567890123456"},
+    "one direction": {"PatientOrientation": b"L"},
+    "half a pair of directions": {"PatientOrientation": b"L\\"},
+    "words as directions": {"PatientOrientation": b"LEFT\\FOOT"},
     "no number as compression": {"LossyImageCompression": b"01", "LossyImageCompressionRatio": b"x"},
 }
 """What was sent, by keyword."""
@@ -112,3 +118,16 @@ def test_a_film_like_a_hair_can_be_drawn(kind: str, columns: int, tmp_path: Path
     made = the_one(kind, strip, a_reading(an_effusion(box)))
 
     assert dciodvfy_errors(written(made, tmp_path)) == []
+
+
+@pytest.mark.slow
+def test_a_range_of_many_digits_fits_a_decimal_string(tmp_path: Path):
+    header = a_source(modality="CR", change={"RescaleSlope": "0.333333333", "RescaleIntercept": "-1000.7"})
+
+    state = the_one("presentation_state", with_raw(header, RescaleType=b"US"))
+
+    assert dciodvfy_errors(written(state, tmp_path)) == []
+
+
+def test_an_orientation_of_two_directions_is_copied():
+    assert list(the_one("secondary_capture", a_source()).PatientOrientation) == ["L", "F"]
