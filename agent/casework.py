@@ -18,7 +18,7 @@ from agent.dicom.opening import CONTENT_ERRORS, read_header_dataset, read_whole
 from agent.dicom.pixels import FILE_BYTES_MAX, load
 from agent.dicom.uids import derived_uid, path_of
 from agent.errors import GiveUp, TryLater
-from agent.manifest import Manifest, ManifestExam, as_shown, load_reading, not_shown
+from agent.manifest import Manifest, ManifestExam, as_shown, load_manifest, load_reading, not_shown
 from agent.outgoing.building import message_for
 from agent.outgoing.draft import Draft, study_date_of, study_time_of
 from agent.outputs import (
@@ -37,7 +37,7 @@ from agent.outputs import (
 from agent.outputs.capture import KIND as PICTURE_KIND
 from agent.outputs.capture import draw, layout_of
 from agent.outputs.encapsulated_pdf import KIND as PDF_KIND
-from agent.outputs.marks import marks_of
+from agent.outputs.marks import images_of, marked_images, marks_of
 from agent.outputs.report_sr import KIND as REPORT_KIND
 from agent.outputs.report_sr import reasons_of
 from agent.outputs.withdrawal import (
@@ -178,11 +178,13 @@ def results_of(
         Exception: what went wrong, if it was the text report or nothing else was made.
     """
     manifest = as_shown(manifest, reading)
+    predecessors = _predecessors(job, files, jobs)
     sources = Sources(
         current=_headers(manifest.current, files, with_pixels_where_needed=True),
         priors=tuple(_prior_headers(manifest, files)),
         pixels=_pixels(manifest, files) if KINDS_WITH_PICTURES.intersection(kinds) else {},
-        predecessors=_predecessors(job, files, jobs),
+        predecessors=predecessors,
+        no_longer_seen=_no_longer_seen(manifest.current, predecessors, files, jobs),
         ordered=_ordered(manifest),
     )
     narrative, stamp = _narrative(manifest), _stamp(job, settings)
@@ -385,17 +387,46 @@ def _pixels(manifest: Manifest, files: Files) -> dict[str, Image]:
 
 
 def _predecessors(job: Job, files: Files, jobs: Jobs) -> tuple[Predecessor, ...]:
-    return tuple(
-        Predecessor(
-            kind=result.kind,
-            study_instance_uid=job.study_instance_uid,
-            series_instance_uid=str(read_header_dataset(files.absolute(result.path)).SeriesInstanceUID),
-            sop_class_uid=result.sop_class_uid,
-            sop_instance_uid=result.sop_instance_uid,
+    earlier = jobs.previous_results(job.study_instance_uid, job.revision)
+    revisions = {one.number: one.revision for one in jobs.jobs_of_study(job.study_instance_uid)}
+    predecessors = []
+    for result in earlier:
+        if result.kind not in OUTPUTS:
+            continue
+        made = read_header_dataset(files.absolute(result.path))
+        predecessors.append(
+            Predecessor(
+                kind=result.kind,
+                study_instance_uid=job.study_instance_uid,
+                series_instance_uid=str(made.SeriesInstanceUID),
+                sop_class_uid=result.sop_class_uid,
+                sop_instance_uid=result.sop_instance_uid,
+                revision=revisions[result.job_number],
+                images=images_of(made),
+                marked=marked_images(made),
+            )
         )
-        for result in jobs.previous_results(job.study_instance_uid, job.revision)
-        if result.kind in OUTPUTS
-    )
+    return tuple(predecessors)
+
+
+def _no_longer_seen(
+    current: ManifestExam, predecessors: Sequence[Predecessor], files: Files, jobs: Jobs
+) -> "tuple[Dataset, ...]":
+    """The headers of images that earlier presentation states are of, and that the model did not see this time."""
+    seen = {image.sop_instance_uid for image in current.images}
+    wanted = dict.fromkeys(uid for one in predecessors for uid in one.images if uid not in seen)
+    if not wanted:
+        return ()
+    manifests = [
+        load_manifest(one.manifest_json)
+        for one in jobs.jobs_of_study(current.study_instance_uid)
+        if one.manifest_json is not None
+    ]
+    known = {image.sop_instance_uid: image for one in manifests for image in one.current.images}
+    images = tuple(known[uid] for uid in wanted if uid in known)
+    with suppress(GiveUp):  # deleted meanwhile: then nobody can show it either
+        return _headers(replace(current, images=images), files, with_pixels_where_needed=True)
+    return ()
 
 
 def _narrative(manifest: Manifest) -> Narrative:

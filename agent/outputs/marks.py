@@ -1,6 +1,7 @@
 """Where findings point at images: boxes brought inside the image and numbered, once for every output."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
@@ -87,6 +88,36 @@ def marks_of(sources: Sources, reading: Reading) -> Marks:
             identifier = f"F{number}" if len(finding.boxes) == 1 else f"F{number}.{index + 1}"
             marks.append(Mark(identifier, uid, finding, fitted, image))
     return Marks(tuple(marks), tuple(dropped))
+
+
+def images_of(state: Dataset) -> tuple[str, ...]:
+    """Gives the SOP Instance UIDs of the images that a presentation state of ours is of; () for other objects."""
+    if "GraphicAnnotationSequence" not in state:
+        return ()
+    return tuple(
+        str(image.ReferencedSOPInstanceUID)
+        for series in state.ReferencedSeriesSequence
+        for image in series.ReferencedImageSequence
+    )
+
+
+def marked_images(made: Dataset) -> tuple[str, ...]:
+    """Gives the SOP Instance UIDs of the images on which a presentation state or findings SR of ours marks places."""
+    if any("GraphicObjectSequence" in one for one in made.get("GraphicAnnotationSequence") or ()):
+        return images_of(made)
+    return tuple(
+        str(item.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for item in _regions(made)
+    )
+
+
+def _regions(container: Dataset) -> Iterator[Dataset]:
+    """The spatial coordinates below a content item, each selected from the image in its first child."""
+    for item in container.get("ContentSequence") or ():
+        if item.get("ValueType") == "SCOORD":
+            yield item
+        else:
+            yield from _regions(item)
 
 
 def _fitted(box: Box, image: Dataset, finding: Finding) -> tuple[Box | None, str]:

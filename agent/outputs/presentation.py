@@ -22,9 +22,9 @@ from agent.dicom.greyscale import levels_of, numbers
 from agent.dicom.pixels import MONOCHROME, photometric_interpretation
 from agent.outputs.heading import finished, heading
 from agent.outputs.marks import Mark, marks_of
-from agent.outputs.normalise import evidence, normalised, pixel_aspect
+from agent.outputs.normalise import evidence, normalised, pixel_aspect, sop_instance_uid
 from agent.outputs.stamp import Narrative, Sources, Stamp
-from agent.outputs.wording import banner, label
+from agent.outputs.wording import banner, label, nothing_marked_now
 from inference.reading import EngineIdentity, Reading
 
 KIND = "presentation_state"
@@ -45,17 +45,20 @@ _VOI_KEYWORDS = (
 def build_presentation_states(
     sources: Sources, reading: Reading, narrative: Narrative, stamp: Stamp
 ) -> tuple[Dataset, ...]:
-    """Makes one presentation state for each current image with boxes.
+    """Makes one presentation state for each current image with boxes, and for each that had one before.
 
+    That says that no place is marked any more: of a series, viewers go on drawing the last state of each image.
     One each, since polarity is of the whole state. None for priors: a presentation state names no study, so
     it can only point into its own. None for a film that is stored in colour: this one is for monochrome images.
     """
     marks = marks_of(sources, reading)
-    monochrome = [header for header in sources.current if _is_monochrome(header)]
-    marked = [(header, marks.on(header)) for header in monochrome if marks.on(header)]
+    before = {uid for one in sources.predecessors if one.kind == KIND for uid in one.images}
+    monochrome = [header for header in (*sources.current, *sources.no_longer_seen) if _is_monochrome(header)]
+    marked = [header for header in monochrome if marks.on(header)]
+    bare = [one for one in monochrome if not marks.on(one) and sop_instance_uid(one) in before]
     return tuple(
-        _state(index, header, on_image, sources, reading.engine, stamp)
-        for index, (header, on_image) in enumerate(marked)
+        _state(index, header, marks.on(header), sources, reading.engine, stamp)
+        for index, header in enumerate((*marked, *bare))
     )
 
 
@@ -75,8 +78,12 @@ def _state(
     annotation = GraphicAnnotation(
         [image],
         layer,
-        graphic_objects=[_outline(mark) for mark in marks],
-        text_objects=[_banner_text(header, engine), *(_label_text(mark, engine) for mark in marks)],
+        graphic_objects=[_outline(mark) for mark in marks] or None,
+        text_objects=[
+            _banner_text(header, engine),
+            *(_label_text(mark, engine) for mark in marks),
+            *([] if marks else [_second_line(nothing_marked_now(stamp.revision), header)]),
+        ],
     )
     state = GrayscaleSoftcopyPresentationState(
         [image],
@@ -200,6 +207,12 @@ def _label_text(mark: Mark, engine: EngineIdentity) -> TextObject:
 
 def _banner_text(header: Dataset, engine: EngineIdentity) -> TextObject:
     return _text(banner(engine), 0.0, 0.0, int(header.Rows), int(header.Columns))
+
+
+def _second_line(words: str, header: Dataset) -> TextObject:
+    rows, columns = int(header.Rows), int(header.Columns)
+    height = _label_height(rows)
+    return _text(words, 0.0, max(0.0, min(height, rows - height)), rows, columns)
 
 
 def _text(

@@ -32,6 +32,7 @@ from agent.outputs.wording import (
     as_text,
     banner,
     phrase,
+    places_withdrawn,
     program,
     scores_line,
 )
@@ -103,6 +104,7 @@ def clinical_sections(
         comparison = _text(codes.DCM.ProcedureDescription, f"Comparison: {narrative.comparison}")
         sections.append(_section(codes.LN.PriorProcedureDescriptions, [comparison]))
     told = [banner(reading.engine), *_paragraphs(findings), named(reading.findings)]
+    told += _withdrawn_places(sources, marks)
     sections.append(_section(codes.LN.Findings, [_text(codes.DCM.Finding, words) for words in told]))
     if impression:
         lines = f"{banner(reading.engine)}\n{impression}"
@@ -115,6 +117,17 @@ def clinical_sections(
     if images:
         sections.append(_section(codes.LN.KeyImages, [_key_image(header) for header in images]))
     return sections
+
+
+def _withdrawn_places(sources: Sources, marks: Marks) -> list[str]:
+    """A sentence for each earlier revision that marked places on images where there are none now."""
+    marked_now = {mark.box.image_key for mark in marks.marks}
+    images: dict[int, dict[str, None]] = {}
+    for before in sources.predecessors:
+        for uid in before.marked:
+            if uid not in marked_now:
+                images.setdefault(before.revision, {})[uid] = None
+    return [places_withdrawn(revision, list(images[revision])) for revision in sorted(images)]
 
 
 def named(findings: Sequence[Finding]) -> str:

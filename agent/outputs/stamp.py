@@ -61,13 +61,22 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Predecessor:
-    """One object of an earlier revision of the same draft. `kind` is a key of OUTPUTS."""
+    """One object of an earlier revision of the same draft.
+
+    Attributes:
+        kind: a key of OUTPUTS.
+        images: SOP Instance UIDs of the images that a presentation state is of; () for other kinds.
+        marked: of the images on which it marks places, if it is a presentation state or a findings SR.
+    """
 
     kind: str
     study_instance_uid: str
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
+    revision: int = 1
+    images: tuple[str, ...] = ()
+    marked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,8 @@ class Sources:
             lends its patient and study.
         priors: headers of the prior images that the model saw, oldest exam first.
         pixels: SOP Instance UID to the rendered image; only secondary captures and PDFs look at it.
-        predecessors: our objects of the last revision, of every kind; empty for revision 1.
+        predecessors: our newest objects of each kind, of earlier revisions; empty for revision 1.
+        no_longer_seen: headers of images of this study that predecessors are of, and the model did not see now.
         ordered: what the images themselves do not say of their order is taken from here.
     """
 
@@ -96,6 +106,7 @@ class Sources:
     priors: tuple[Dataset, ...] = ()
     pixels: Mapping[str, Image] = field(default_factory=dict)
     predecessors: tuple[Predecessor, ...] = ()
+    no_longer_seen: tuple[Dataset, ...] = ()
     ordered: Ordered = Ordered()
 
     def __post_init__(self) -> None:

@@ -61,6 +61,19 @@ def withdrawn(because: str) -> str:
     return f"The draft of this study was withdrawn and must not be used: {because}"
 
 
+def nothing_marked_now(revision: int) -> str:
+    """Stands on an image where an earlier revision marked a place and this one marks none."""
+    return f"No place is marked any more (revision {revision})"
+
+
+def places_withdrawn(revision: int, images: Sequence[str]) -> str:
+    """Says that what an earlier revision marked does not hold, since a viewer may go on showing it."""
+    return (
+        f"Revision {revision} of this draft marked places that are withdrawn now; no place is marked any more on "
+        f"{', '.join(images)}. A viewer may still show them."
+    )
+
+
 def not_made(kind: str, job_number: int) -> str:
     """Says that a kind of object is missing from a draft through a fault of ours."""
     name = SERIES_DESCRIPTIONS[kind]

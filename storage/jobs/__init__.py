@@ -16,7 +16,7 @@ from storage.jobs.rows import JOB, NO_LEASE, LeaseLost
 from storage.jobs.second import Comparable, SecondReadings
 from storage.jobs.stages import CLAIMABLE, ENDS, NEXT, STAGES, check_move
 from storage.records import Event, Job, Priority, ResultObject, Stage, StepOutcome
-from storage.tables import columns_of, events, instances, is_held_job, jobs, result_objects, row_of
+from storage.tables import columns_of, events, instances, is_held_job, jobs, row_of
 
 __all__ = [
     "ENDS",
@@ -317,20 +317,20 @@ class Jobs:
             return rows.results_of(connection, number)
 
     def previous_results(self, study_instance_uid: str, before_revision: int) -> tuple[ResultObject, ...]:
-        """What the latest earlier revision of a study made, of those that made anything; () if none did."""
-        latest = (
+        """What earlier revisions of a study made, of each kind what the latest one made that made any."""
+        earlier = (
             select(jobs.c.number)
-            .where(
-                jobs.c.study_instance_uid == study_instance_uid,
-                jobs.c.revision < before_revision,
-                jobs.c.number.in_(select(result_objects.c.job_number)),
-            )
-            .order_by(jobs.c.revision.desc())
-            .limit(1)
+            .where(jobs.c.study_instance_uid == study_instance_uid, jobs.c.revision < before_revision)
+            .order_by(jobs.c.revision)
         )
+        latest: dict[str, list[ResultObject]] = {}
         with self._database.reading() as connection:
-            number = connection.scalar(latest)
-            return () if number is None else rows.results_of(connection, number)
+            for number in connection.scalars(earlier).all():
+                made: dict[str, list[ResultObject]] = {}
+                for result in rows.results_of(connection, number):
+                    made.setdefault(result.kind, []).append(result)
+                latest |= made
+        return tuple(result for results in latest.values() for result in results)
 
     def events_of_study(self, study_instance_uid: str) -> tuple[Event, ...]:
         """The life of a study in sentences, in the order they were written."""

@@ -350,6 +350,19 @@ def test_the_previous_results_are_those_of_the_latest_revision_that_has_any(inde
     assert jobs.previous_results(STUDY, 1) == ()
 
 
+def test_the_previous_results_reach_back_to_where_a_kind_was_made_last(index: Index, jobs: Jobs):
+    first = at_compose(index, jobs)
+    old, picture = a_result(first), a_result(first, "secondary_capture")
+    jobs.advance(first, Stage.DELIVER, NOW, results=[old, picture], event="composed")
+    jobs.again(STUDY, NOW)
+    jobs.advance(claimed(jobs), Stage.READ, NOW, manifest_json="{}", event="gathered")
+    jobs.advance(claimed(jobs, Stage.READ), Stage.COMPOSE, NOW, reading_json="{}", event="read")
+    second = claimed(jobs, Stage.COMPOSE)
+    jobs.advance(second, Stage.DELIVER, NOW, results=[a_result(second)], event="composed")
+
+    assert set(jobs.previous_results(STUDY, 3)) == {a_result(second), picture}
+
+
 # Looking
 
 
