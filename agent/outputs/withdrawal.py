@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import BasicTextSRStorage
 
+from agent.outputs.capture import KIND as PICTURE_KIND
 from agent.outputs.capture import maker, secondary_capture
 from agent.outputs.codes import code
 from agent.outputs.heading import finished, heading
@@ -34,7 +35,15 @@ from agent.outputs.sr import (
     requested_procedures,
 )
 from agent.outputs.stamp import Sources, Stamp
-from agent.outputs.wording import COMPLETION, as_text, banner, picture_banner, program, withdrawn
+from agent.outputs.wording import (
+    WITHDRAWN_COMPLETION,
+    as_text,
+    banner,
+    picture_banner,
+    program,
+    withdrawn,
+    withdrawn_series_description,
+)
 from inference.reading import EngineIdentity
 
 REJECTION_KIND = "rejection_note"
@@ -65,7 +74,8 @@ def build_withdrawal_sr(sources: Sources, because: str, engine: EngineIdentity, 
     )
     arguments = document_arguments(REPORT_KIND, root, sources, engine, stamp)
     document = _SR(sop_class_uid=BasicTextSRStorage, **arguments)
-    document.CompletionFlagDescription = COMPLETION
+    document.CompletionFlagDescription = WITHDRAWN_COMPLETION
+    document.SeriesDescription = withdrawn_series_description(REPORT_KIND, engine)
     return finished(document, sources.current[0], stamp)
 
 
@@ -73,6 +83,7 @@ def build_withdrawal_picture(sources: Sources, because: str, engine: EngineIdent
     """Makes the last picture of the series of pictures (PS3.3 A.8.1): a page of words, for who shows nothing else."""
     words = [picture_banner(engine), withdrawn(because), maker(engine, stamp)]
     picture = secondary_capture(notice(words), 0, sources.current[0], sources, engine, stamp)
+    picture.SeriesDescription = withdrawn_series_description(PICTURE_KIND, engine)
     picture.ConversionType = "SYN"
     picture.ImageComments = as_text(withdrawn(because))
     return finished(picture, sources.current[0], stamp)

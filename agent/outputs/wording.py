@@ -18,8 +18,17 @@ SERIES_DESCRIPTIONS = {
 }
 """Kind to Series Description; ASCII, at most 64 characters with the demo's addition."""
 
+WITHDRAWN_SERIES_DESCRIPTIONS = {
+    "report_sr": "AI DRAFT report (unverified, WITHDRAWN)",
+    "secondary_capture": "AI findings image (DRAFT, WITHDRAWN)",
+}
+"""The same of the objects that take a draft back; in the series of the draft, for who lists single objects."""
+
 COMPLETION = "AI draft; awaiting radiologist verification"
-"""Completion Flag Description of every document."""
+"""Completion Flag Description of every document of a draft."""
+
+WITHDRAWN_COMPLETION = "AI draft; not verified, and withdrawn"
+"""The same of the document that takes a draft back: nobody is to verify it any more."""
 
 NOT_NAMED_IS_NOT_ABSENT = (
     "What is not named here is not thereby absent: the model names what it sees and rules nothing out."
@@ -89,7 +98,16 @@ def picture_banner(engine: EngineIdentity) -> str:
 
 def series_description(kind: str, engine: EngineIdentity) -> str:
     """Gives the Series Description of one kind of object, at most 64 characters."""
-    return f"{SERIES_DESCRIPTIONS[kind]}{f' {_DEMO}' if engine.is_demo else ''}"
+    return _with_demo(SERIES_DESCRIPTIONS[kind], engine)
+
+
+def withdrawn_series_description(kind: str, engine: EngineIdentity) -> str:
+    """Gives the Series Description of an object that takes a draft back, at most 64 characters."""
+    return _with_demo(WITHDRAWN_SERIES_DESCRIPTIONS[kind], engine)
+
+
+def _with_demo(words: str, engine: EngineIdentity) -> str:
+    return f"{words}{f' {_DEMO}' if engine.is_demo else ''}"
 
 
 def phrase(finding: Finding) -> str:

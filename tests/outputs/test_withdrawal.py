@@ -66,6 +66,16 @@ def test_no_withdrawal_of_any_source_has_an_error_of_the_iod(make, source: str, 
     said = [*texts(made), str(made.get("ImageComments", ""))]
     assert any("withdrawn" in text and BECAUSE in text for text in said)
     assert str(made.PatientName) == str(header.get("PatientName") or "")
+    assert "withdrawn" in made.SeriesDescription.lower()
+    assert len(made.SeriesDescription) <= 64
+
+
+def test_a_withdrawn_draft_awaits_nobody_and_is_still_not_verified():
+    made = a_withdrawal_sr(SOURCES["DX, MONOCHROME2, Korean"]())
+
+    assert made.CompletionFlagDescription == "AI draft; not verified, and withdrawn"
+    assert (made.CompletionFlag, made.VerificationFlag) == ("COMPLETE", "UNVERIFIED")
+    assert made.SeriesDescription == "AI DRAFT report (unverified, WITHDRAWN) SYNTHETIC DEMO MODEL"
 
 
 def test_the_picture_of_a_withdrawal_follows_those_of_the_draft():
