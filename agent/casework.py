@@ -66,7 +66,7 @@ _AWAY_SECONDS = 30.0
 _REPORTS = frozenset({"report_sr", "findings_sr", "findings_sr_air"})
 """Who takes one of these takes structured reports."""
 
-_LIKELY_OF_ODD_SOURCES = (*CONTENT_ERRORS, RuntimeError, AssertionError)
+_LIKELY_OF_ODD_SOURCES = (*CONTENT_ERRORS, RuntimeError, AssertionError, GiveUp)
 """Not of a disk or of memory, which may be there again at the next try."""
 
 _TELLING = (PDF_KIND, REPORT_KIND)

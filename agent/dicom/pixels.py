@@ -100,6 +100,23 @@ def render(
     )
 
 
+def stored_values(dataset: Dataset) -> NDArray[Any]:
+    """Decodes the pixels of an image; compressed ones in the process that may die of them (`agent.dicom.decoding`).
+
+    Returns:
+        (rows, columns) stored values, or (rows, columns, 3) RGB.
+
+    Raises:
+        GiveUp: if there are no pixels, several frames, no decoder, or sizes that do not agree.
+    """
+    try:
+        _checked_size(dataset, PIXELS_MAX)
+        return _decoded(dataset)
+    except _Refused as refusal:
+        uid = raw_text(dataset, "SOPInstanceUID", ("latin_1",))[:64]
+        raise GiveUp(f"image {uid}: {refusal}") from refusal.__cause__
+
+
 class _Refused(Exception):
     pass
 

@@ -15,11 +15,10 @@ from highdicom.pr import (
     TextObject,
 )
 from pydicom.dataset import Dataset
-from pydicom.pixels import pixel_array
 from pydicom.valuerep import DSfloat
 
 from agent.dicom.greyscale import levels_of, numbers
-from agent.dicom.pixels import MONOCHROME, photometric_interpretation
+from agent.dicom.pixels import MONOCHROME, photometric_interpretation, stored_values
 from agent.outputs.heading import finished, heading
 from agent.outputs.marks import Mark, marks_of
 from agent.outputs.normalise import evidence, normalised, pixel_aspect, sop_instance_uid
@@ -121,6 +120,9 @@ def first_voi(header: Dataset) -> Dataset | None:
     The image's first VOI LUT, else its first window that is one, else a window over the range of its values:
     a state without VOI would show the full range of bits, which is nearly black. None if the range is not
     known.
+
+    Raises:
+        GiveUp: if the range must be found in the pixels and they cannot be decoded.
     """
     image = normalised(header)
     item = Dataset()
@@ -178,7 +180,7 @@ def _voi_lut(image: Dataset, *, is_big_endian: bool) -> Dataset | None:
 def _value_range(header: Dataset) -> tuple[int, int] | None:
     """Lowest and highest stored value of the picture, padding left out; None if the header does not tell."""
     if "PixelData" in header:
-        levels = levels_of(header, pixel_array(header))
+        levels = levels_of(header, stored_values(header))
         used = levels.stored[levels.used]
         return int(used[0]), int(used[-1])
     low, high = header.get("SmallestImagePixelValue"), header.get("LargestImagePixelValue")

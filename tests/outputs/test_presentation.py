@@ -8,9 +8,11 @@ from PIL import Image
 from pydicom import Dataset
 
 from agent.dicom.pixels import render
+from agent.errors import GiveUp
 from agent.outputs import Sources, needs_pixels
 from agent.outputs.presentation import first_voi
 from inference.reading import Finding, Status
+from tests.agent.test_decoding import a_baseline_jpeg
 from tests.builders import chest_pixels
 from tests.outputs.drafts import (
     DEMO,
@@ -223,6 +225,19 @@ def test_without_pixels_the_range_comes_from_the_header_or_the_pixels_are_asked_
 def the_state_of(header: Dataset) -> Dataset:
     (state,) = built(KIND, Sources((header,)), a_reading(an_effusion(a_box(header))))
     return state
+
+
+def test_a_compressed_image_shows_the_range_of_the_same_values():
+    plain = a_source(modality="CR")
+
+    compressed = a_source(modality="CR", transfer_syntax="1.2.840.10008.1.2.4.80")
+
+    assert window_of(compressed) == window_of(plain)
+
+
+def test_pixels_that_kill_their_decoder_do_not_end_the_process_that_asks_for_their_range():
+    with pytest.raises(GiveUp, match="the decoder died of it"):
+        first_voi(a_baseline_jpeg(b"999", at=132))
 
 
 def test_pixels_that_are_not_square_are_said_to_be_so():
