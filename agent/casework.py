@@ -17,7 +17,8 @@ from agent.dicom.headers import Unreadable
 from agent.dicom.opening import CONTENT_ERRORS, read_header_dataset, read_whole
 from agent.dicom.pixels import FILE_BYTES_MAX, load
 from agent.dicom.uids import derived_uid, path_of
-from agent.errors import GiveUp, TryLater
+from agent.errors import GiveUp
+from agent.lost import lost
 from agent.manifest import Manifest, ManifestExam, as_shown, load_manifest, load_reading, not_shown
 from agent.outgoing.building import message_for
 from agent.outgoing.draft import Draft, study_date_of, study_time_of
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_AWAY_SECONDS = 30.0
 
 _REPORTS = frozenset({"report_sr", "findings_sr", "findings_sr_air"})
 """Who takes one of these takes structured reports."""
@@ -120,7 +120,7 @@ def _images(exam: ManifestExam, files: Files, rendering: Rendering) -> list[Imag
         try:
             image = load(files.absolute(one.path), rendering=rendering, key=one.sop_instance_uid)
         except FileNotFoundError as error:
-            raise _gone(one.path, files) from error
+            raise lost(one.path, files) from error
         loaded.append(
             Image(image.key, image.pixels, View(one.view), image.row_spacing_mm, image.column_spacing_mm)
         )
@@ -353,7 +353,7 @@ def _headers(
         except Unreadable as error:
             raise GiveUp(f"study {exam.study_instance_uid}: {error.reason}") from error
         except FileNotFoundError as error:
-            raise _gone(image.path, files) from error
+            raise lost(image.path, files) from error
         headers.append(header)
     return tuple(headers)
 
@@ -363,15 +363,6 @@ def _prior_headers(manifest: Manifest, files: Files) -> "Iterator[Dataset]":
     for prior in manifest.priors:
         with suppress(GiveUp):
             yield from _headers(prior, files)
-
-
-def _gone(path: str, files: Files) -> GiveUp | TryLater:
-    """What a file that is not there means: it was lost or deleted, or the disk with all of them is away."""
-    if files.absolute(path.partition("/")[0]).is_dir():
-        return GiveUp(
-            f"the stored file {path} is gone; send the study again (preread scrub names what else is missing)"
-        )
-    return TryLater("the folder of stored files is away; mount its disk", _AWAY_SECONDS)
 
 
 def _ordered(manifest: Manifest) -> Ordered:

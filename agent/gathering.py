@@ -9,6 +9,7 @@ from agent.dicom.reports import StructuredReport, load_report
 from agent.errors import TryLater
 from agent.fetching import NOTHING_AWAITED, Awaited, awaited, study_query
 from agent.identity import rules_of_peers
+from agent.lost import lost
 from agent.manifest import ManifestExam, ManifestImage, ManifestReport
 from agent.priors import PriorCandidate, PriorRules, choose_priors, days_between, reason_against_study
 from agent.reports.choosing import report_for
@@ -78,7 +79,11 @@ def await_priors(
 def selection_of(
     instances: Sequence[Instance], files: Files, settings: Settings, rules: SelectionRules
 ) -> Selection:
-    """Reads the headers of the radiographs among these instances and chooses those a model may see."""
+    """Reads the headers of the radiographs among these instances and chooses those a model may see.
+
+    Raises:
+        TryLater: if the disk with the stored files is away.
+    """
     headers: list[Headers] = []
     unreadable: list[tuple[str, str]] = []
     for instance in instances:
@@ -88,6 +93,8 @@ def selection_of(
                 headers.append(read_headers(files.absolute(instance.path), assume_charset=charset))
             except Unreadable as error:
                 unreadable.append((instance.sop_instance_uid, error.reason))
+            except FileNotFoundError:
+                unreadable.append((instance.sop_instance_uid, lost(instance.path, files).reason))
     selection = select_images(headers, rules)
     return Selection(selection.images, (*unreadable, *selection.left_out))
 
@@ -295,7 +302,11 @@ def _newest_structured_report(
 
 def _structured_report(instance: Instance, files: Files, settings: Settings) -> StructuredReport | None:
     charset = settings.assumed_charset(instance.calling_ae_title)
-    return load_report(files.absolute(instance.path), assume_charset=charset)
+    try:
+        return load_report(files.absolute(instance.path), assume_charset=charset)
+    except FileNotFoundError:
+        lost(instance.path, files)
+        return None
 
 
 def _shown(text: ReportText | None, sop_instance_uid: str, origin: str) -> ManifestReport | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
+from agent.manifest import load_manifest
 from inference.case import Case
 from inference.reading import Reading
 from storage.records import Stage
@@ -52,3 +53,28 @@ def test_a_draft_of_which_nothing_can_be_made_has_failed(tmp_path: Path, line: L
         f"internal error in stage compose, see the log line of job {line.job(study).number}"
     )
     assert line.pacs.datasets(study) == ()
+
+
+def test_an_earlier_exam_whose_file_is_gone_is_passed_over_and_the_draft_is_made(line: Line):
+    line.arrive(a_radiograph(days_ago=9))
+    for path in (line.folder / "files").rglob("*.dcm"):
+        path.unlink()
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+
+    line.run()
+
+    manifest = load_manifest(line.job(study).manifest_json or "")
+    assert line.pacs.datasets(study)
+    assert "gone; send the study again" in manifest.passed_over[0].reason
+
+
+def test_an_image_whose_file_is_gone_is_left_out_and_the_study_says_so(line: Line):
+    study = line.arrive(a_radiograph())
+    for path in (line.folder / "files").rglob("*.dcm"):
+        path.unlink()
+    line.wait(60)
+
+    line.run()
+
+    assert "gone; send the study again" in (line.job(study).problem or "")
