@@ -7,7 +7,6 @@ import pytest
 from inference.case import View
 from inference.engine import open_engine
 from inference.engines.m4cxr import open_m4cxr
-from inference.engines.m4cxr.draft import findings_of
 from inference.question import Task
 from inference.reading import Box, Change, Finding, Status
 from tests.inference.small import DESCRIBED, LISTED, PLACED, SUMMED, a_case, a_prior, an_image
@@ -187,10 +186,3 @@ def test_a_closed_engine_reads_nothing(tiny_folder):
 def test_a_setting_that_is_not_understood_is_refused(tiny_folder, settings, said):
     with pytest.raises(ValueError, match=said):
         open_m4cxr(tiny_folder, **settings)
-
-
-def test_a_finding_listed_as_present_and_called_resolved_is_a_contradiction():
-    findings, problems = findings_of(["edema"], "The edema has resolved.", {}, has_prior=True)
-
-    assert findings == (Finding("edema", Status.PRESENT),)
-    assert problems == ("The model lists edema as present, and its report calls it resolved.",)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inference.case import Case, Image
+from inference.engines.findings import findings_of
 from inference.engines.follow_up import FollowUp
 from inference.engines.leaning import YesNo, yes_no
 from inference.engines.m4cxr import parse, prompts
@@ -15,19 +16,12 @@ from inference.engines.m4cxr.model import M4CXR
 from inference.engines.m4cxr.preprocess import pixel_values
 from inference.engines.m4cxr.prompts import ReportPlan
 from inference.engines.m4cxr.tokens import Vocabulary
-from inference.engines.report_words import (
-    FINDING_NAMES,
-    change_of,
-    report_problems,
-    resolved_findings,
-    side_of,
-    summary_problems,
-)
+from inference.engines.report_words import FINDING_NAMES, report_problems, summary_problems
 from inference.engines.talk import Conversation, Heard, Spoken, Talk, speak
 from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
 from inference.geometry import from_model_box
 from inference.question import Task
-from inference.reading import Box, Change, EngineIdentity, Finding, Reading, Score, Status, Turn
+from inference.reading import Box, EngineIdentity, Reading, Score, Turn
 
 CONVERSATION_TOKENS_MAX = 4096
 """Longest conversation of training. Ten images and a usual prior report come to about 3,900."""
@@ -261,32 +255,6 @@ def _sum_up(
         (asked.turn,),
         (*asked.problems, *problems, *summary_problems(asked.answer, report)),
     )
-
-
-def findings_of(
-    names: Iterable[str], report: str, boxes: Mapping[str, tuple[Box, ...]], *, has_prior: bool
-) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """Puts together what the answers say of each finding, and says where they contradict one another.
-
-    A finding that the report calls resolved, and the list does not name, is the one kind of absence that the
-    model states; the others that are not named are not called absent.
-    """
-    findings: list[Finding] = []
-    problems: list[str] = []
-    for name in names:
-        change = change_of(name, report) if has_prior else None
-        if change is Change.RESOLVED:
-            problems.append(f"The model lists {name} as present, and its report calls it resolved.")
-            change = None
-        side = side_of(name, report)
-        findings.append(Finding(name, Status.PRESENT, change, side, boxes.get(name, ())))
-    if has_prior:
-        findings += [
-            Finding(name, Status.ABSENT, Change.RESOLVED, side_of(name, report))
-            for name in resolved_findings(report)
-            if name not in boxes and name not in names
-        ]
-    return tuple(findings), tuple(problems)
 
 
 def choose_plan(respondent: Respondent, plans: Sequence[ReportPlan]) -> ReportPlan:

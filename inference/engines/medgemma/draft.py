@@ -7,9 +7,9 @@ from time import perf_counter
 import torch
 
 from inference.case import Case, Image
+from inference.engines.findings import findings_of
 from inference.engines.follow_up import FollowUp
 from inference.engines.leaning import YesNo, yes_no
-from inference.engines.m4cxr.draft import findings_of
 from inference.engines.medgemma import parse, prompts
 from inference.engines.medgemma.model import MedGemma
 from inference.engines.medgemma.prompts import ReportPlan
