@@ -5,7 +5,7 @@ Every engine's answers are read by these rules; what a model was asked, and in w
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -45,7 +45,7 @@ _QUOTED_CHARACTERS_MAX = 80
 
 _MENTIONS: Mapping[str, str] = {
     "enlarged cardiomediastinum": r"cardiomediastin\w+|mediastin\w+",
-    "cardiomegaly": r"cardiomegaly|heart|cardiac (?:silhouette|enlargement|size)",
+    "cardiomegaly": r"cardiomegaly|heart(?! failure)|cardiac (?:silhouette|enlargement|size)",
     "lung opacity": r"opacit\w+|opacification\w*|infiltrat\w+",
     "lung lesion": r"lesions?|nodul\w+|mass(?:es)?",
     "edema": r"o?edema|vascular congestion",
@@ -63,15 +63,36 @@ _MENTIONS: Mapping[str, str] = {
 _MIDLINE = frozenset({"enlarged cardiomediastinum", "cardiomegaly", "support devices"})
 """Findings that have no side, or more than a report's adjective can settle."""
 
+_NEVER_GONE = frozenset({"enlarged cardiomediastinum", "support devices"})
+"""What no report calls gone: a tube that was removed leaves the others, and "mediastinal" is said of drains."""
+
+_NOT_WHOLLY = (
+    r"almost|near|nearly|largely|mostly|mainly|partly|partial|partially|incomplete|incompletely|substantial"
+    r"|substantially|significant|significantly|essentially|virtually|practically"
+)
 _CHANGES: Mapping[Change, str] = {
     Change.NEW: r"new|newly|(?:has|have) (?:developed|appeared|been placed)|interval development",
     Change.LARGER: r"increas(?:ed?|ing)|larger|worse|worsen(?:ed|ing)|progress(?:ed|ion)",
     Change.SMALLER: r"decreas(?:ed?|ing)|smaller|improv(?:ed|ing|ement)|regress(?:ed|ion)|resolving"
-    r"|(?:partial|partially|nearly|almost) (?:resolved|resolution)",
+    rf"|(?:{_NOT_WHOLLY})[ -](?:(?:complete|completely|full|fully|interval)[ -])*"
+    r"(?:resolved|resolution|cleared|clearing)",
     Change.UNCHANGED: r"unchanged|stable|similar",
-    Change.RESOLVED: r"(?<!partially )(?<!nearly )(?<!almost )resolved|(?<!partial )resolution"
-    r"|cleared|removed|no longer (?:seen|present|visible)",
+    Change.RESOLVED: r"resolved|resolution|cleared|no longer (?:seen|present|visible)",
 }
+_CHANGES_OF_DEVICES: Mapping[Change, str] = {
+    **_CHANGES,
+    Change.RESOLVED: r"removed|no longer (?:seen|present|visible)",
+}
+_NOT_PLAINLY = re.compile(
+    rf"\b(?:{_NOT_WHOLLY}|minimal|minimally|some|trace|residual|remain\w*|persist\w*|recurr\w*|except"
+    r"|(?<!compared )(?<!comparison )to|for|until|ensure|confirm\w*|document\w*|follow\w*|recommend\w*"
+    r"|suggest\w*|consider\w*|advis\w*|evaluat\w*|assess\w*|monitor\w*|repeat\w*|await\w*|pending|expect\w*"
+    r"|if|unless|whether|should|will|would|can|could|may|might|appears?|seems?|possib\w+|probab\w+|likely"
+    r"|presum\w+|suspect\w*|question\w*|history)\b|\?",
+    re.IGNORECASE,
+)
+"""Words of degree, purpose and doubt: in their clause nothing is called resolved."""
+
 _SIDES: Mapping[str, str] = {
     "left": r"left(?:-sided)?",
     "right": r"right(?:-sided)?",
@@ -96,6 +117,13 @@ _IN_OTHER_WORDS = (
         ),
         "unchanged",
     ),
+    (
+        re.compile(
+            r"\b(?:no|without)(?: \w+)? (?:resolution|improvement|decrease|increase|worsening|progression) (?:in|of)\b",
+            re.IGNORECASE,
+        ),
+        "still",
+    ),
     (re.compile(r"\b(?:left and (?:the )?right|right and (?:the )?left)\b", re.IGNORECASE), "bilateral"),
 )
 _Said = TypeVar("_Said", bound=str)
@@ -115,20 +143,32 @@ def change_of(finding: str, report: str) -> Change | None:
     A word of change counts for a finding of the same clause: one that follows its findings ("effusion and
     edema are unchanged") for all of them, one that comes before ("new effusion and edema") for those of its
     own part. Negated mentions ("no new effusion") say nothing.
+
+    Resolved is what every mention calls so plainly: a finding that has gone on one side, or almost, is there.
     """
-    return _only(_said(finding, report, _CHANGES))
+    said = _said(finding, report, _changes_of(finding))
+    change = _only(set().union(*said))
+    if change is Change.RESOLVED and (finding in _NEVER_GONE or not all(said)):
+        return None
+    return change
 
 
 def side_of(finding: str, report: str) -> str | None:
-    """Tells where a report sees a finding, by the rule of `change_of`; with both it is "bilateral"."""
+    """Tells where a report sees a finding, by the rule of `change_of`; with both it is "bilateral".
+
+    Where it has gone does not count while it is elsewhere.
+    """
     if finding in _MIDLINE:
         return None
-    sides = _said(finding, report, _SIDES)
+    every = _said(finding, report, _SIDES)
+    changes = _said(finding, report, _changes_of(finding))
+    still = [sides for sides, change in zip(every, changes, strict=True) if change != {Change.RESOLVED}]
+    sides = set().union(*(still or every))
     return "bilateral" if {"left", "right"} <= sides else _only(sides)
 
 
 def resolved_findings(report: str) -> tuple[str, ...]:
-    """Lists the findings of which a report says that they have gone."""
+    """Lists the findings of which a report says plainly, wherever it mentions them, that they have gone."""
     return tuple(name for name in FINDING_NAMES if change_of(name, report) is Change.RESOLVED)
 
 
@@ -190,38 +230,44 @@ def _is_stated(finding: str, text: str) -> bool:
     return any(_Clause(clause).places(_MENTIONS[finding]) for clause in clauses if not _NORMAL.search(clause))
 
 
-def _said(finding: str, report: str, words: Mapping[_Said, str]) -> set[_Said]:
-    """Collects the kinds of `words` that a report says of a finding."""
+def _changes_of(finding: str) -> Mapping[Change, str]:
+    return _CHANGES_OF_DEVICES if finding == "support devices" else _CHANGES
+
+
+def _said(finding: str, report: str, words: Mapping[_Said, str]) -> list[set[_Said]]:
+    """Collects, for each mention of a finding in a report, the kinds of `words` that are said of it."""
     for pattern, instead in _IN_OTHER_WORDS:
         report = pattern.sub(instead, report)
-    said: set[_Said] = set()
+    said: list[set[_Said]] = []
     for sentence in _SENTENCE_END.split(report):
         for text in _CLAUSE_END.split(sentence):
             clause = _Clause(text)
             if places := clause.places(_MENTIONS[finding]):
-                said |= _said_at(places, clause, words)
+                said += _said_at(places, clause, words)
     return said
 
 
-def _said_at(places: Iterable[int], clause: "_Clause", words: Mapping[_Said, str]) -> set[_Said]:
-    """Collects the kinds of `words` that a clause says of what it mentions at `places`."""
+def _said_at(places: Iterable[int], clause: "_Clause", words: Mapping[_Said, str]) -> Iterator[set[_Said]]:
+    """Gives, for each of the mentions at `places`, the kinds of `words` that the clause says of it."""
     hits = sorted((at, kind) for kind, pattern in words.items() for at in clause.places(pattern))
+    if not clause.is_plain:
+        hits = [(at, kind) for at, kind in hits if kind != Change.RESOLVED]
     kinds_of_part: dict[int, set[_Said]] = {}
     for at, kind in hits:
         kinds_of_part.setdefault(clause.part(at), set()).add(kind)
     findings = (at for pattern in _MENTIONS.values() for at in clause.places(pattern))
     last_finding_of_part = {clause.part(at): at for at in sorted(findings)}
-    said: set[_Said] = set()
     for place in places:
         if own := kinds_of_part.get(clause.part(place)):
-            said |= own
+            yield own
             continue
         next_hit = bisect_right(hits, place, key=lambda hit: hit[0])
-        if next_hit < len(hits):
-            at, kind = hits[next_hit]
-            is_predicate = last_finding_of_part.get(clause.part(at), -1) <= at
-            said |= {kind} if is_predicate else set()
-    return said
+        if next_hit == len(hits):
+            yield set()
+            continue
+        at, kind = hits[next_hit]
+        is_predicate = last_finding_of_part.get(clause.part(at), -1) <= at
+        yield {kind} if is_predicate else set()
 
 
 class _Clause:
@@ -232,6 +278,7 @@ class _Clause:
         self._part_ends = [match.end() for match in _PART_END.finditer(text)]
         self._ands = [match.end() for match in _NEGATION_END.finditer(text)]
         self._negations = [match.span() for match in _NEGATION.finditer(text)]
+        self.is_plain = _NOT_PLAINLY.search(text) is None
 
     def places(self, pattern: str) -> list[int]:
         """Finds where `pattern` stands as whole words and is not negated there."""

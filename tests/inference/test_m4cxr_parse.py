@@ -196,6 +196,11 @@ def test_no_report_makes_the_rules_raise(report):
         ("The pneumothorax has resolved.", "pneumothorax", "resolved"),
         ("The pneumothorax has not resolved.", "pneumothorax", None),
         ("The pneumothorax has partially resolved.", "pneumothorax", "smaller"),
+        ("The pneumothorax has almost completely resolved.", "pneumothorax", "smaller"),
+        ("Near complete resolution of the edema.", "edema", "smaller"),
+        ("The effusion is larger. Follow the effusion to resolution.", "pleural effusion", "larger"),
+        ("The right effusion has resolved, the left effusion is larger.", "pleural effusion", None),
+        ("The chest tube has been removed.", "support devices", None),
         ("Pneumothorax is no longer seen.", "pneumothorax", "resolved"),
         ("No new consolidation, effusion, or pneumothorax.", "pneumothorax", None),
         ("There is no pneumothorax and the left effusion has increased.", "pleural effusion", "larger"),
@@ -220,6 +225,8 @@ def test_a_change_is_read_from_the_report(report, finding, change):
         ("No left pneumothorax.", "pneumothorax", None),
         ("Cardiomegaly on the left.", "cardiomegaly", None),
         ("There is atelectasis.", "atelectasis", None),
+        ("The right effusion has resolved. The left effusion persists.", "pleural effusion", "left"),
+        ("The right effusion has resolved.", "pleural effusion", "right"),
     ],
 )
 def test_a_side_is_read_from_the_report(report, finding, side):

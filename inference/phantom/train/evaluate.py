@@ -38,7 +38,7 @@ class Outcome:
         truly, said: names present in truth and in the reading.
         changes: for each finding compared with the prior, whether the reading's change is the true one; a
             finding that was missed counts as wrong. Names with two devices that changed differently are left out,
-            as the reading has one change for a name.
+            as the reading has one change for a name, and so are devices that are gone: it calls none absent.
         sides: for each finding that has a side and was named, whether it is right.
         overlaps: for each box that was drawn or said on a PA film, its IoU with its counterpart, else 0.
         compares: words of comparison in the report.
@@ -147,13 +147,16 @@ def outcome(
 
 
 def changes_between(prior: SyntheticExam, current: SyntheticExam) -> dict[str, Change]:
-    """Tells the true change of each finding name that is in either exam, where the name has one change."""
+    """Tells the true change of each finding name that is in either exam, where a reading can tell it."""
     before = {finding.identity: finding for finding in prior.findings}
     now = {finding.identity: finding for finding in current.findings}
     changes: dict[str, set[Change]] = {}
     for identity in before | now:
         changes.setdefault(identity[0], set()).add(change_between(before.get(identity), now.get(identity)))
-    return {name: kinds.pop() for name, kinds in changes.items() if len(kinds) == 1}
+    told = {name: kinds.pop() for name, kinds in changes.items() if len(kinds) == 1}
+    if told.get("support devices") is Change.RESOLVED:
+        del told["support devices"]
+    return told
 
 
 def overlaps(drawn: Sequence[PixelBox], said: Sequence[PixelBox]) -> tuple[float, ...]:
