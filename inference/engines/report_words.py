@@ -5,7 +5,7 @@ Every engine's answers are read by these rules; what a model was asked, and in w
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -96,7 +96,7 @@ _NOT_PLAINLY = re.compile(
 _SIDES: Mapping[str, str] = {
     "left": r"left(?:-sided)?",
     "right": r"right(?:-sided)?",
-    "bilateral": r"bilateral|bilaterally|both",
+    "bilateral": r"bi(?:lateral|basilar|basal|apical)(?:ly)?|both",
 }
 _COMPARISON = re.compile(
     r"\b(?:compar(?:ed|ison|ing)|prior|previous(?:ly)?|unchanged|stable|new|newly|interval(?:ly)?|again"
@@ -108,12 +108,36 @@ _SENTENCE_END = re.compile(r"\.(?:\s+|$)|\n")
 _CLAUSE_END = re.compile(r";|\bwhile\b|\bbut\b|\bwhereas\b|\balthough\b|\bwith\b", re.IGNORECASE)
 _PART_END = re.compile(r",|\band\b", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(?:no|not|without|free of|negative for|absence of)\b(?! longer)", re.IGNORECASE)
+_OTHER_SUBJECT = re.compile(
+    r"\b(?:left|right)(?:-sided)?(?: \w+){1,4}? (?:is|are|was|were|has|have|appears?|remains?)\b",
+    re.IGNORECASE,
+)
+"""A side of something that has a verb of its own: "the right lung is", "the left effusion has"."""
+
 _NORMAL = re.compile(r"\b(?:normal|clear|unremarkable)\b", re.IGNORECASE)
 _NEGATION_END = re.compile(r"\band\b", re.IGNORECASE)
+_BETWEEN_SIDES = re.compile(
+    r" (?:greater|larger|smaller|bigger|worse|more|less)(?: (?:severe|prominent|pronounced|extensive|marked))?"
+    r"(?: (?:on|at|in) the( left| right))? than(?: (?:on|at|in))?(?: the)?( left| right)\b",
+    re.IGNORECASE,
+)
+"""A comparison of one side with the other, and not with a prior exam."""
+
+
+def _pair(one: str, other: str) -> str:
+    """Matches two sides of the same: "left and right", "on the left and on the right", "left, small right"."""
+    size = "(?:tiny|trace|small|mild|minimal|moderate|large|severe|massive)"
+    # "Atelectasis on the left and small right effusion" is two things.
+    sized = rf"(?<!the ){one}(?:-sided)?(?:,| and|, and) (?:an? )?{size}(?: to {size})? {other}"
+    return rf"{one}(?:-sided)?(?: and(?: (?:on|at|in))?(?: the)?)? {other}|{sized}"
+
+
 _IN_OTHER_WORDS = (
+    (_BETWEEN_SIDES, r"\1\2"),
     (
         re.compile(
-            r"\b(?:no|not|without)(?: (?:interval|significant|substantial))* changed?\b", re.IGNORECASE
+            r"\b(?:no|not|without)(?: (?:interval|significant(?:ly)?|substantial(?:ly)?))* changed?\b",
+            re.IGNORECASE,
         ),
         "unchanged",
     ),
@@ -124,7 +148,7 @@ _IN_OTHER_WORDS = (
         ),
         "still",
     ),
-    (re.compile(r"\b(?:left and (?:the )?right|right and (?:the )?left)\b", re.IGNORECASE), "bilateral"),
+    (re.compile(rf"\b(?:{_pair('left', 'right')}|{_pair('right', 'left')})\b", re.IGNORECASE), "bilateral"),
 )
 _Said = TypeVar("_Said", bound=str)
 
@@ -146,7 +170,10 @@ def change_of(finding: str, report: str) -> Change | None:
 
     Resolved is what every mention calls so plainly: a finding that has gone on one side, or almost, is there.
     """
-    said = _said(finding, report, _changes_of(finding))
+    words = _CHANGES_OF_DEVICES if finding == "support devices" else _CHANGES
+    said = [
+        kinds for clause, places in _mentions(finding, report) for kinds in _said_at(places, clause, words)
+    ]
     change = _only(set().union(*said))
     if change is Change.RESOLVED and (finding in _NEVER_GONE or not all(said)):
         return None
@@ -156,15 +183,20 @@ def change_of(finding: str, report: str) -> Change | None:
 def side_of(finding: str, report: str) -> str | None:
     """Tells where a report sees a finding, by the rule of `change_of`; with both it is "bilateral".
 
-    Where it has gone does not count while it is elsewhere.
+    A clause with both sides and no other finding is about both. Where it has gone does not count while it is
+    elsewhere.
     """
     if finding in _MIDLINE:
         return None
-    every = _said(finding, report, _SIDES)
-    changes = _said(finding, report, _changes_of(finding))
-    still = [sides for sides, change in zip(every, changes, strict=True) if change != {Change.RESOLVED}]
-    sides = set().union(*(still or every))
-    return "bilateral" if {"left", "right"} <= sides else _only(sides)
+    every: list[set[str]] = []
+    still: list[set[str]] = []
+    for clause, places in _mentions(finding, report):
+        sides = _sides_at(finding, places, clause)
+        changes = _said_at(places, clause, _CHANGES)
+        every += sides
+        still += [side for side, change in zip(sides, changes, strict=True) if change != {Change.RESOLVED}]
+    told = set().union(*(still or every))
+    return "bilateral" if {"left", "right"} <= told else _only(told)
 
 
 def resolved_findings(report: str) -> tuple[str, ...]:
@@ -230,21 +262,23 @@ def _is_stated(finding: str, text: str) -> bool:
     return any(_Clause(clause).places(_MENTIONS[finding]) for clause in clauses if not _NORMAL.search(clause))
 
 
-def _changes_of(finding: str) -> Mapping[Change, str]:
-    return _CHANGES_OF_DEVICES if finding == "support devices" else _CHANGES
-
-
-def _said(finding: str, report: str, words: Mapping[_Said, str]) -> list[set[_Said]]:
-    """Collects, for each mention of a finding in a report, the kinds of `words` that are said of it."""
+def _mentions(finding: str, report: str) -> Iterator[tuple["_Clause", list[int]]]:
+    """Gives each clause that mentions a finding, and where in it."""
     for pattern, instead in _IN_OTHER_WORDS:
         report = pattern.sub(instead, report)
-    said: list[set[_Said]] = []
     for sentence in _SENTENCE_END.split(report):
         for text in _CLAUSE_END.split(sentence):
             clause = _Clause(text)
             if places := clause.places(_MENTIONS[finding]):
-                said += _said_at(places, clause, words)
-    return said
+                yield clause, places
+
+
+def _sides_at(finding: str, places: Sequence[int], clause: "_Clause") -> list[set[str]]:
+    """Gives the sides of each of a clause's mentions of a finding."""
+    both = all(clause.places(_SIDES[side]) for side in ("left", "right"))
+    if both and clause.is_about_only(finding):
+        return [{"bilateral"}] * len(places)
+    return list(_said_at(places, clause, _SIDES))
 
 
 def _said_at(places: Iterable[int], clause: "_Clause", words: Mapping[_Said, str]) -> Iterator[set[_Said]]:
@@ -288,6 +322,16 @@ class _Clause:
     def part(self, place: int) -> int:
         """Numbers the parts between commas and "and"."""
         return bisect_right(self._part_ends, place)
+
+    def is_about_only(self, finding: str) -> bool:
+        """Tells whether a clause has one subject, and all of it is there: "the right lung is clear" is another."""
+        subjects = (match[0] for match in _OTHER_SUBJECT.finditer(self._text))
+        return (
+            not any(self.places(pattern) for name, pattern in _MENTIONS.items() if name != finding)
+            and not self.places(_CHANGES[Change.RESOLVED])
+            and not _NORMAL.search(self._text)
+            and all(re.search(_MENTIONS[finding], subject, re.IGNORECASE) for subject in subjects)
+        )
 
     def _is_negated(self, place: int) -> bool:
         """Tells whether a "no" reaches to a place: over "or" and commas it does, over "and" not."""
