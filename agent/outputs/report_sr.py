@@ -36,6 +36,7 @@ from agent.outputs.wording import (
     program,
     scores_line,
 )
+from inference.engines.report_words import comparison_words
 from inference.reading import Finding, Reading, Status, Turn
 
 KIND = "report_sr"
@@ -150,7 +151,7 @@ def reasons_of(
     """Says how a draft came about: (key of the code group "reason", words), in the order of reading."""
     limits = [*reading.problems, *marks.dropped, NOTHING_WAS_MEASURED, *narrative.notes]
     if not reading.compared_with_prior:
-        limits.append("No prior exam was shown to the model; nothing here is a comparison.")
+        limits.append(_no_prior(reading))
     reasons = [("seen", words) for words in _seen(sources, narrative)]
     reasons += [("passed over", f"{uid}: {reason}") for uid, reason in narrative.passed_over]
     if narrative.complete_because:
@@ -161,6 +162,16 @@ def reasons_of(
     if reading.scores:
         reasons.append(("score", scores_line(reading.scores)))
     return reasons
+
+
+def _no_prior(reading: Reading) -> str:
+    """Says that nothing was compared, and of words that sound as if it had been that they must not be trusted."""
+    told = "\n".join(filter(None, (reading.report, reading.impression, reading.differential)))
+    words = ", ".join(comparison_words(told))
+    what = (
+        f'what reads like a comparison here ("{words}") is none' if words else "nothing here is a comparison"
+    )
+    return f"No prior exam was shown to the model; {what}."
 
 
 def _seen(sources: Sources, narrative: Narrative) -> list[str]:

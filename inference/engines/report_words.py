@@ -98,12 +98,27 @@ _SIDES: Mapping[str, str] = {
     "right": r"right(?:-sided)?",
     "bilateral": r"bi(?:lateral|basilar|basal|apical)(?:ly)?|both",
 }
+_NO_CHANGE = (
+    r"(?:no|not|without)(?: (?:acute|appreciabl[ey]|interim|interval|significant(?:ly)?|substantial(?:ly)?))*"
+    " changed?"
+)
 _COMPARISON = re.compile(
-    r"\b(?:compar(?:ed|ison|ing)|prior|previous(?:ly)?|unchanged|stable|new|newly|interval(?:ly)?|again"
-    r"|increas(?:ed?|ing)|decreas(?:ed?|ing)|worsen(?:ed|ing)|improv(?:ed|ing|ement)|resolv(?:ed|ing)"
-    r"|no longer)\b",
+    "|".join(
+        (
+            r"\b(?:compar(?:ed|ison|ing)|prior|previous(?:ly)?|interim|interval(?:ly)?|again|since|earlier|no longer",
+            *_CHANGES.values(),
+            r"(?:as|from|noted|present|seen|than) before|removed",
+            rf"{_NO_CHANGE}|chang(?:ed|ing)|persist\w*|remain(?:s|ed)?|redemonstrat\w*",
+            r"last (?:exam\w*|study|film|radiograph|x-ray))\b",
+        )
+    ),
     re.IGNORECASE,
 )
+_NOT_YET_RESOLVED = re.compile(
+    r"\b(?:to|until|for|ensure|document|confirm|high)[ -](?:complete )?resolution\b", re.IGNORECASE
+)
+"""What only a later film can show, and a kind of CT."""
+
 _SENTENCE_END = re.compile(r"\.(?:\s+|$)|\n")
 _CLAUSE_END = re.compile(r";|\bwhile\b|\bbut\b|\bwhereas\b|\balthough\b|\bwith\b", re.IGNORECASE)
 _PART_END = re.compile(r",|\band\b", re.IGNORECASE)
@@ -135,10 +150,7 @@ def _pair(one: str, other: str) -> str:
 _IN_OTHER_WORDS = (
     (_BETWEEN_SIDES, r"\1\2"),
     (
-        re.compile(
-            r"\b(?:no|not|without)(?: (?:interval|significant(?:ly)?|substantial(?:ly)?))* changed?\b",
-            re.IGNORECASE,
-        ),
+        re.compile(rf"\b{_NO_CHANGE}\b", re.IGNORECASE),
         "unchanged",
     ),
     (
@@ -206,6 +218,8 @@ def resolved_findings(report: str) -> tuple[str, ...]:
 
 def comparison_words(report: str) -> tuple[str, ...]:
     """Lists the words by which a report compares with an earlier exam, each once, in lower case."""
+    for pattern in (_BETWEEN_SIDES, _NOT_YET_RESOLVED):
+        report = pattern.sub("", report)
     return tuple(dict.fromkeys(match[0].lower() for match in _COMPARISON.finditer(report)))
 
 

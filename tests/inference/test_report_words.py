@@ -4,6 +4,7 @@ import pytest
 
 from inference.engines.report_words import (
     change_of,
+    comparison_words,
     report_problems,
     resolved_findings,
     side_of,
@@ -30,6 +31,46 @@ def test_a_comparison_is_a_problem_only_where_nothing_was_compared():
     (problem,) = report_problems(report, has_prior=False, why_no_measurement=WHY)
     assert problem == 'The report compares ("unchanged"), but no earlier exam was shown to the model.'
     assert report_problems(report, has_prior=True, why_no_measurement=WHY) == ()
+
+
+@pytest.mark.parametrize(
+    ("report", "word"),
+    [
+        ("The right pleural effusion has progressed.", "progressed"),
+        ("Progression of the consolidation.", "progression"),
+        ("No significant change.", "no significant change"),
+        ("The nodule has not changed.", "not changed"),
+        ("The effusion is larger than on the earlier film.", "larger"),
+        ("Seen on the earlier film.", "earlier"),
+        ("The chest tube has been removed.", "removed"),
+        ("Since the last examination the edema is the same.", "since"),
+        ("The edema has cleared.", "cleared"),
+        ("Resolution of the pneumothorax.", "resolution"),
+        ("Persistent left effusion.", "persistent"),
+        ("Redemonstrated cardiomegaly.", "redemonstrated"),
+        ("An effusion, similar in size.", "similar"),
+        ("More prominent than before.", "than before"),
+        ("An effusion has developed.", "has developed"),
+        ("Heart size remains enlarged.", "remains"),
+    ],
+)
+def test_a_word_of_change_is_a_comparison(report, word):
+    assert word in comparison_words(report)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "Bilateral effusions, right larger than left.",
+        "Atelectasis, worse on the left than on the right.",
+        "Degenerative changes of the spine.",
+        "The remaining lung is clear.",
+        "Follow-up to resolution is recommended.",
+        "Recommend follow up to ensure resolution.",
+    ],
+)
+def test_a_report_of_one_film_is_no_comparison(report):
+    assert comparison_words(report) == ()
 
 
 def test_a_measurement_is_a_problem_and_says_why_for_this_model():

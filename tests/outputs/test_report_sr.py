@@ -100,6 +100,18 @@ def test_a_comparison_is_claimed_only_if_the_model_saw_the_prior():
     )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [{"report": "The effusion is unchanged."}, {"impression": "Unchanged."}, {"differential": "Unchanged."}],
+)
+def test_words_of_comparison_without_a_prior_are_told_and_not_denied(words: dict[str, str]):
+    document = the_one("report_sr", a_source(), a_reading(**words))
+
+    said = 'No prior exam was shown to the model; what reads like a comparison here ("unchanged") is none.'
+    assert ("Limits", said) in reasons(document)
+    assert not any("nothing here is a comparison" in text for text in texts(document))
+
+
 def test_an_impression_gets_a_section_that_begins_with_the_banner():
     reading = a_reading(report="FINDINGS: The lungs are clear.\n\nIMPRESSION:\nNo acute disease.")
 
