@@ -71,13 +71,32 @@ def test_a_list_of_findings_is_read(answer, names):
         ("", (), "The model gave no answer to the question for findings."),
         ("edema, foot.", ("edema",), 'The list of findings holds what is no finding: "foot".'),
         ("no edema.", (), 'The list of findings holds what is no finding: "no edema".'),
-        ("not found, edema.", ("edema",), 'The list of findings holds what is no finding: "not found".'),
     ],
 )
 def test_what_is_no_finding_is_kept_as_a_problem(answer, names, problem):
     listed = parse_findings(answer)
 
     assert (listed.names, listed.problems) == (names, (problem,))
+
+
+@pytest.mark.parametrize(
+    ("answer", "names"),
+    [
+        ("There is no edema, pneumonia, or pneumothorax.", ()),
+        ("no pneumothorax, pleural effusion", ()),
+        ("cannot exclude pneumonia, edema", ()),
+        ("not found, edema.", ()),
+        ("Not found. edema", ()),
+        ("cardiomegaly, no edema, pneumonia", ("cardiomegaly",)),
+        ("cardiomegaly, pleural effusion. No pneumothorax.", ("cardiomegaly", "pleural effusion")),
+        ("edema, pneumonia are not present.", ()),
+    ],
+)
+def test_nothing_that_is_denied_is_taken_for_present(answer, names):
+    listed = parse_findings(answer)
+
+    assert listed.names == names
+    assert listed.problems
 
 
 def test_boxes_of_a_finding_are_read():
@@ -113,8 +132,20 @@ def test_an_answer_on_a_place_that_is_not_understood_is_kept(answer):
     assert any(f'where edema is could not be read: "{answer}"' in problem for problem in said.problems)
 
 
-def test_no_box_is_taken_from_an_answer_that_denies_the_finding():
-    assert parse_grounding("Not present. [1,2,3,4]", "edema").boxes == ()
+@pytest.mark.parametrize(
+    ("answer", "boxes"),
+    [
+        ("Not present. [1,2,3,4]", ()),
+        ("No. [1,2,3,4].", ()),
+        ("Not present in [1,2,3,4].", ()),
+        ("Edema cannot be seen in [1,2,3,4].", ()),
+        ("Yes. [1,2,3,4], but not [5,6,7,8].", ((1, 2, 3, 4),)),
+    ],
+)
+def test_no_box_is_taken_from_behind_a_denial(answer, boxes):
+    assert parse_grounding(answer, "edema").boxes == boxes
+    assert parse_places(answer, "edema").boxes == boxes
+    assert parse_places(answer, "edema").problems
 
 
 def test_a_box_without_name_belongs_to_the_name_before():

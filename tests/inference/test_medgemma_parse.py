@@ -73,8 +73,9 @@ def test_none_is_an_answer_and_no_problem(answer):
     ("answer", "names", "kept"),
     [
         ("edema, foot", ("edema",), "foot"),
-        ("possible edema, fracture", ("fracture",), "possible edema"),
+        ("possible edema, fracture", (), "possible edema, fracture"),
         ("edema (mild)", (), "edema (mild)"),
+        ("cardiomegaly, edema (possible), fracture", ("cardiomegaly", "fracture"), "edema (possible)"),
         ("The lungs are clear.", (), "the lungs are clear"),
         ("...", (), "..."),
     ],
@@ -94,11 +95,24 @@ def test_what_is_no_finding_is_kept_as_a_problem(answer, names, kept):
         ("Unlikely:\n- edema", ()),
         ("edema: absent, pneumonia", ()),
         ("I can't see edema, pneumonia", ()),
+        ("I can’t see edema, pneumonia", ()),
         ("none, edema", ()),
         ("None of these but: edema", ()),
+        ("Cannot exclude edema, pneumonia", ()),
+        ("Possible edema, pneumonia", ()),
+        ("Unlikely edema, pneumonia", ()),
+        ("Resolved edema, pneumonia", ()),
+        ("Rule out pneumonia, edema", ()),
+        ("edema, pneumonia are not present", ()),
+        ("edema, pneumonia absent", ()),
+        ("edema, pneumonia, fracture - none of these", ()),
+        ("cardiomegaly\nedema\nnot seen", ()),
+        ("pneumonia, edema: absent", ()),
+        ("cardiomegaly, edema. Pneumothorax is not present.", ("cardiomegaly", "edema")),
+        ("1. cardiomegaly\n2. edema\n\nPneumothorax is not present.", ("cardiomegaly", "edema")),
     ],
 )
-def test_nothing_after_a_negation_is_taken_for_present(answer, names):
+def test_nothing_that_is_denied_or_doubted_is_taken_for_present(answer, names):
     listed = parse_findings(answer)
 
     assert listed.names == names

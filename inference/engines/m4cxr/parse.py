@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from inference.engines.listed import before_denial, listed
 from inference.engines.m4cxr.prompts import remove_structure
 from inference.engines.report_words import FINDING_NAMES, FindingList, quoted
 from inference.geometry import MODEL_UNITS
@@ -16,6 +17,7 @@ ModelBox = tuple[int, int, int, int]
 """Left, top, right, bottom in 0..MODEL_UNITS of the middle square of the image."""
 
 _BOX = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]", re.ASCII)
+_SENTENCE_END = re.compile(r"\.\s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +60,26 @@ def parse_findings(answer: str) -> FindingList:
     text = tidy(answer)
     if not text:
         return FindingList(problems=("The model gave no answer to the question for findings.",))
-    pieces = [piece.strip().lower() for piece in text.rstrip(". \n").split(",")]
-    if pieces == ["not found"]:
+    bare = text.rstrip(". \n").lower()
+    if bare == "not found":
         return FindingList()
-    names = tuple(dict.fromkeys(piece for piece in pieces if piece in FINDING_NAMES))
-    unknown = [piece for piece in pieces if piece not in FINDING_NAMES]
-    problems: tuple[str, ...] = ()
-    if unknown:
-        problems = (f"The list of findings holds what is no finding: {quoted(', '.join(unknown))}.",)
-    return FindingList(names, problems)
+    sentences = [[entry.strip() for entry in sentence.split(",")] for sentence in _SENTENCE_END.split(bare)]
+    return listed(sentences, text)
 
 
 def parse_grounding(answer: str, finding: str) -> Grounding:
-    """Reads `Yes. [0,63,25,90], [57,66,90,98].` or `Not present.`"""
+    """Reads `Yes. [0,63,25,90], [57,66,90,98].` or `Not present.`; behind what denies no box is kept."""
     text = tidy(answer)
     boxes, problems = _boxes(text)
     rest = _BOX.sub("", text).strip(" ,.\n").lower()
     is_present = {"yes": True, "not present": False}.get(rest)
     if is_present is None or is_present != bool(boxes or problems):
         problems += (f"The answer to where {finding} is could not be read: {quoted(text)}.",)
-    return Grounding(is_present, boxes if is_present is not False else (), problems)
+    return Grounding(is_present, _boxes(before_denial(text))[0], problems)
 
 
 def parse_places(answer: str, what: str) -> Places:
-    """Reads `[57,66,90,98], [0,63,25,90].`, one box or more and nothing else.
+    """Reads `[57,66,90,98], [0,63,25,90].`, one box or more and nothing else; behind what denies no box is kept.
 
     Args:
         what: what the boxes are of, for the sentence if they cannot be read.
@@ -90,7 +88,7 @@ def parse_places(answer: str, what: str) -> Places:
     boxes, problems = _boxes(text)
     if _BOX.sub("", text).strip(" ,.\n") or not (boxes or problems):
         problems += (f"The answer to where {what} is could not be read: {quoted(text)}.",)
-    return Places(boxes, problems)
+    return Places(_boxes(before_denial(text))[0], problems)
 
 
 def parse_placed_findings(answer: str, names: Collection[str] = FINDING_NAMES) -> PlacedFindings:

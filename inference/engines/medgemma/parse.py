@@ -6,11 +6,14 @@ an answer begins to say what is *not* there, nothing after it is taken for a fin
 
 import re
 
+from inference.engines.listed import listed
 from inference.engines.medgemma.prompts import remove_structure
-from inference.engines.report_words import FINDING_NAMES, FindingList, quoted
+from inference.engines.report_words import FindingList
 
-_SEPARATOR = re.compile(r"[,;\n]|\(?\b\d{1,2}[.)]\s|\.(?=\s|$)")
-"""Between two entries of a list: commas, line ends, numbers of lines, full stops."""
+_SENTENCE_END = re.compile(r"(?<!\b\d)(?<!\b\d\d)\.(?=\s|$)|\n\s*\n")
+"""Full stops, but not those behind the number of a line; and empty lines."""
+_SEPARATOR = re.compile(r"[,;\n]|\(?\b\d{1,2}[.)]\s")
+"""Between two entries of a list: commas, line ends, numbers of lines."""
 _BULLET = re.compile(r"^[-*+•–—]\s*")
 _MARKUP = re.compile(r"[*_`#\"“”]+")
 _LEAD = re.compile(
@@ -23,10 +26,6 @@ _NOTHING = re.compile(
     r"(?:none|no findings|none of (?:the|these)(?: (?:listed|following|above))?(?: findings)?)"
     r"(?: (?:is|are) present)?(?: in the current exam)?"
 )
-_TURNS_ROUND = re.compile(
-    r":|n't\b|\b(?:no|not|none|without|absent|absence|negative|neither|nor|except|excluded|ruled out|free of)\b"
-)
-"""After these a name may stand for what is not there: "no edema, pneumonia", "Unlikely: edema"."""
 
 
 def tidy(answer: str) -> str:
@@ -42,16 +41,14 @@ def parse_findings(answer: str) -> FindingList:
     text = tidy(answer)
     if not text:
         return FindingList(problems=("The model gave no answer to the question for findings.",))
-    pieces = [piece for piece in map(_plain, _SEPARATOR.split(_LEAD.sub("", text))) if piece]
-    if len(pieces) == 1 and _NOTHING.fullmatch(pieces[0]):
+    sentences = [
+        [entry for entry in map(_plain, _SEPARATOR.split(sentence)) if entry]
+        for sentence in _SENTENCE_END.split(_LEAD.sub("", text))
+    ]
+    entries = [entry for sentence in sentences for entry in sentence]
+    if len(entries) == 1 and _NOTHING.fullmatch(entries[0]):
         return FindingList()
-    end = next((number for number, piece in enumerate(pieces) if _TURNS_ROUND.search(piece)), len(pieces))
-    names = tuple(dict.fromkeys(piece for piece in pieces[:end] if piece in FINDING_NAMES))
-    unknown = [piece for piece in pieces[:end] if piece not in FINDING_NAMES] + pieces[end:]
-    if names and not unknown:
-        return FindingList(names)
-    problem = f"The list of findings holds what is no finding: {quoted(', '.join(unknown) or text)}."
-    return FindingList(names, (problem,))
+    return listed(sentences, text)
 
 
 def _plain(piece: str) -> str:
