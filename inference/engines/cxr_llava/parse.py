@@ -64,12 +64,18 @@ _VERB = _words(
     "is|are|was|were|has|have|had|may|might|could|can|cannot|appears?|remains?|persists?|shows|demonstrates"
     "|reveals|suggests|represents|reflects"
 )
-_DENIAL = _words("no|not|without|neither|free of|clear of|negative for|absence of|lack of")
+_DENIAL = _words(
+    "no|not|without|neither|free of|clear of|negative for|absence of|lack of"
+    r"|(?:(?<!\w )|(?<=and )|(?<=there is ))(?:absent|nil)"
+)
+"""What comes before a finding that is not there. "Absent" after a word is said of that: "effusion absent, edema"."""
+
 _DOUBT = _words(
     r"possib\w+|probab\w+|likely|unlikely|perhaps|may|might|could|suspect\w*|suspicio\w+|suggest\w*|concern\w*"
     r"|question\w*|equivocal|uncertain|unclear|indeterminate|borderline|potential\w*|presum\w+|consider\w*"
     r"|differential|favou?r\w*|rather than|cannot|can not|exclu\w+|rul(?:e|ed|ing) out|if|risk|evaluat\w+"
     r"|assess\w*|information|history|prior|previous(?:ly)?|status post|treat\w*|remov\w+|resolv\w+|resolution"
+    r"|doubt\w*|hardly|never|nothing|denie[ds]|gone|unremarkable for|zero|minus"
 )
 """Words that leave it open whether there is a finding now."""
 
@@ -95,10 +101,13 @@ _SEEN = (
 _GONE = re.compile(
     rf"\s*(?:(?:is|are|was|were|has|have|had)\s+)?(?:(?:now|completely|fully|been)\s+)*"
     rf"(?:(?:not|no longer)\s+(?:been\s+)?{_SEEN}|absent|resolved|cleared|none)\b"
-    rf"|\s*:\s*(?:none|absent|negative|not {_SEEN}|no(?= evidence\b|\W*$))\b",
+    rf"|\s*[:=(–—-]\s*(?:none|nil|absent|negative|not {_SEEN}|no(?= evidence\b|\W*$))\b",
     re.IGNORECASE,
 )
-"""What follows a finding that is not there: "is not seen", "has resolved", ": none"."""
+"""What follows a finding that is not there: "is not seen", "has resolved", ": none", "- none"."""
+
+_ANSWERED_NO = re.compile(r"\s*,\s*(?:none|nil|no|absent|negative)\W*$", re.IGNORECASE)
+"""What follows a finding at the end of its statement: ", none"."""
 
 _MANY = _words("are|were|have")
 _DOUBTED = re.compile(rf"{_DOUBT.pattern}|\bnot\b|\?", re.IGNORECASE)
@@ -111,7 +120,7 @@ _PREDICATE_END = re.compile(rf"{_JOINT.pattern}|\bwith\b", re.IGNORECASE)
 _SIDE = _words("left|right")
 _LIST = re.compile(r",|\b(?:and|n?or)\b", re.IGNORECASE)
 _LIST_END = _words("and|n?or")
-_ON_ONE_SIDE = _words("(?:on|in|at) the (?:left|right)")
+_ON_ONE_SIDE = re.compile(r"\b(?:on|in|at)(?: the)? (?:left|right)\b|^\W*(?:left|right)\W*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +212,10 @@ def _status(before: str, after: str) -> Status:
     verb = _VERB.search(after)
     subject_rest, predicate = (after[: verb.start()], after[verb.start() :]) if verb else ("", after)
     predicate = _PREDICATE_END.split(predicate)[0]
-    if _GONE.match(predicate):
+    if _GONE.match(predicate) or _ANSWERED_NO.match(after):
         # "Effusion and pneumothorax are not seen" is about both, "effusion, pneumothorax is not seen" may not be.
         is_subject = not _JOINT.search(subject_rest) or _MANY.match(predicate)
-        return Status.ABSENT if is_subject and not _SIDE.search(before) else Status.UNCERTAIN
+        return Status.ABSENT if is_subject and not _SIDE.search(before + after) else Status.UNCERTAIN
     is_alternative = _ALTERNATIVE.search(before + _DENIAL.split(after)[0])
     is_doubtful = is_alternative or _DOUBTED.search(predicate) or _HEADING.match(after)
     return Status.UNCERTAIN if is_doubtful else Status.PRESENT
