@@ -208,7 +208,7 @@ def side_of(finding: str, report: str) -> str | None:
         every += sides
         still += [side for side, change in zip(sides, changes, strict=True) if change != {Change.RESOLVED}]
     told = set().union(*(still or every))
-    return "bilateral" if {"left", "right"} <= told else _only(told)
+    return "bilateral" if "bilateral" in told or {"left", "right"} <= told else _only(told)
 
 
 def resolved_findings(report: str) -> tuple[str, ...]:

@@ -274,6 +274,8 @@ def test_a_change_is_read_from_the_report(report, finding, change):
         ("The right pleural effusion is larger than the left.", "pleural effusion", "bilateral"),
         ("Bibasilar atelectasis, left greater than right.", "atelectasis", "bilateral"),
         ("Bibasal atelectasis.", "atelectasis", "bilateral"),
+        ("Right and left effusions. The right effusion is moderate.", "pleural effusion", "bilateral"),
+        ("Bibasilar opacities. A nodular opacity at the left apex.", "lung opacity", "bilateral"),
         ("Small left pneumothorax, the right lung is clear.", "pneumothorax", "left"),
         ("Small left pneumothorax, the right hemidiaphragm is elevated.", "pneumothorax", "left"),
         ("Small left pneumothorax, no right pneumothorax.", "pneumothorax", "left"),
