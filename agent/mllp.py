@@ -62,6 +62,7 @@ class MllpReceiver:
         clock: Callable[[], datetime],
     ) -> None:
         self._server = _Server(limits, tls, intake, index, clock)
+        self._is_stopped = False
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="mllp", daemon=True
         )
@@ -70,6 +71,11 @@ class MllpReceiver:
     def port(self) -> int:
         """The port that is listened on."""
         return int(self._server.server_address[1])
+
+    @property
+    def is_deaf(self) -> bool:
+        """True if the thread that accepts has ended although nobody stopped it: only a new start helps."""
+        return not self._is_stopped and self._thread.ident is not None and not self._thread.is_alive()
 
     def start(self) -> None:
         """Opens the port. Raises OSError if it is taken."""
@@ -82,6 +88,7 @@ class MllpReceiver:
 
     def stop(self, seconds: float) -> None:
         """Takes no more connections, lets messages in hand be answered, and ends; after `seconds` at most."""
+        self._is_stopped = True
         if self._thread.is_alive():
             self._server.shutdown()
         self._server.server_close()

@@ -223,7 +223,9 @@ class Serving:
         """Says whether this process still does what it was started for; only a new start helps if not."""
         # A copy, and none that has yet to be started: a reload may be arranging them just now.
         started = [worker for worker in tuple(self._workers.values()) if worker.ident is not None]
+        ports = {"listener": self.listener.is_deaf, "mllp": self.mllp is not None and self.mllp.is_deaf}
         dead = [worker.name for worker in started if not worker.is_alive()]
+        dead += [name for name, is_deaf in ports.items() if is_deaf]
         return is_alive(dead, time.monotonic() - self._ticked)
 
     def _commitments(self) -> TakeReport | None:

@@ -148,6 +148,13 @@ class Listener:
         """True while connections are accepted."""
         return self._server is not None and self._thread is not None and self._thread.is_alive()
 
+    @property
+    def is_deaf(self) -> bool:
+        """True if the thread that accepts has ended although nobody stopped it: only a new start helps."""
+        thread = self._thread
+        is_started = self._server is not None and thread is not None and thread.ident is not None
+        return thread is not None and is_started and not thread.is_alive()
+
     def start(self) -> None:
         """Opens the port. Raises OSError if it is taken, ssl.SSLError or OSError if a TLS file is no good."""
         limits, files = self._intake.limits, self._intake.files

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from socketserver import BaseServer
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -13,6 +14,7 @@ from agent.metrics.port import CONNECTIONS_MAX
 from agent.service import Serving, open_store, system_clock
 from config.settings import (
     AgentSettings,
+    Hl7Settings,
     ListenerSettings,
     MetricsSettings,
     ReaderSettings,
@@ -21,6 +23,7 @@ from config.settings import (
     StorageSettings,
 )
 from storage.records import RunningProcess
+from tests.listener.conftest import await_that
 
 Ask = Callable[[str], tuple[int, str]]
 
@@ -72,6 +75,28 @@ def test_a_process_that_serves_is_alive_and_shows_its_metrics(site: Site):
     assert (health, words.splitlines()[0]) == (200, "ok threads: running")
     assert status == 200
     assert 'preread_jobs{stage="gather"} 0.0' in page
+
+
+@pytest.fixture
+def site_with_hl7(tmp_path: Path) -> Iterator[Site]:
+    settings = settings_in(tmp_path)
+    hl7 = Hl7Settings().model_copy(update={"port": 0})
+    site = Site(settings.model_copy(update={"agent": settings.agent.model_copy(update={"hl7": hl7})}))
+    yield site
+    site.serving.stop()
+
+
+def test_a_port_whose_accepting_thread_has_ended_is_told_to_whoever_can_start_it_anew(site_with_hl7: Site):
+    serving = site_with_hl7.serving
+    before = site_with_hl7.ask("/healthz")
+
+    for port in (serving.listener, serving.mllp):
+        BaseServer.shutdown(port._server)  # type: ignore[union-attr, arg-type]
+    await_that(lambda: site_with_hl7.ask("/healthz")[0] == 503)
+    after = site_with_hl7.ask("/healthz")
+
+    assert before[0] == 200
+    assert "ended: listener, mllp; start preread anew" in after[1]
 
 
 def test_it_is_ready_only_while_a_reader_is_seen(site: Site):
