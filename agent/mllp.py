@@ -16,7 +16,6 @@ from agent.admission import comes_from
 from agent.hl7.framing import Deframer, TooLong, framed
 from agent.messages import MessageIntake
 from agent.tls import PortContext
-from storage.database import DatabaseError
 from storage.index import Index
 from storage.records import Refusal
 
@@ -219,7 +218,7 @@ class _Server(socketserver.ThreadingTCPServer):
         log.warning("HL7 connection refused", address=address, reason=reason)
         try:
             self._index.refuse(Refusal(self._clock(), "", address, "", None, reason))
-        except DatabaseError:
+        except Exception:
             # Some of this runs in the thread that accepts; without it the port would be deaf until a restart.
             log.exception("the refusal is on no list, the database does not take it")
 

@@ -8,20 +8,36 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Dialect,
+    Engine,
+    create_engine,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import ConnectionPoolEntry
 
 HEAD = "0012"
 """The revision that this program writes and reads; the newest of `storage/migrations/versions`."""
 
-DatabaseError = DBAPIError
-"""What any statement may raise: the database is gone, full, or does not take it."""
+DatabaseError = (DBAPIError, NoConnectionFree)
+"""What any statement may raise: the database is gone, full, hangs, or does not take it."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
+_FREE_SECONDS = 10
+"""How long a thread waits for a connection that another one has; those who have it wait for the database."""
 
 
 class SchemaError(Exception):
@@ -31,11 +47,17 @@ class SchemaError(Exception):
 def trouble_of(error: BaseException) -> str | None:
     """Says in the driver's words why the database cannot be used, if that is what an error tells; None if not.
 
-    It is away, full, read-only or held by somebody for too long; no value of a row is in it.
+    It is away, full, read-only, hangs or is held by somebody for too long; no value of a row is in it.
     """
+    if isinstance(error, NoConnectionFree):
+        return f"no connection to it came free within {_FREE_SECONDS} s; those there are wait for it"
     if not isinstance(error, OperationalError | InterfaceError):
         return None
     return str(error.orig).partition("\n")[0].strip()
+
+
+def _words_of(error: DBAPIError | NoConnectionFree) -> str:
+    return trouble_of(error) or str(getattr(error, "orig", error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +83,9 @@ class Database:
         try:
             with self.reading() as connection:
                 connection.execute(text("SELECT 1"))
-        except DBAPIError as error:
-            return f"the database {self.engine.url.render_as_string(hide_password=True)} does not answer: {error.orig}"
+        except DatabaseError as error:
+            shown = self.engine.url.render_as_string(hide_password=True)
+            return f"the database {shown} does not answer: {_words_of(error)}"
         return None
 
     def close(self) -> None:
@@ -92,23 +115,23 @@ def connect(url: str) -> Database:
         with database.reading() as connection:
             found = _stored_revision(connection)
         if found != HEAD:
-            _migrate(database)
-    except DBAPIError as error:
+            _migrate(address)
+    except DatabaseError as error:
         database.close()
         shown = address.render_as_string(hide_password=True)
-        raise SchemaError(f"the database {shown} cannot be used: {error.orig}") from error
+        raise SchemaError(f"the database {shown} cannot be used: {_words_of(error)}") from error
     except SchemaError:
         database.close()
         raise
     return database
 
 
-def _engine(address: URL) -> Engine:
+def _engine(address: URL, *, is_bounded: bool = True) -> Engine:
     kind = address.get_backend_name()
     if kind == "sqlite":
         return _sqlite(address)
     if kind == "postgresql":
-        return _postgresql(address)
+        return _postgresql(address, is_bounded=is_bounded)
     raise SchemaError(f'databases are "sqlite" or "postgresql", not "{kind}"')
 
 
@@ -117,7 +140,16 @@ def _sqlite(address: URL) -> Engine:
         raise SchemaError('a database in memory forgets what was acknowledged; write "sqlite:///file"')
     _make_private_file(Path(address.database or ""))
     # hide_parameters, here and below: an error's text goes to the log, a patient's name must not.
-    engine = create_engine(address, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
+    engine = create_engine(
+        address,
+        connect_args={"timeout": _BUSY_SECONDS},
+        # One for each thread that may ask at once, of up to 66 associations, 10 HL7 connections and a dozen of our
+        # own by default: a connection is a descriptor here, and whoever waits for the writer has one.
+        pool_size=5,
+        max_overflow=95,
+        pool_timeout=_FREE_SECONDS,
+        hide_parameters=True,
+    )
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_on_sqlite)
     return engine
@@ -170,9 +202,18 @@ def _begin_on_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _postgresql(address: URL) -> Engine:
+def _postgresql(address: URL, *, is_bounded: bool) -> Engine:
+    # Imported here: a site with SQLite does without.
+    from storage.postgresql import CONNECT_ARGUMENTS
+
     engine = create_engine(
         address.set(drivername="postgresql+psycopg"),
+        connect_args={name: value for name, value in CONNECT_ARGUMENTS.items() if name not in address.query},
+        # A server allows 100 by default, to all its clients: this leaves room for two that serve and their readers,
+        # which have three or four in use. Who gets none waits, and its sender is told to come again.
+        pool_size=10,
+        max_overflow=20,
+        pool_timeout=_FREE_SECONDS,
         # READ COMMITTED: each statement sees what others committed until then; the row locks of
         # `jobs` and `lock_writers` do the rest, without the retries that SERIALIZABLE would ask for.
         isolation_level="READ COMMITTED",
@@ -180,11 +221,32 @@ def _postgresql(address: URL) -> Engine:
         pool_pre_ping=True,
         hide_parameters=True,
     )
-    event.listen(engine, "connect", _set_up_postgresql)
+    event.listen(engine, "connect", _keep_commits)
+    if is_bounded:
+        event.listen(engine, "do_connect", _connect_bounded)
+        event.listen(engine, "connect", _bound_statements)
     return engine
 
 
-def _set_up_postgresql(dbapi_connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+def _connect_bounded(
+    dialect: Dialect, entry: ConnectionPoolEntry, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> DBAPIConnection:
+    from storage.postgresql import BoundedConnection
+
+    return cast(DBAPIConnection, BoundedConnection.connect(*arguments, **keywords))
+
+
+def _bound_statements(dbapi_connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    from storage.postgresql import STATEMENT_SECONDS
+
+    with closing(dbapi_connection.cursor()) as cursor:
+        cursor.execute("SHOW statement_timeout")
+        if cursor.fetchone() == ("0",):  # anything else is the site's own
+            cursor.execute(f"SET statement_timeout TO '{STATEMENT_SECONDS}s'")
+    dbapi_connection.commit()
+
+
+def _keep_commits(dbapi_connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
     # A server may be set up to answer a commit before it is on its disk. Ours must be: the same
     # reason as SQLite's FULL. Anything stricter than "on" is left as the site wants it.
     with closing(dbapi_connection.cursor()) as cursor:
@@ -211,7 +273,7 @@ def _stored_revision(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _migrate(database: Database) -> None:
+def _migrate(address: URL) -> None:
     # Imported here: a start with nothing to do, which is every start but one, does without Alembic.
     from alembic import command
     from alembic.config import Config
@@ -219,7 +281,8 @@ def _migrate(database: Database) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    with database.writing() as connection:
+    database = Database(_engine(address, is_bounded=False))  # it takes as long as it takes
+    with closing(database), database.writing() as connection:
         lock_writers(connection, "migrate")
         found = _stored_revision(connection)
         if found == HEAD:  # another process was first

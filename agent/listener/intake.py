@@ -13,7 +13,6 @@ from agent.identity import IdentifierRules
 from agent.listener.commits import Commits
 from agent.peers import TakeReport
 from agent.tls import PortTls
-from storage.database import DatabaseError
 from storage.files import Files
 from storage.index import Index
 from storage.records import Instance, Refusal
@@ -134,6 +133,6 @@ class Intake:
         )
         try:
             self.index.refuse(refusal)
-        except DatabaseError:
+        except Exception:
             # What fills the disk may keep the row from being written, too; the sender must get its answer.
             log.exception("the refusal is on no list, the database does not take it")

@@ -10,6 +10,7 @@ import pytest
 import structlog
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from agent.outage import Outage
 from agent.service import Serving
@@ -42,6 +43,7 @@ def events_of(entries: list[dict[str, object]]) -> list[object]:
         (AWAY, "it refused"),
         (FULL, "database or disk is full"),
         (InterfaceError("SELECT x", {}, sqlite3.InterfaceError("closed")), "closed"),
+        (NoConnectionFree("x"), "no connection to it came free within 10 s; those there are wait for it"),
         (OURS, None),
         (ValueError("x"), None),
     ],

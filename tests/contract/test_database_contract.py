@@ -1,7 +1,11 @@
 """What `connect` promises, on SQLite and on PostgreSQL alike."""
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,11 +14,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 import storage.database
-from storage.database import HEAD, Database, SchemaError, connect
+import storage.postgresql
+from storage.database import HEAD, Database, DatabaseError, SchemaError, connect, trouble_of
 from storage.index import Index
 from storage.inspection import look_at_database
 from storage.jobs import Jobs
@@ -157,6 +162,107 @@ def test_an_error_of_the_database_does_not_tell_the_values(database: Database):
         write_twice()
     parameters = str(failed.value).split("[SQL")[1]
     assert "Doe^Jane" not in parameters
+
+
+def test_who_gets_no_connection_is_told_that_the_database_cannot_be_used(
+    url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(storage.database, "_FREE_SECONDS", 0.1)
+    database = connect(url)
+    with ExitStack() as in_use:
+        for _ in range({"sqlite": 100, "postgresql": 30}[database.engine.dialect.name]):
+            in_use.enter_context(database.reading())
+
+        with pytest.raises(DatabaseError) as raised, database.reading():
+            pass
+        problem = database.problem()
+
+    assert (
+        trouble_of(raised.value) == "no connection to it came free within 0.1 s; those there are wait for it"
+    )
+    assert "no connection to it came free" in (problem or "")
+    assert database.problem() is None
+    database.close()
+
+
+@pytest.fixture
+def patient_database(postgresql_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A PostgreSQL that is waited for only so long as a test can wait."""
+    monkeypatch.setattr(storage.postgresql, "STATEMENT_SECONDS", 1)
+    monkeypatch.setattr(storage.postgresql, "SILENT_SECONDS", 2.0)
+    monkeypatch.setattr(storage.postgresql, "PING_SECONDS", 0.5)
+    opened = connect(postgresql_database.engine.url.render_as_string(hide_password=False))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def frozen() -> Iterator[list[int]]:
+    """Processes of the server that stand still until the test is over."""
+    numbers: list[int] = []
+    yield numbers
+    for number in numbers:
+        os.kill(number, signal.SIGCONT)
+
+
+def freeze(connection: Connection, frozen: list[int]) -> None:
+    frozen.append(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+    os.kill(frozen[-1], signal.SIGSTOP)
+
+
+def test_a_server_that_falls_silent_in_a_statement_counts_as_away(
+    patient_database: Database, frozen: list[int]
+):
+    def write() -> None:
+        with patient_database.writing() as connection:
+            freeze(connection, frozen)
+            connection.execute(text("SELECT 1"))
+
+    with pytest.raises(DatabaseError) as raised:
+        write()
+
+    assert trouble_of(raised.value) == "the server has not answered for 2 s"
+    assert patient_database.problem() is None, "a new connection is another one"
+
+
+def test_a_connection_that_fell_silent_between_two_transactions_is_replaced(
+    patient_database: Database, frozen: list[int]
+):
+    with patient_database.reading() as connection:
+        freeze(connection, frozen)
+        os.kill(frozen[-1], signal.SIGCONT)
+    os.kill(frozen[-1], signal.SIGSTOP)
+
+    assert patient_database.problem() is None
+
+
+def test_a_statement_that_takes_too_long_is_ended_by_the_server(patient_database: Database):
+    with pytest.raises(DatabaseError) as raised, patient_database.reading() as connection:
+        connection.execute(text("SELECT pg_sleep(30)"))
+
+    assert trouble_of(raised.value) == "canceling statement due to statement timeout"
+
+
+def test_a_migration_takes_as_long_as_it_takes(patient_database: Database):
+    engine = storage.database._engine(patient_database.engine.url, is_bounded=False)
+
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "0"
+    engine.dispose()
+
+
+def test_what_the_address_says_of_waiting_comes_first(patient_database: Database):
+    address = make_url(patient_database.engine.url).update_query_dict(
+        {"connect_timeout": "77", "options": "-c statement_timeout=5s"}
+    )
+    database = connect(address.set(drivername="postgresql").render_as_string(hide_password=False))
+
+    with database.reading() as connection:
+        driven = connection.connection.driver_connection
+        assert driven is not None
+        assert driven.info.get_parameters()["connect_timeout"] == "77"
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "5s"
+    database.close()
 
 
 def test_a_row_that_points_nowhere_is_refused(database: Database):

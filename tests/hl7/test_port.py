@@ -2,7 +2,7 @@
 
 import sqlite3
 import ssl
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -89,6 +89,20 @@ def test_the_port_hears_on_when_a_refusal_cannot_be_written_down(
     refused = [engine(receiver).is_closed() for _ in range(2)]
 
     assert refused == [True, True], "the thread that accepts lives"
+
+
+def test_the_port_hears_on_when_all_connections_to_the_database_are_in_use(
+    inbox: Inbox, port: OpenPort, engine: Connect
+):
+    receiver = port(addresses=["10.0.0.0/8"])
+    inbox.index._database.engine.pool._timeout = 0.1  # type: ignore[attr-defined]
+
+    with ExitStack() as in_use:
+        for _ in range(100):
+            in_use.enter_context(inbox.index._database.reading())
+        refused = [engine(receiver).is_closed() for _ in range(2)]
+
+    assert (refused, receiver.is_deaf) == ([True, True], False)
 
 
 def test_one_connection_too_many_is_closed_and_the_others_go_on(

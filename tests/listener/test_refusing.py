@@ -4,6 +4,7 @@ import resource
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from sqlalchemy import text
@@ -194,6 +195,22 @@ def test_a_sender_is_told_to_come_again_while_the_database_takes_nothing(inbox: 
 
     assert (away.status, back.status) == (0xA700, 0x0000)
     assert inbox.part_files() == []
+
+
+def test_a_sender_is_told_to_come_again_while_all_connections_to_the_database_are_in_use(
+    inbox: Inbox,
+) -> None:
+    uid, data = a_cr()
+    inbox.database.engine.pool._timeout = 0.1  # type: ignore[attr-defined]
+
+    with RawSender(inbox.port).associate() as sender:
+        with ExitStack() as in_use:
+            for _ in range(100):
+                in_use.enter_context(inbox.database.reading())
+            away = [sender.store(data, uid).status, sender.store(data[:-100], uid).status]
+        back = sender.store(data, uid)
+
+    assert (away, back.status) == ([0xA700, 0xC000], 0x0000)
 
 
 def test_a_deflated_bomb_is_refused_without_being_inflated(inbox: Inbox) -> None:
