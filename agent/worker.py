@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _DATABASE_SECONDS = 5.0
+
+Row = TypeVar("Row")
+PutOff = Callable[[Row, str, datetime, datetime], object]
+"""Writes of a row that is in hand: the reason, when it is due again, and the time now."""
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -72,6 +77,7 @@ class Worker(threading.Thread):
         self._in_hand: tuple[Job, ...] = ()
         self._sending: tuple[Delivery, ...] = ()
         self._second_in_hand: SecondReading | None = None
+        self._owed: list[Callable[[], None]] = []
 
     def take(
         self,
@@ -101,11 +107,8 @@ class Worker(threading.Thread):
         self.join(seconds)
         if not self.is_alive():
             return
-        try:
+        with self._noticing():  # what is not given back runs out by itself
             self._give_back()
-        except Exception as error:  # then the lease runs out by itself
-            if not self._outage.notice(error):
-                raise
 
     def _give_back(self) -> None:
         for job in self._in_hand:
@@ -123,6 +126,8 @@ class Worker(threading.Thread):
             self._woken.clear()
             if not self._turn():
                 self._woken.wait(self._poll_seconds)
+        with self._noticing():  # what is still owed runs out by itself
+            self._write_owed()
 
     def _turn(self) -> bool:
         """One piece of work, if there is any. An unreachable store is waited for, not died of."""
@@ -131,13 +136,16 @@ class Worker(threading.Thread):
         except Exception as error:  # the worker loop is one of the places that may catch all
             if not self._outage.notice(error):
                 log.exception("the store could not be asked for work; trying again", worker=self.name)
-            self._stopping.wait(self._patience.retry_seconds_min)
+            # Who owes is to be there before others, who would take for dead what has run out meanwhile.
+            self._stopping.wait(self._poll_seconds if self._owed else self._patience.retry_seconds_min)
             return False
-        self._outage.over()
+        if not self._owed:
+            self._outage.over()
         return was_due
 
     def work_once(self) -> bool:
         """Claims and does one step; False if nothing is due."""
+        self._write_owed()
         now = self._tools.clock()
         if self._stages:
             job = self._tools.jobs.claim(self._stages, self.name, now, self._patience.lease_seconds)
@@ -175,9 +183,11 @@ class Worker(threading.Thread):
         if job.stage is not Stage.READ or job.attempts:
             return
         for _ in range(self._batch_max - 1):
-            other = self._tools.jobs.claim(
-                (Stage.READ,), self.name, now, self._patience.lease_seconds, only_untried=True
-            )
+            other = None
+            with self._noticing():  # those claimed so far are read without it
+                other = self._tools.jobs.claim(
+                    (Stage.READ,), self.name, now, self._patience.lease_seconds, only_untried=True
+                )
             if other is None:
                 return
             yield other
@@ -209,7 +219,8 @@ class Worker(threading.Thread):
     def _do_job(self, job: Job, reading: "Reading | None") -> None:
         log.info("step begins", job=job.number, study=job.study_instance_uid, stage=job.stage)
         try:
-            self._step(job, reading)
+            with self._keeping_attempts(self._tools.jobs.later, job):
+                self._step(job, reading)
         except LeaseLost:
             log.warning("lease lost; another worker has the job", job=job.number, stage=job.stage)
 
@@ -235,11 +246,11 @@ class Worker(threading.Thread):
                 "job ends", job=job.number, study=job.study_instance_uid, stage=stage, reason=given_up.reason
             )
             self._tools.jobs.end(job, stage, given_up.reason, self._tools.clock())
-        except Exception as error:  # noqa: BLE001 - a bug of ours: loud, tried again, then failed
+        except Exception as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 self._wait(job, TryLater("the disk is full; make room in the folder of [storage]", 60))
             elif self._outage.notice(error):
-                self._wait(job, TryLater("the database could not be used", _DATABASE_SECONDS))
+                raise
             else:
                 self._stumble(job)
 
@@ -272,6 +283,14 @@ class Worker(threading.Thread):
             requests.extend(request, self._tools.clock(), self._patience.lease_seconds)
 
         try:
+            with self._keeping_attempts(requests.later, request):
+                self._ask(request, extend)
+        except LeaseLost:
+            log.warning("lease lost; asked again by another", request=request.number, archive=request.archive)
+
+    def _ask(self, request: PriorRequest, extend: Callable[[], object]) -> None:
+        requests = self._tools.requests
+        try:
             if request.attempts >= self._patience.attempts_max:
                 reason = f"was asked {request.attempts} times, and its worker died or failed each time"
                 requests.failed(request, f"{request.archive} {reason}; see the log", self._tools.clock())
@@ -279,7 +298,7 @@ class Worker(threading.Thread):
             with self._holding(extend):
                 ask(request, self._tools, self._patience)
         except LeaseLost:
-            log.warning("lease lost; asked again by another", request=request.number, archive=request.archive)
+            raise
         except Exception as error:  # as in _step
             if self._outage.notice(error):
                 raise
@@ -302,7 +321,7 @@ class Worker(threading.Thread):
             seconds.extend(second, self._tools.clock(), self._patience.lease_seconds)
 
         try:
-            with self._holding(extend):
+            with self._keeping_attempts(seconds.later, second), self._holding(extend):
                 self._read_second(second, job)
         except LeaseLost:
             log.warning("lease lost; what the second engine read is dropped", job=job.number)
@@ -352,20 +371,28 @@ class Worker(threading.Thread):
             self._tools.jobs.deliveries.extend(deliveries, self._tools.clock(), self._patience.lease_seconds)
 
         try:
-            with self._holding(extend):
-                deliver(deliveries, self._tools, self._patience)
+            with self._keeping_attempts(self._tools.jobs.deliveries.later, *deliveries):
+                self._deliver(deliveries, extend)
         except LeaseLost:
             log.warning(
                 "lease lost; sent again by another", job=first.job_number, destination=first.destination
             )
+        finally:
+            self._sending = ()
+
+    def _deliver(self, deliveries: tuple[Delivery, ...], extend: Callable[[], object]) -> None:
+        first = deliveries[0]
+        try:
+            with self._holding(extend):
+                deliver(deliveries, self._tools, self._patience)
+        except LeaseLost:
+            raise
         except Exception as error:  # as in _step
             if self._outage.notice(error):
                 raise
             log.exception("internal error", job=first.job_number, destination=first.destination)
             for delivery in deliveries:
                 self._stumble_over(delivery)
-        finally:
-            self._sending = ()
 
     def _stumble_over(self, delivery: Delivery) -> None:
         now = self._tools.clock()
@@ -379,6 +406,48 @@ class Worker(threading.Thread):
     def _due(self, tries: int, now: datetime) -> datetime:
         so_far = tries * self._patience.retry_seconds_min
         return now + timedelta(seconds=pause_seconds(so_far, self._patience, random.random()))
+
+    @contextmanager
+    def _keeping_attempts(self, later: PutOff[Row], *rows: Row) -> Iterator[None]:
+        """Puts off what is in hand when the database goes, as soon as it is back; the step is done once more then.
+
+        Without that its lease would run out, and a lease that ran out counts as an attempt: three outages would end
+        a study.
+        """
+        try:
+            yield
+        except Exception as error:
+            if not self._outage.notice(error):
+                raise
+            self._owed += [partial(self._put_off, later, row) for row in rows]
+            with self._noticing():
+                self._write_owed()
+
+    def _put_off(self, later: PutOff[Row], row: Row) -> None:
+        now = self._tools.clock()
+        later(row, "the database could not be used", now + timedelta(seconds=_DATABASE_SECONDS), now)
+
+    def _write_owed(self) -> None:
+        """Writes what the database has not taken yet. Raises what it raises; the rest is owed on."""
+        while self._owed:
+            write = self._owed.pop(0)
+            try:
+                write()
+            except LeaseLost:  # done before the database went, or another worker has it
+                continue
+            except Exception as error:
+                if self._outage.notice(error):
+                    self._owed.insert(0, write)
+                raise
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """Raises nothing that only says that the database is away."""
+        try:
+            yield
+        except Exception as error:
+            if not self._outage.notice(error):
+                raise
 
     @contextmanager
     def _holding(self, extend: Callable[[], object]) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """The straight line on a real store with a real receiver; only the clock is turned and the model scripted."""
 
 import hashlib
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset
+from sqlalchemy.exc import OperationalError
 
 from agent.admission import role_of
 from agent.delivering import note_commitment
@@ -177,3 +179,23 @@ class Line:
 
     def job(self, study_instance_uid: str) -> Job:
         return self.tools.jobs.jobs_of_study(study_instance_uid)[-1]
+
+
+class Away:
+    """A part of the store whose database is away for some of its methods, until `is_away` is False."""
+
+    def __init__(self, own: Any, *methods: str) -> None:
+        self._own, self._methods = own, methods
+        self.is_away = True
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._own, name)
+        if name not in self._methods:
+            return method
+
+        def called(*arguments: Any, **keywords: Any) -> Any:
+            if self.is_away:
+                raise OperationalError("UPDATE x", {}, sqlite3.OperationalError("database or disk is full"))
+            return method(*arguments, **keywords)
+
+        return called

@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,7 +22,7 @@ from inference.reading import Reading
 from storage.database import connect, trouble_of
 from storage.records import Stage
 from tests.agent.archives import Archive, a_free_port
-from tests.agent.line import PATIENCE, Line
+from tests.agent.line import PATIENCE, Away, Line
 from tests.builders import a_radiograph
 from tests.scripted_engine import an_effusion
 
@@ -143,6 +144,66 @@ def test_a_database_that_fails_in_the_middle_of_a_step_costs_the_job_no_attempt(
 
 def _away(_: object) -> None:
     raise AWAY
+
+
+def test_outages_that_outlast_the_lease_at_the_end_of_a_step_cost_the_job_no_attempt(tmp_path: Path):
+    line = a_line(tmp_path)
+    study = line.arrive(a_radiograph(rows=200, columns=180))
+    line.wait(60)
+    line.gather()
+    jobs = Away(line.tools.jobs, "advance", "later", "end", "retry", "extend")
+    worker = a_worker(line, jobs, stages=(Stage.READ,))
+
+    for is_away in (True, False) * (PATIENCE.attempts_max + 1):
+        jobs.is_away = is_away
+        worker._turn()
+        line.wait(2 * 3600)
+
+    assert line.job(study).attempts == 0
+    assert line.job(study).problem == "the database could not be used"
+    assert worker.work_once()
+    assert line.job(study).stage is Stage.COMPOSE
+
+
+def a_worker(line: Line, jobs: Any, **work: Any) -> Worker:
+    tools = replace(line.tools, jobs=jobs)
+    return Worker("w", tools, replace(PATIENCE, retry_seconds_min=0.01), poll_seconds=0.01, **work)
+
+
+def test_an_outage_that_outlasts_the_lease_costs_a_delivery_no_attempt(tmp_path: Path):
+    line = a_line(tmp_path)
+    study = line.arrive(a_radiograph(rows=200, columns=180))
+    line.wait(60)
+    line.gather()
+    for _ in (Stage.READ, Stage.COMPOSE):
+        assert line.worker.work_once()
+    jobs = Away(line.tools.jobs)
+    jobs.deliveries = Away(line.tools.jobs.deliveries, "later", "retry", "done", "extend")
+    worker = a_worker(line, jobs, leaves_alone=())
+
+    for jobs.deliveries.is_away in (True, False):
+        worker._turn()
+        line.wait(3600)
+
+    sent = line.tools.jobs.deliveries.claim("other", line.now, 60, ())
+    assert {(one.attempts, one.problem) for one in sent} == {(0, "the database could not be used")}
+    assert line.job(study).stage is Stage.DELIVER
+
+
+def test_a_stop_writes_what_is_owed_once_more(tmp_path: Path):
+    line = a_line(tmp_path)
+    study = line.arrive(a_radiograph(rows=200, columns=180))
+    line.wait(60)
+    line.gather()
+    jobs = Away(line.tools.jobs, "advance", "later", "extend")
+    worker = a_worker(line, jobs, stages=(Stage.READ,))
+    worker._turn()
+
+    jobs.is_away = False
+    worker.stop()
+    worker.run()
+
+    assert (line.job(study).attempts, line.job(study).lease_owner) == (0, None)
 
 
 def test_a_lease_that_could_not_be_extended_once_is_extended_the_next_time(tmp_path: Path):

@@ -22,7 +22,7 @@ from inference.engine import OutOfMemory
 from inference.reading import EngineIdentity, Reading
 from storage.deletions import Deletions
 from storage.records import Closing, ClosingKind, SecondReading, Stage
-from tests.agent.line import PATIENCE, Line
+from tests.agent.line import PATIENCE, Away, Line
 from tests.agent.test_steps_rules import a_rule
 from tests.builders import a_radiograph, a_report_sr
 from tests.scripted_engine import ScriptedEngine, an_effusion
@@ -135,6 +135,23 @@ def test_the_list_says_how_far_it_is_and_only_where_there_is_one(make_line: Make
     assert re.search(rf"{study} +read", beside)
     assert "second  " not in alone
     assert not re.search(rf"{study} +read", alone)
+
+
+def test_an_outage_that_outlasts_the_lease_costs_a_second_reading_no_attempt(make_line: MakeLine):
+    line = make_line()
+    study = line.read_one()
+    jobs = Away(line.tools.jobs)
+    jobs.second_readings = Away(line.tools.jobs.second_readings, "keep", "later", "extend")
+    line.second_worker._tools = replace(line.second_worker._tools, jobs=jobs)  # type: ignore[arg-type]
+
+    for jobs.second_readings.is_away in (True, False):
+        line.second_worker._turn()
+        line.wait(3600)
+
+    kept = line.second_of(study)
+    assert kept is not None
+    assert (kept.attempts, kept.problem) == (0, "the database could not be used")
+    assert kept.lease_owner is None
 
 
 def test_nothing_is_made_or_sent_of_what_it_says(make_line: MakeLine):

@@ -18,7 +18,7 @@ from agent.steps import settle
 from agent.worker import Worker
 from storage.records import Stage
 from tests.agent.archives import a_free_port
-from tests.agent.line import PATIENCE, Line
+from tests.agent.line import PATIENCE, Away, Line
 from tests.agent.query_archives import Answer, QueryArchive, a_query_archive, archive_settings
 from tests.builders import a_day, a_radiograph, a_report_sr
 from tests.storage.builders import a_prior, an_order
@@ -291,6 +291,24 @@ def test_a_request_to_an_archive_that_was_taken_out_ends_and_says_so(
     assert Worker("ask nobody", without, PATIENCE, leaves_unasked=()).work_once()
 
     assert line.tools.requests.claim("asker", line.now + timedelta(days=1), 60) is None
+
+
+def test_an_outage_that_outlasts_the_lease_costs_a_request_no_attempt(
+    make_line: MakeLine, archive: QueryArchive
+):
+    line = make_line(archive.port)
+    take_order(an_order(heard_at=line.now), line.tools.orders, line.tools.settings)
+    requests = Away(line.tools.requests, "found", "later", "extend")
+    tools = replace(line.tools, requests=requests)  # type: ignore[arg-type]
+    worker = Worker("ask", tools, PATIENCE, leaves_unasked=())
+
+    for requests.is_away in (True, False):
+        worker._turn()
+        line.wait(3600)
+
+    request = line.tools.requests.claim("other", line.now, 60)
+    assert request is not None
+    assert (request.attempts, request.problem) == (0, "the database could not be used")
 
 
 def _do(line: Line, stages: tuple[Stage, ...]) -> None:
