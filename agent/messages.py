@@ -13,6 +13,7 @@ import structlog
 
 from agent.hl7.acknowledgement import AcknowledgmentCode, acknowledgement
 from agent.hl7.message import INTERNAL_ERROR, UNSUPPORTED_TYPE, Message, MessageError, parse_message
+from storage.database import trouble_of
 from storage.files import Files
 from storage.outside_records import QuarantinedMessage
 from storage.reports import Reports
@@ -83,8 +84,8 @@ class MessageIntake:
             origin: address of the sender, or name of the file.
 
         Raises:
-            OSError, sqlalchemy.exc.SQLAlchemyError: if not even the quarantine can be written; there is no
-                answer then, and the sender sends again.
+            OSError, sqlalchemy.exc.SQLAlchemyError: if the database is away, or not even the quarantine can be
+                written; there is no answer then, and the sender sends again.
         """
         taken = self.take(content, origin)
         return acknowledgement(
@@ -101,7 +102,11 @@ class MessageIntake:
         except MessageError as error:
             code: AcknowledgmentCode = "AR" if error.condition == UNSUPPORTED_TYPE else "AE"
             return self._refused(content, origin, Taken(code, error.reason, error.condition))
-        except Exception:  # the sender must have an answer, whatever we did wrong
+        except Exception as error:  # the sender must have an answer, whatever we did wrong
+            if trouble_of(error) is not None:
+                # Not AE: most interface engines take that for the message's own fault and do not repeat it, and
+                # each has to be replayed by hand. Without an answer all of them repeat it, in its place.
+                raise
             log.exception("message failed", origin=origin)
             reason = "an error of preread's own, see its log; the message is kept for a replay"
             return self._refused(content, origin, Taken("AE", reason, INTERNAL_ERROR))

@@ -16,6 +16,7 @@ from agent.admission import comes_from
 from agent.hl7.framing import Deframer, TooLong, framed
 from agent.messages import MessageIntake
 from agent.tls import PortContext
+from storage.database import DatabaseError, trouble_of
 from storage.index import Index
 from storage.records import Refusal
 
@@ -147,6 +148,11 @@ class _Server(socketserver.ThreadingTCPServer):
             self._serve(connection, address)
         except (TooLong, TimeoutError) as error:
             self._refuse(address, f"{error}; the connection was closed")
+        except DatabaseError as error:
+            reason = trouble_of(error)
+            if reason is None:
+                raise
+            log.error("an HL7 message has no answer, the database is away", address=address, reason=reason)
         except (ConnectionError, ssl.SSLError) as error:
             log.info("HL7 connection ended", address=address, because=type(error).__name__)
         finally:

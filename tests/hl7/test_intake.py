@@ -1,10 +1,14 @@
 """Every message is in the table or in quarantine before its sender hears of it, and it hears the truth."""
 
+import sqlite3
+
 import pytest
+from sqlalchemy.exc import DataError, OperationalError
 
 from agent.hl7.acknowledgement import acknowledgement
 from agent.hl7.message import Message, parse_message
-from agent.messages import MessageType
+from agent.messages import MessageIntake, MessageType
+from agent.reports.results import result_messages
 from storage.outside_records import ReportStatus
 from storage.records import Stage
 from tests.hl7.builders import NOW, an_obx, an_oru
@@ -89,6 +93,41 @@ def test_an_error_of_our_own_is_answered_and_the_message_kept(inbox: Inbox):
     acknowledged = parse_message(intake.answer(an_oru().encode(), "10.1.2.3"))
 
     assert (acknowledged.first("MSA").text(1), acknowledged.first("ERR").text(3)) == ("AE", "207")
+    assert len(inbox.reports.quarantined()) == 1
+
+
+def an_intake_that_stumbles_once(inbox: Inbox, error: Exception) -> MessageIntake:
+    taken, errors = result_messages(inbox.reports), iter([error])
+
+    def store(results: object) -> str:
+        for error in errors:
+            raise error
+        return taken.store(results)
+
+    return an_intake(inbox.reports, inbox.files, types={"ORU": MessageType(taken.parse, store)})
+
+
+def test_a_message_has_no_answer_while_the_database_is_away_and_is_taken_when_it_comes_again(inbox: Inbox):
+    away = OperationalError("INSERT x", {}, sqlite3.OperationalError("database or disk is full"))
+    intake = an_intake_that_stumbles_once(inbox, away)
+
+    with pytest.raises(OperationalError):
+        intake.answer(an_oru().encode(), "10.1.2.3")
+    again = parse_message(intake.answer(an_oru().encode(), "10.1.2.3"))
+
+    assert again.first("MSA").text(1) == "AA"
+    assert inbox.reports.counts() == {"reports": 1, "report_versions": 1, "quarantined": 0}
+
+
+def test_a_message_that_the_database_does_not_take_is_answered_and_kept_and_stands_in_nobody_s_way(
+    inbox: Inbox,
+):
+    ours = DataError("INSERT x", {}, sqlite3.DataError("string or blob too big"))
+    intake = an_intake_that_stumbles_once(inbox, ours)
+
+    acknowledged = parse_message(intake.answer(an_oru().encode(), "10.1.2.3"))
+
+    assert acknowledged.first("MSA").text(1) == "AE"
     assert len(inbox.reports.quarantined()) == 1
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from sqlalchemy import text
 
 from config.agent_settings import ListenerTlsSettings
 from tests.hl7.builders import an_obx, an_oru
@@ -103,6 +104,23 @@ def test_the_port_hears_on_when_all_connections_to_the_database_are_in_use(
         refused = [engine(receiver).is_closed() for _ in range(2)]
 
     assert (refused, receiver.is_deaf) == ([True, True], False)
+
+
+def test_a_message_that_comes_while_the_database_takes_nothing_is_not_answered_and_taken_later(
+    inbox: Inbox, port: OpenPort, engine: Connect
+):
+    receiver = port()
+    with inbox.index._database.writing() as connection:
+        connection.execute(text("ALTER TABLE reports RENAME TO gone"))
+    ris = engine(receiver)
+    ris.send(b"\x0b" + an_oru().encode() + b"\x1c\r")
+    assert ris.is_closed()
+
+    with inbox.index._database.writing() as connection:
+        connection.execute(text("ALTER TABLE gone RENAME TO reports"))
+
+    assert engine(receiver).ask(an_oru().encode()) == ("AA", "MSG1")
+    assert inbox.reports.quarantined() == ()
 
 
 def test_one_connection_too_many_is_closed_and_the_others_go_on(
