@@ -165,6 +165,8 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def shutdown_request(self, request: Any) -> None:
         """Closes what was never served; after a TLS handshake the plain socket is an empty shell."""
+        with self._changed:
+            self._connections.discard(request)  # its place, if not even a thread could be had for it
         with suppress(OSError):
             super().shutdown_request(request)
 

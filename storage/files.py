@@ -113,8 +113,10 @@ class PartFile:
                 return
 
     def _close(self) -> None:
-        os.close(self._descriptor)
-        self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        # What is kept is synced by now: a disk that complains when its file is closed (NFS does) changes nothing.
+        with suppress(OSError):
+            os.close(descriptor)
         # What is to be kept has its name by now. A disk that lets nothing be removed (it has become read-only)
         # must not make a failure of that; the part file is litter, and `sweep` comes with the next start.
         with suppress(OSError):

@@ -143,6 +143,21 @@ def test_a_place_becomes_free_when_its_connection_ends(port: OpenPort, engine: C
     assert engine(receiver).ask(an_oru().encode()) == ("AA", "MSG1")
 
 
+def test_a_connection_that_gets_no_thread_keeps_no_place(
+    port: OpenPort, engine: Connect, monkeypatch: pytest.MonkeyPatch
+):
+    receiver = port(connections_max=1)
+
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver._server, "process_request", no_thread)
+        assert engine(receiver).is_closed()
+
+    assert engine(receiver).ask(an_oru().encode()) == ("AA", "MSG1")
+
+
 def test_stopping_closes_the_open_connections(port: OpenPort, engine: Connect):
     receiver = port()
     ris = engine(receiver)

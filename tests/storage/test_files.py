@@ -308,6 +308,27 @@ def test_cut_anywhere_the_name_has_all_or_is_not_there_and_a_second_try_works(
     assert lives > 5
 
 
+def test_a_disk_that_complains_when_a_part_file_is_closed_is_no_failure(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+):
+    close, closed = os.close, []
+
+    def complain(descriptor: int) -> None:
+        close(descriptor)
+        closed.append(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    part = files.begin("a.dcm")
+    part.write(b"x")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", complain)
+        part.drop()
+        part.drop()
+
+    assert len(closed) == 1
+    assert list(files.absolute("a.dcm").parent.glob("**/*.part")) == []
+
+
 def test_a_part_file_that_cannot_be_removed_is_no_failure(files: Files, monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
