@@ -124,11 +124,22 @@ def tell(storage_folder: Path, service: Service) -> None:
     new.replace(storage_folder / _RECORD)
 
 
+def is_served(storage_folder: Path) -> bool | None:
+    """Whether a process serves from a storage folder, or has just begun to; None if this user may not look."""
+    try:
+        with (storage_folder / _LOCK).open() as lock:
+            return not _locks(lock.fileno(), fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return None
+
+
 def who_serves(storage_folder: Path) -> Service | None:
     """The process that serves from a storage folder; None if none does, or it has only just begun."""
-    with suppress(FileNotFoundError), (storage_folder / _LOCK).open() as lock:
-        if _locks(lock.fileno(), fcntl.LOCK_SH):
-            return None
+    if is_served(storage_folder) is False:
+        return None
+    with suppress(FileNotFoundError):
         return _SERVICE.validate_json((storage_folder / _RECORD).read_bytes())
     return None
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from agent import manifest as manifests
 from agent.manifest import Manifest, ManifestRule
+from agent.presence import lacks, look
 from agent.second import standing_of
 from agent.service import Store, open_store, system_clock
 from config.settings import Settings
@@ -33,11 +35,12 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
     """
     store = open_store(settings)
     try:
-        latest = store.jobs.latest(limit)
+        latest, now = store.jobs.latest(limit), system_clock()
         return {
+            "service": _lacks(settings, store, now),
             "jobs": {stage.value: number for stage, number in store.jobs.counts().items()},
             "store": store.index.counts() | store.reports.counts(),
-            "second_readings": standing_of(store.jobs.second_readings, settings, system_clock()),
+            "second_readings": standing_of(store.jobs.second_readings, settings, now),
             "free_bytes": store.files.free_bytes(),
             "waiting": [_job_row(job) for job in latest if job.waiting_since is not None and job.problem],
             "problems": [_job_row(job) for job in latest if job.stage in (Stage.FAILED, Stage.SKIPPED)],
@@ -55,6 +58,13 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
         }
     finally:
         store.database.close()
+
+
+def _lacks(settings: Settings, store: Store, now: datetime) -> list[str]:
+    """Which processes should run and do not, a sentence each."""
+    presence = look(settings.agent.storage.folder, store.processes, now)
+    wants_second = settings.reading.second_engine is not None
+    return [lack.text for lack in lacks(presence, wants_second=wants_second)]
 
 
 def _undelivered(store: Store, jobs: tuple[Job, ...]) -> list[dict[str, Any]]:
@@ -126,6 +136,7 @@ _STANDING = {Stage.DONE: "is done", Stage.FAILED: "failed", Stage.SKIPPED: "is n
 def status_text(report: dict[str, Any]) -> str:
     """Writes the status for a person: one line for each thing, problems with their sentence."""
     lines = [
+        *report["service"],
         "jobs: "
         + (", ".join(f"{number} {stage}" for stage, number in report["jobs"].items() if number) or "none"),
         "store: " + ", ".join(f"{number} {what}" for what, number in report["store"].items()),

@@ -69,6 +69,11 @@ class Standing:
     unread_studies: int
     quarantined: int
 
+    @property
+    def is_work_open(self) -> bool:
+        """Whether a study or a delivery waits for somebody to go on with it."""
+        return bool(self.oldest_opened_at or self.deliveries or self.unread_studies)
+
 
 class Census:
     """Counts. What may be asked every few seconds costs what is new or open, and the jobs' index once through."""

@@ -131,6 +131,9 @@ def probe(
 def doctor(
     config: Config = None,
     model: Annotated[bool, typer.Option(help="Look at the model's files too (seconds).")] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 on a warning, too: for a run that nobody reads.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Look at disk, database, clock, ports, permissions, GPU, model, certificates, peers. Exit 1 on a problem."""
@@ -140,7 +143,7 @@ def doctor(
 
     found = examine(settings_of(config), system_clock, look_at_model=model)
     typer.echo(json.dumps(lines.as_json(found), indent=2) if as_json else lines.as_text(found))
-    if lines.count(found, lines.Verdict.PROBLEM):
+    if lines.count(found, lines.Verdict.PROBLEM) or (strict and lines.count(found, lines.Verdict.WARNING)):
         raise typer.Exit(1)
 
 

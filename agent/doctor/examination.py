@@ -8,6 +8,7 @@ from agent.doctor import certificates, databases, disks, machine, ownership
 from agent.doctor.lines import Line, Verdict
 from agent.doctor.network import look_at_peers
 from agent.doctor.places import certificate_files, secret_files
+from agent.presence import Presence, look
 from config.settings import Settings
 from inference.published import DEMO_FOLDER
 from storage.census import Census
@@ -30,17 +31,19 @@ def examine(settings: Settings, clock: Callable[[], datetime], *, look_at_model:
     found = f"{settings.folder or 'built-in defaults'}, {settings.digest}"
     lines = [Line(Verdict.OK, "configuration", found)]
     database = look_at_database(settings.agent.storage.connection_url(), clock)
-    bytes_by_day, processes = _asked_of_rows(settings, database, clock())
+    bytes_by_day, is_work_open, presence = _asked_of_rows(settings, database, clock())
     lines += _disk(settings, bytes_by_day)
     lines += databases.judge_database(database, known_revisions())
     lines.append(machine.judge_clock(machine.look_at_clock()))
     wants_second = settings.reading.second_engine is not None
-    lines += machine.judge_processes(processes, settings.digest, clock(), wants_second=wants_second)
-    lines += _ports(settings, processes)
+    lines += machine.judge_processes(
+        presence, settings.digest, clock(), wants_second=wants_second, is_work_open=is_work_open
+    )
+    lines += _ports(settings, presence.running)
     lines += _permissions(settings)
     lines += machine.judge_cards(machine.look_at_cards(), settings.reading.engine.device)
     if look_at_model:
-        roles = {process.role for process in processes}
+        roles = {process.role for process in presence.running}
         lines += _model(settings, "model", is_read_now="read" in roles)
         if settings.of_second_engine is not None:
             lines += _model(settings.of_second_engine, "second model", is_read_now="read --second" in roles)
@@ -51,14 +54,16 @@ def examine(settings: Settings, clock: Callable[[], datetime], *, look_at_model:
 
 def _asked_of_rows(
     settings: Settings, facts: DatabaseFacts, now: datetime
-) -> tuple[float | None, tuple[RunningProcess, ...]]:
-    """Bytes received a day, and who runs; (None, ()) of a database that is not this program's."""
+) -> tuple[float | None, bool, Presence]:
+    """Bytes received a day, whether work is open, and who runs; None and False of a database that is not ours."""
+    folder = settings.agent.storage.folder
     if facts.problem is not None or facts.revision != known_revisions()[-1]:
-        return None, ()
+        return None, False, look(folder, None, now)
     database = connect(settings.agent.storage.connection_url())
     try:
-        received = Census(database).bytes_since(now - timedelta(days=_VOLUME_DAYS))
-        return received / _VOLUME_DAYS, Processes(database).seen_since(now - machine.SEEN_WITHIN)
+        census = Census(database)
+        received = census.bytes_since(now - timedelta(days=_VOLUME_DAYS))
+        return received / _VOLUME_DAYS, census.standing().is_work_open, look(folder, Processes(database), now)
     finally:
         database.close()
 

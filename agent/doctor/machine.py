@@ -7,16 +7,15 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import psutil
 
 from agent.doctor.lines import Line, Verdict
+from agent.presence import Presence, lacks
 from storage.records import RunningProcess
 
 _PROGRAM_SECONDS = 15
-SEEN_WITHIN = timedelta(seconds=60)
-"""A process that runs says so every 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +151,21 @@ def judge_port(facts: PortFacts, serving: Sequence[RunningProcess]) -> Line:
 
 
 def judge_processes(
-    processes: Sequence[RunningProcess], config_digest: str, now: datetime, *, wants_second: bool = False
+    presence: Presence,
+    config_digest: str,
+    now: datetime,
+    *,
+    wants_second: bool = False,
+    is_work_open: bool = False,
 ) -> Iterator[Line]:
     """Says whether preread runs, and with which configuration.
 
     Args:
-        processes: seen within SEEN_WITHIN.
         config_digest: of the configuration that the doctor was given.
         wants_second: whether that has a second engine.
+        is_work_open: whether a study or a delivery waits for somebody.
     """
-    roles = {process.role for process in processes}
-    for process in processes:
+    for process in presence.running:
         ago = (now - process.seen_at).total_seconds()
         what = f"preread {process.role}, process {process.pid} on {process.host}, seen {ago:.0f} s ago"
         if process.config_digest != config_digest:
@@ -171,11 +174,5 @@ def judge_processes(
         else:
             engine = f", reads with {process.engine}" if process.engine else ""
             yield Line(Verdict.OK, "service", f"{what}{engine}")
-    if "serve" not in roles:
-        yield Line(Verdict.WARNING, "service", "preread serve does not run with this database; start it")
-    elif "read" not in roles:
-        text = "nobody reads: no reader was seen; its log says why (a model that cannot be opened?)"
-        yield Line(Verdict.PROBLEM, "service", text)
-    elif wants_second and "read --second" not in roles:
-        text = "the second engine does not read: its reader was not seen; its log says why. Drafts do not wait for it"
-        yield Line(Verdict.WARNING, "service", text)
+    for lack in lacks(presence, wants_second=wants_second, is_work_open=is_work_open):
+        yield Line(Verdict.PROBLEM if lack.is_grave else Verdict.WARNING, "service", lack.text)

@@ -14,8 +14,9 @@ def test_a_machine_before_its_first_start_is_examined_and_stays_as_it_was(tmp_pa
     code, said = run("doctor", "--no-model", "--config", config)
 
     assert code == 0, said
-    assert "WARNING service: preread serve does not run with this database; start it" in said
+    assert "WARNING service: preread serve does not run; start it" in said
     assert {path.name for path in tmp_path.iterdir()} == {"agent.toml", "peers.toml", "reading.toml"}
+    assert run("doctor", "--no-model", "--strict", "--config", config)[0] == 1
 
 
 def test_a_problem_exits_with_1_and_is_there_for_programs(tmp_path: Path):

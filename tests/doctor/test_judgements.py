@@ -24,6 +24,7 @@ from agent.doctor.machine import (
 from agent.doctor.network import judge_offer
 from agent.doctor.ownership import judge_config, judge_secret
 from agent.peers import Offered
+from agent.presence import Presence, presence_of
 from storage.inspection import DatabaseFacts
 from storage.records import RunningProcess
 from tests.storage.builders import NOW
@@ -45,6 +46,11 @@ SQLITE = DatabaseFacts("sqlite:///a", "SQLite 3.46", "0002", {"journal_mode": "w
 def not_ok(lines: Any) -> list[tuple[str, str]]:
     """(verdict, text) of the lines that are not ok."""
     return [(str(line.verdict), line.text) for line in lines if line.verdict is not Verdict.OK]
+
+
+def seen(*processes: RunningProcess) -> Presence:
+    """These run, on another machine."""
+    return presence_of(processes, None, "", NOW)
 
 
 def disk_lines(
@@ -187,7 +193,7 @@ def test_a_port_is_free_or_ours_or_a_problem(facts: PortFacts, serving: list[Run
     [
         ([SERVE, READ], []),
         ([SERVE], ["nobody reads"]),
-        ([], ["preread serve does not run with this database"]),
+        ([], ["preread serve does not run; start it"]),
         (
             [replace(SERVE, config_digest="sha256:cd"), READ],
             ["runs with another configuration than this one"],
@@ -197,7 +203,7 @@ def test_a_port_is_free_or_ours_or_a_problem(facts: PortFacts, serving: list[Run
 def test_preread_is_whole_where_both_run_with_this_configuration(
     processes: list[RunningProcess], wrong: list[str]
 ):
-    told = not_ok(judge_processes(processes, "sha256:ab", NOW))
+    told = not_ok(judge_processes(seen(*processes), "sha256:ab", NOW))
 
     assert len(told) == len(wrong)
     assert all(says in text for says, (_, text) in zip(wrong, told, strict=True))
@@ -206,11 +212,21 @@ def test_preread_is_whole_where_both_run_with_this_configuration(
 def test_a_second_engine_that_does_not_read_is_a_warning_and_no_problem():
     second = replace(READ, role="read --second", pid=9)
 
-    ((verdict, text),) = not_ok(judge_processes([SERVE, READ], "sha256:ab", NOW, wants_second=True))
+    ((verdict, text),) = not_ok(judge_processes(seen(SERVE, READ), "sha256:ab", NOW, wants_second=True))
 
     assert verdict == str(Verdict.WARNING)
     assert "the second engine does not read" in text
-    assert not_ok(judge_processes([SERVE, READ, second], "sha256:ab", NOW, wants_second=True)) == []
+    assert not_ok(judge_processes(seen(SERVE, READ, second), "sha256:ab", NOW, wants_second=True)) == []
+
+
+def test_a_service_that_does_not_run_is_a_warning_and_a_problem_once_work_waits():
+    verdicts = [
+        line.verdict
+        for is_work_open in (False, True)
+        for line in judge_processes(seen(), "sha256:ab", NOW, is_work_open=is_work_open)
+    ]
+
+    assert verdicts == [Verdict.WARNING, Verdict.PROBLEM]
 
 
 def test_cards_are_read_as_the_driver_writes_them():
