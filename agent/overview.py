@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from agent import manifest as manifests
@@ -24,26 +24,33 @@ from storage.records import (
     Stage,
     Study,
     TroubledDestination,
+    Undelivered,
 )
+
+_TOLD_FOR = timedelta(days=1)
+"""How long the status tells what failed; `preread list` and `preread deliveries list` tell the rest."""
 
 
 def status(settings: Settings, limit: int) -> dict[str, Any]:
-    """Collects counts and the newest problems, as plain values for JSON.
+    """Collects counts and what is wrong, as plain values for JSON. What failed is told for a day.
 
     Args:
-        limit: entries at most in each list.
+        limit: entries at most in each list; "more" says of some how many are left out.
     """
     store = open_store(settings)
     try:
-        latest, now = store.jobs.latest(limit), system_clock()
+        now = system_clock()
+        waiting, waiting_count = store.jobs.waiting(limit)
+        failed, failed_count = store.jobs.failed_since(now - _TOLD_FOR, limit)
+        undelivered, left_out = store.jobs.deliveries.undelivered(now - _TOLD_FOR, limit)
         return {
             "service": _lacks(settings, store, now),
             "jobs": {stage.value: number for stage, number in store.jobs.counts().items()},
             "store": store.index.counts() | store.reports.counts(),
             "second_readings": standing_of(store.jobs.second_readings, settings, now),
             "free_bytes": store.files.free_bytes(),
-            "waiting": [_job_row(job) for job in latest if job.waiting_since is not None and job.problem],
-            "problems": [_job_row(job) for job in latest if job.stage in (Stage.FAILED, Stage.SKIPPED)],
+            "waiting": [_job_row(job) for job in waiting],
+            "problems": [_job_row(job) for job in failed],
             "in_doubt": [
                 {"study": study.study_instance_uid, "problem": study.conflict}
                 for study in store.index.in_doubt(limit)
@@ -52,7 +59,12 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
             "held": [
                 {**asdict(hold), "held_at": hold.held_at.isoformat()} for hold in store.holds.held(limit)
             ],
-            "undelivered": _undelivered(store, latest),
+            "undelivered": [_undelivered_row(group) for group in undelivered],
+            "more": {
+                "waiting": waiting_count - len(waiting),
+                "problems": failed_count - len(failed),
+                "undelivered": left_out,
+            },
             "quarantine": [_quarantine_row(message) for message in store.reports.quarantined(limit)],
             "refusals": [_refusal_row(refusal) for refusal in store.index.refusals(limit)],
         }
@@ -67,20 +79,9 @@ def _lacks(settings: Settings, store: Store, now: datetime) -> list[str]:
     return [lack.text for lack in lacks(presence, wants_second=wants_second)]
 
 
-def _undelivered(store: Store, jobs: tuple[Job, ...]) -> list[dict[str, Any]]:
-    return [
-        {
-            "delivery": delivery.number,
-            "job": job.number,
-            "destination": delivery.destination,
-            "problem": delivery.problem,
-            "due_at": delivery.due_at.isoformat(),
-        }
-        for job in jobs
-        if job.stage in (Stage.DELIVER, Stage.FAILED)
-        for delivery in store.jobs.deliveries.of_job(job.number)
-        if _is_troubled(delivery)
-    ]
+def _undelivered_row(group: Undelivered) -> dict[str, Any]:
+    since = None if group.since is None else group.since.isoformat(timespec="seconds")
+    return {**asdict(group), "since": since}
 
 
 def _is_troubled(delivery: Delivery) -> bool:
@@ -146,9 +147,16 @@ def status_text(report: dict[str, Any]) -> str:
     if seconds:
         told = ", ".join(f"{number} {word}" for word, number in seconds.items())
         lines.append(f"second engine: {told} (preread compare)")
-    lines += _block("waiting", [f"job {r['job']} ({r['stage']}): {r['problem']}" for r in report["waiting"]])
+    more = report["more"]
     lines += _block(
-        "ended without a draft", [f"{r['study']} {r['stage']}: {r['problem']}" for r in report["problems"]]
+        "waiting",
+        [f"job {r['job']} ({r['stage']}), {r['study']}: {r['problem']}" for r in report["waiting"]],
+        more["waiting"],
+    )
+    lines += _block(
+        "failed in the last 24 h (preread list --stage failed)",
+        [f"{r['study']} failed: {r['problem']}" for r in report["problems"]],
+        more["problems"],
     )
     lines += _block(
         "two patients in one study", [f"{r['study']}: {r['problem']}" for r in report["in_doubt"]]
@@ -171,7 +179,11 @@ def status_text(report: dict[str, Any]) -> str:
     )
     lines += _block(
         "not delivered",
-        [f"job {r['job']} to {r['destination']}: {r['problem']}" for r in report["undelivered"]],
+        [
+            f"{r['destination']}: {r['count']} outputs {_fate(r)}: {r['problem']}"
+            for r in report["undelivered"]
+        ],
+        more["undelivered"],
     )
     lines += _block(
         "messages in quarantine (preread reports quarantine)",
@@ -190,8 +202,15 @@ def status_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _block(title: str, rows: list[str]) -> list[str]:
-    return [f"{title}:", *(f"  {row}" for row in rows)] if rows else []
+def _fate(undelivered: dict[str, Any]) -> str:
+    if undelivered["is_given_up"]:
+        return "given up in the last 24 h (preread deliveries list)"
+    return f"wait since {undelivered['since']}" if undelivered["since"] else "are tried again"
+
+
+def _block(title: str, rows: list[str], more: int = 0) -> list[str]:
+    told = [f"  {row}" for row in rows] + ([f"  and {more} more"] if more else [])
+    return [f"{title}:", *told] if told else []
 
 
 def why_text(settings: Settings, study_instance_uid: str) -> str:

@@ -28,7 +28,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import ConnectionPoolEntry
 
-HEAD = "0012"
+HEAD = "0013"
 """The revision that this program writes and reads; the newest of `storage/migrations/versions`."""
 
 DatabaseError = (DBAPIError, NoConnectionFree)

@@ -341,6 +341,24 @@ class TroubledDestination:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Deliveries to one destination that have the same problem.
+
+    Attributes:
+        is_given_up: whether they failed for good; if not, they are tried again.
+        count: how many.
+        since: when the first of them failed, or began to wait; None for one that is only to be tried again.
+        problem: a sentence.
+    """
+
+    destination: str
+    is_given_up: bool
+    count: int
+    since: datetime | None
+    problem: str
+
+
 class ClosingKind(StrEnum):
     """Why nothing more goes out for a study."""
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import and_, func, insert, not_, select
+from sqlalchemy import ColumnElement, and_, exists, func, insert, not_, select
 
 from storage.audit_records import AuditEvent
 from storage.database import Database
@@ -16,7 +16,7 @@ from storage.jobs.rows import JOB, NO_LEASE, LeaseLost
 from storage.jobs.second import Comparable, SecondReadings
 from storage.jobs.stages import CLAIMABLE, ENDS, NEXT, STAGES, check_move
 from storage.records import Event, Job, Priority, ResultObject, Stage, StepOutcome
-from storage.tables import columns_of, events, instances, is_held_job, jobs, row_of
+from storage.tables import columns_of, events, instances, is_failed_job, is_held_job, jobs, row_of
 
 __all__ = [
     "ENDS",
@@ -304,6 +304,30 @@ class Jobs:
             for row in connection.execute(query).mappings():
                 newest.setdefault(row["study_instance_uid"], Job(**row))
         return tuple(reversed(newest.values()))
+
+    def failed_since(self, since: datetime, limit: int) -> tuple[tuple[Job, ...], int]:
+        """The jobs that failed since and have no successor, newest first; and how many these are without a limit."""
+        later = jobs.alias()
+        is_superseded = exists().where(
+            later.c.study_instance_uid == jobs.c.study_instance_uid, later.c.revision > jobs.c.revision
+        )
+        failed = and_(is_failed_job, jobs.c.changed_at >= since, ~is_superseded)
+        return self._some(failed, jobs.c.changed_at.desc(), limit)
+
+    def waiting(self, limit: int) -> tuple[tuple[Job, ...], int]:
+        """The jobs that wait for the world, the longest first; and how many these are without a limit."""
+        waits = and_(
+            jobs.c.stage.in_(CLAIMABLE), jobs.c.waiting_since.is_not(None), jobs.c.problem.is_not(None)
+        )
+        return self._some(waits, jobs.c.waiting_since, limit)
+
+    def _some(
+        self, condition: ColumnElement[bool], order: ColumnElement[Any], limit: int
+    ) -> tuple[tuple[Job, ...], int]:
+        query = select(*JOB).where(condition).order_by(order, jobs.c.number).limit(limit)
+        with self._database.reading() as connection:
+            some = tuple(Job(**row) for row in connection.execute(query).mappings())
+            return some, int(connection.scalar(select(func.count()).where(condition)) or 0)
 
     def latest(self, limit: int) -> tuple[Job, ...]:
         """The jobs opened last, newest first."""

@@ -4,14 +4,26 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, func, insert, not_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
 
 from storage.audit_records import AuditEvent
 from storage.database import Database
 from storage.jobs import rows
 from storage.jobs.closing import is_closed
 from storage.jobs.rows import NO_LEASE
-from storage.records import Delivery, Job, Stage, StepOutcome, TroubledDestination
+from storage.records import Delivery, Job, Stage, StepOutcome, TroubledDestination, Undelivered
 from storage.tables import (
     columns_of,
     deliveries,
@@ -301,6 +313,26 @@ class Deliveries:
         with self._database.reading() as connection:
             return int(connection.scalar(query) or 0)
 
+    def undelivered(self, since: datetime, limit: int) -> tuple[tuple[Undelivered, ...], int]:
+        """What is open and has a problem, and then what was given up since, by destination and problem.
+
+        Args:
+            limit: groups at most of each, those of most deliveries first.
+
+        Returns:
+            the groups; and how many deliveries are in none of them for the limit.
+        """
+        waits = and_(is_open_delivery, deliveries.c.problem.is_not(None))
+        lost = and_(
+            deliveries.c.failed_at >= since, ~deliveries.c.is_stopped, deliveries.c.problem.is_not(None)
+        )
+        with self._database.reading() as connection:
+            kinds = [
+                _groups(connection, waits, deliveries.c.waiting_since, limit, is_given_up=False),
+                _groups(connection, lost, deliveries.c.failed_at, limit, is_given_up=True),
+            ]
+        return tuple(one for groups, _ in kinds for one in groups), sum(left_out for _, left_out in kinds)
+
     # Those given up
 
     def given_up(self, destination: str = "", limit: int = 1000) -> tuple[Delivery, ...]:
@@ -345,6 +377,25 @@ class Deliveries:
         """Where a job's objects go and how far each has come, in the order they were listed."""
         with self._database.reading() as connection:
             return rows.deliveries_of(connection, deliveries.c.job_number == number)
+
+
+def _groups(
+    connection: Connection,
+    condition: ColumnElement[bool],
+    since: ColumnElement[Any],
+    limit: int,
+    *,
+    is_given_up: bool,
+) -> tuple[tuple[Undelivered, ...], int]:
+    same = (deliveries.c.destination, deliveries.c.problem)
+    count = func.count()
+    query = select(*same, count, func.min(since)).where(condition).group_by(*same)
+    rows = connection.execute(query.order_by(count.desc(), *same).limit(limit)).all()
+    groups = tuple(
+        Undelivered(name, is_given_up, number, first, problem) for name, problem, number, first in rows
+    )
+    total = int(connection.scalar(select(func.count()).where(condition)) or 0)
+    return groups, total - sum(group.count for group in groups)
 
 
 def _audit_sent(connection: Connection, job: Job, delivery: Delivery, now: datetime) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     TypedColumns,
     UniqueConstraint,
     and_,
+    literal_column,
     select,
 )
 
@@ -255,6 +256,10 @@ is_open_request = and_(prior_requests.c.done_at.is_(None), prior_requests.c.fail
 is_open_second_reading = and_(second_readings.c.done_at.is_(None), second_readings.c.failed_at.is_(None))
 """A second engine has begun with it or is to try again; the condition of the claim's index."""
 
+is_failed_job = jobs.c.stage == literal_column(f"'{Stage.FAILED}'", Text)
+"""It ended without a draft, or with one that not everybody took. The stage stands in the statement itself: a partial
+index is used only where its condition stands there word for word."""
+
 is_held_job = jobs.c.study_instance_uid.in_(select(holds.c.study_instance_uid))
 """A job whose study somebody holds: no step of it is claimed."""
 
@@ -287,6 +292,14 @@ Index(
     postgresql_where=is_open_request,
 )
 Index("ix_jobs_opened_at", jobs.c.opened_at)
+# With the stage, the same in all: without it SQLite takes ix_jobs_stage_turn_at and reads what ever failed.
+Index(
+    "ix_jobs_failed",
+    jobs.c.stage,
+    jobs.c.changed_at,
+    sqlite_where=is_failed_job,
+    postgresql_where=is_failed_job,
+)
 Index(
     "ix_second_readings_open",
     second_readings.c.due_at,

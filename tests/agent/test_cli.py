@@ -17,7 +17,7 @@ from config.loading import load
 from storage.records import InstanceRole, Refusal, Stage
 from tests.agent.line import NOON
 from tests.builders import a_radiograph, write
-from tests.storage.builders import a_study, an_instance
+from tests.storage.builders import a_study, an_instance, an_open_job, claimed
 
 RUNNER = CliRunner()
 
@@ -88,6 +88,13 @@ def failed_study(tmp_path: Path) -> Path:
     return config
 
 
+@pytest.fixture
+def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status is asked for within a day of what failed."""
+    monkeypatch.setattr("agent.overview.system_clock", lambda: NOON)
+
+
+@pytest.mark.usefixtures("at_noon")
 def test_status_names_what_failed_and_what_was_refused_with_the_reason(failed_study: Path):
     code, said = run("status", "--config", failed_study)
 
@@ -95,6 +102,23 @@ def test_status_names_what_failed_and_what_was_refused_with_the_reason(failed_st
     assert "2.25.100 failed: two patients in one study" in said
     assert "ROGUE at 10.0.0.9" in said
     assert "unknown AE title" in said
+
+
+@pytest.mark.usefixtures("at_noon")
+def test_status_forgets_no_failed_study_for_newer_ones_and_says_what_it_leaves_out(failed_study: Path):
+    store = open_store(load(failed_study))
+    for number in range(25):
+        an_open_job(store.index, store.jobs, f"2.25.9{number}")
+    job = claimed(store.jobs)
+    store.jobs.later(job, "archive ARCH cannot be connected", NOON, NOON)
+    store.database.close()
+
+    told = run("status", "--config", failed_study)[1]
+    none = run("status", "--limit", "0", "--config", failed_study)[1]
+
+    assert f"waiting:\n  job {job.number} (gather), 2.25.90: archive ARCH cannot be connected" in told
+    assert "(preread list --stage failed):\n  2.25.100 failed: two patients in one study" in told
+    assert "(preread list --stage failed):\n  and 1 more" in none
 
 
 def test_status_is_there_for_programs_too(failed_study: Path):

@@ -7,7 +7,7 @@ import pytest
 
 from storage.index import Index
 from storage.jobs import Deliveries, Jobs, LeaseLost
-from storage.records import Delivery, Stage
+from storage.records import Delivery, Stage, Undelivered
 from tests.storage.builders import (
     LEASE_SECONDS,
     NOW,
@@ -359,3 +359,47 @@ def test_a_draft_that_a_later_one_has_replaced_is_not_replayed(
 
     with pytest.raises(LookupError, match="which revision 2 has replaced; nothing is sent"):
         deliveries.replay(lost.number, NOW)
+
+
+# What somebody has to see to
+
+
+def test_what_is_not_delivered_is_told_by_destination_and_problem(
+    index: Index, jobs: Jobs, deliveries: Deliveries
+):
+    for study in ("2.25.201", "2.25.202"):
+        composed(index, jobs, "PACS", study=study)
+    first, second, third, _ = (*claimed_deliveries(deliveries), *claimed_deliveries(deliveries))
+    deliveries.later(first, "it is down", later(60), later(20))
+    deliveries.later(second, "it is down", later(60), later(10))
+    deliveries.failed(third, "it is full", later(30))
+
+    found, left_out = deliveries.undelivered(NOW, 9)
+
+    assert found == (
+        Undelivered("PACS", False, 2, later(10), "it is down"),
+        Undelivered("PACS", True, 1, later(30), "it is full"),
+    )
+    assert left_out == 0
+
+
+def test_what_is_left_out_for_the_limit_is_counted(index: Index, jobs: Jobs, deliveries: Deliveries):
+    composed(index, jobs, "PACS")
+    first, second = claimed_deliveries(deliveries)
+    deliveries.later(first, "it is down", later(60), NOW)
+    deliveries.later(second, "it is slow", later(60), NOW)
+
+    found, left_out = deliveries.undelivered(NOW, 1)
+
+    assert (len(found), left_out) == (1, 1)
+
+
+def test_what_was_delivered_or_given_up_before_is_not_undelivered(
+    index: Index, jobs: Jobs, deliveries: Deliveries
+):
+    composed(index, jobs, "PACS")
+    first, second = claimed_deliveries(deliveries)
+    deliveries.delivered(first, 0xB000, NOW, "coerced")
+    deliveries.failed(second, "it is full", NOW)
+
+    assert deliveries.undelivered(later(1), 9) == ((), 0)

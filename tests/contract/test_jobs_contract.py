@@ -407,3 +407,48 @@ def test_a_rolled_back_change_leaves_no_trace(database: Database, index: Index, 
     with pytest.raises(LookupError, match="stumbled"):
         change_and_stumble()
     assert jobs.job(job.number) == job
+
+
+# What somebody has to see to
+
+
+def failed(index: Index, jobs: Jobs, study: str, seconds: float) -> None:
+    an_open_job(index, jobs, study)
+    jobs.end(claimed(jobs), Stage.FAILED, "no frontal image", later(seconds))
+
+
+def test_what_failed_since_is_found_newest_first_however_many_came_after(index: Index, jobs: Jobs):
+    for number, seconds in enumerate((10, 30, 20, 40)):
+        failed(index, jobs, f"2.25.20{number}", seconds)
+    an_open_job(index, jobs, "2.25.300")
+
+    found, count = jobs.failed_since(later(20), 2)
+
+    assert [job.study_instance_uid for job in found] == ["2.25.203", "2.25.201"]
+    assert count == 3
+
+
+def test_what_failed_and_was_read_again_needs_nobody(index: Index, jobs: Jobs):
+    failed(index, jobs, STUDY, 10)
+    jobs.again(STUDY, later(20))
+
+    assert jobs.failed_since(NOW, 9) == ((), 0)
+
+
+def test_what_was_skipped_or_done_has_not_failed(index: Index, jobs: Jobs):
+    an_open_job(index, jobs)
+    jobs.end(claimed(jobs), Stage.SKIPPED, "a rule said no", NOW)
+
+    assert jobs.failed_since(NOW, 9) == ((), 0)
+
+
+def test_what_waits_for_the_world_is_found_the_longest_first(index: Index, jobs: Jobs):
+    for number, seconds in enumerate((20, 10, 30)):
+        an_open_job(index, jobs, f"2.25.20{number}")
+        jobs.later(claimed(jobs), "the archive is down", later(900), later(seconds))
+    an_open_job(index, jobs, "2.25.300")
+
+    found, count = jobs.waiting(2)
+
+    assert [job.study_instance_uid for job in found] == ["2.25.201", "2.25.200"]
+    assert count == 3

@@ -159,6 +159,26 @@ def test_a_monitor_s_questions_read_no_table_but_through_an_index(database: Data
     }
 
 
+def test_the_status_finds_what_failed_or_waits_without_reading_what_is_done(database: Database):
+    index, jobs = Index(database), Jobs(database)
+    an_open_job(index, jobs)
+
+    def ask() -> None:
+        jobs.failed_since(NOW, 20)
+        jobs.waiting(20)
+        jobs.deliveries.undelivered(NOW, 20)
+
+    lines = {line for line in plans(database, ask) if line.startswith(("SCAN", "SEARCH"))}
+
+    assert lines == {
+        "SEARCH jobs USING INDEX ix_jobs_failed (stage=? AND changed_at>?)",
+        "SEARCH jobs_1 USING INDEX sqlite_autoindex_jobs_1 (study_instance_uid=? AND revision>?)",
+        "SEARCH jobs USING INDEX ix_jobs_stage_turn_at (stage=?)",
+        "SCAN deliveries USING INDEX ix_deliveries_open",
+        "SEARCH deliveries USING INDEX ix_deliveries_given_up (failed_at>?)",
+    }
+
+
 def test_a_start_with_nothing_to_migrate_does_without_alembic(database: Database, path: Path):
     program = f"import sys; from storage.database import connect; connect('sqlite:///{path}').close()"
 
