@@ -39,7 +39,7 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
     """
     store = open_store(settings)
     try:
-        now = system_clock()
+        now, free_bytes = system_clock(), store.files.free_bytes()
         waiting, waiting_count = store.jobs.waiting(limit)
         failed, failed_count = store.jobs.failed_since(now - _TOLD_FOR, limit)
         undelivered, left_out = store.jobs.deliveries.undelivered(now - _TOLD_FOR, limit)
@@ -48,7 +48,8 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
             "jobs": {stage.value: number for stage, number in store.jobs.counts().items()},
             "store": store.index.counts() | store.reports.counts(),
             "second_readings": standing_of(store.jobs.second_readings, settings, now),
-            "free_bytes": store.files.free_bytes(),
+            "free_bytes": free_bytes,
+            "disk": _full_disk(settings, free_bytes),
             "waiting": [_job_row(job) for job in waiting],
             "problems": [_job_row(job) for job in failed],
             "in_doubt": [
@@ -77,6 +78,17 @@ def _lacks(settings: Settings, store: Store, now: datetime) -> list[str]:
     presence = look(settings.agent.storage.folder, store.processes, now)
     wants_second = settings.reading.second_engine is not None
     return [lack.text for lack in lacks(presence, wants_second=wants_second)]
+
+
+def _full_disk(settings: Settings, free_bytes: int) -> str | None:
+    """Says that the disk is so full that nothing is received, or None. Without a byte it is, whatever is set."""
+    free_bytes_min = settings.agent.listener.free_bytes_min
+    if free_bytes >= max(free_bytes_min, 1):
+        return None
+    free = f"{free_bytes / 1e9:.1f} GB free, listener.free_bytes_min is {free_bytes_min / 1e9:.1f} GB"
+    return (
+        f"the disk of {settings.agent.storage.folder} is full ({free}): senders are refused (A700); make room"
+    )
 
 
 def _undelivered_row(group: Undelivered) -> dict[str, Any]:
@@ -137,6 +149,7 @@ _STANDING = {Stage.DONE: "is done", Stage.FAILED: "failed", Stage.SKIPPED: "is n
 def status_text(report: dict[str, Any]) -> str:
     """Writes the status for a person: one line for each thing, problems with their sentence."""
     lines = [
+        *([report["disk"]] if report["disk"] else []),
         *report["service"],
         "jobs: "
         + (", ".join(f"{number} {stage}" for stage, number in report["jobs"].items() if number) or "none"),

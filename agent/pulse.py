@@ -11,6 +11,7 @@ import structlog
 
 from agent.metrics.health import Condition
 from agent.notifying import notify
+from agent.outage import Outage
 from storage.processes import Processes
 from storage.records import RunningProcess
 
@@ -27,6 +28,7 @@ class Pulse:
         role: "serve" or "read".
         engine: what it reads with, in words; "" for `serve`.
         conditions: what must hold for the watchdog to be told that all is well.
+        outage: what is known of the database in this process; a beat that was written may end it.
     """
 
     def __init__(
@@ -37,17 +39,22 @@ class Pulse:
         config_digest: str,
         conditions: Callable[[], Sequence[Condition]],
         engine: str = "",
+        *,
+        outage: Outage | None = None,
     ) -> None:
         now = clock()
         self._processes = processes
         self._clock = clock
         self._conditions = conditions
+        self._outage = outage or Outage()
         self._beat_at = float("-inf")
         self._own = RunningProcess(role, socket.gethostname(), os.getpid(), now, now, config_digest, engine)
 
     def beat(self) -> None:
         """Says that it runs. A process that is not alive any more is left to the watchdog."""
-        if not self._processes.beat(replace(self._own, seen_at=self._clock())):
+        if self._processes.beat(replace(self._own, seen_at=self._clock())):
+            self._outage.over()
+        else:
             log.warning("the database could not be told that this process runs", role=self._own.role)
         wrong = [condition for condition in self._conditions() if not condition.ok]
         if not wrong:

@@ -249,7 +249,8 @@ class _Reader:
         def alive() -> tuple[Condition, ...]:
             return is_alive([] if worker.is_alive() else [worker.name], 0.0)
 
-        return Pulse(self._store.processes, system_clock, role, self._settings.digest, alive, words)
+        processes, digest = self._store.processes, self._settings.digest
+        return Pulse(processes, system_clock, role, digest, alive, words, outage=self._outage)
 
     def _event(self, pulse: Pulse | None) -> Literal["end", "reload", "none"]:
         """Beats, and says what has happened within a second."""

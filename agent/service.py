@@ -197,7 +197,8 @@ class Serving:
         self._loads = 1
         self._ticked = time.monotonic()
         self._reports_looked_at = 0
-        self._pulse = Pulse(self._store.processes, clock, "serve", settings.digest, self.alive)
+        processes = self._store.processes
+        self._pulse = Pulse(processes, clock, "serve", settings.digest, self.alive, outage=self._outage)
         self.metrics = None if settings.agent.metrics is None else self._metrics_port(settings, clock)
 
     def _metrics_port(self, settings: Settings, clock: Callable[[], datetime]) -> MetricsPort:

@@ -139,7 +139,7 @@ class Worker(threading.Thread):
             # Who owes is to be there before others, who would take for dead what has run out meanwhile.
             self._stopping.wait(self._poll_seconds if self._owed else self._patience.retry_seconds_min)
             return False
-        if not self._owed:
+        if was_due and not self._owed:  # something was written; a turn without work has only read
             self._outage.over()
         return was_due
 

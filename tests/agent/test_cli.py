@@ -121,6 +121,16 @@ def test_status_forgets_no_failed_study_for_newer_ones_and_says_what_it_leaves_o
     assert "(preread list --stage failed):\n  and 1 more" in none
 
 
+def test_status_begins_with_a_disk_that_is_too_full_to_receive(failed_study: Path):
+    full = f'[storage]\nfolder = "data"\n[listener]\nfree_bytes_min = {10**15}\n[retention]\nfree_bytes_start = 0\n'
+    (failed_study / "agent.toml").write_text(full)
+
+    first, *_ = run("status", "--config", failed_study)[1].splitlines()
+
+    assert first.startswith(f"the disk of {failed_study / 'data'} is full (")
+    assert first.endswith("listener.free_bytes_min is 1000000.0 GB): senders are refused (A700); make room")
+
+
 def test_status_is_there_for_programs_too(failed_study: Path):
     code, said = run("status", "--json", "--config", failed_study)
 

@@ -13,18 +13,21 @@ from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from agent.outage import Outage
+from agent.outage import QUIET_SECONDS, Outage
+from agent.pulse import Pulse
 from agent.service import Serving
 from agent.worker import Worker
 from config.settings import AgentSettings, Settings, StorageSettings
 from inference.case import Case
 from inference.reading import Reading
 from storage.database import connect, trouble_of
+from storage.processes import Processes
 from storage.records import Stage
 from tests.agent.archives import Archive, a_free_port
 from tests.agent.line import PATIENCE, Away, Line
 from tests.builders import a_radiograph
 from tests.scripted_engine import an_effusion
+from tests.storage.builders import NOW
 
 AWAY = OperationalError(
     "SELECT x", {"name": "Doe^Jane"}, psycopg.OperationalError("it refused\nIs it running?")
@@ -65,10 +68,26 @@ def test_a_file_that_is_no_database_any_more_is_the_worlds_trouble(tmp_path: Pat
     assert trouble_of(raised.value) == "unable to open database file"
 
 
+class Watch:
+    """Seconds that the test lets pass."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 def test_many_threads_say_it_once_and_that_it_is_over_once():
-    outage = Outage()
+    watch = Watch()
+    outage = Outage(watch)
+
+    def over() -> None:
+        watch.seconds = QUIET_SECONDS
+        outage.over()
+
     with structlog.testing.capture_logs() as entries:
-        for turn in (lambda: outage.notice(AWAY), lambda: outage.over()):
+        for turn in (lambda: outage.notice(AWAY), over):
             threads = [threading.Thread(target=turn) for _ in range(20)]
             for thread in threads:
                 thread.start()
@@ -77,6 +96,33 @@ def test_many_threads_say_it_once_and_that_it_is_over_once():
 
     assert events_of(entries) == [AWAY_SAID, "the database can be used again"]
     assert entries[0]["reason"] == "it refused"
+
+
+def test_writes_that_succeed_between_those_that_fail_do_not_end_an_outage():
+    watch = Watch()
+    outage = Outage(watch)
+
+    with structlog.testing.capture_logs() as entries:
+        for _ in range(100):
+            outage.notice(FULL)
+            outage.over()
+            watch.seconds += 1
+
+    assert events_of(entries) == [AWAY_SAID]
+
+
+def test_a_beat_that_was_written_ends_an_outage_where_nothing_else_is_to_be_done(tmp_path: Path):
+    watch, database = Watch(), connect(f"sqlite:///{tmp_path}/x.sqlite")
+    outage = Outage(watch)
+    pulse = Pulse(Processes(database), lambda: NOW, "serve", "sha256:ab", tuple, outage=outage)
+
+    with structlog.testing.capture_logs() as entries:
+        outage.notice(FULL)
+        watch.seconds = QUIET_SECONDS
+        pulse.beat()
+    database.close()
+
+    assert events_of(entries) == [AWAY_SAID, "the database can be used again"]
 
 
 def test_an_error_of_ours_is_left_to_the_caller():
@@ -118,12 +164,9 @@ def test_a_worker_says_once_that_it_waits_and_with_a_traceback_what_is_our_fault
         turns.append(worker._turn())
 
     assert turns == [False] * 5
-    assert events_of(entries) == [
-        AWAY_SAID,
-        "the database can be used again",
-        "the store could not be asked for work; trying again",
-    ]
-    assert [bool(entry.get("exc_info")) for entry in entries] == [False, False, True]
+    # A turn without work has only asked: that tells nothing of a database that is full.
+    assert events_of(entries) == [AWAY_SAID, "the store could not be asked for work; trying again"]
+    assert [bool(entry.get("exc_info")) for entry in entries] == [False, True]
 
 
 def test_a_database_that_fails_in_the_middle_of_a_step_costs_the_job_no_attempt(tmp_path: Path):
