@@ -22,8 +22,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from agent.configuration import load
 from config.effective import toml_of
+from config.loading import storage_folder_of
+from config.problems import ConfigError
 from config.settings import Settings
+from config.sources import without_overrides
 from storage.files import Files
 
 _LOCK, _RECORD = "serving.lock", "serving.json"
@@ -95,6 +99,17 @@ def kept(storage_folder: Path) -> Path:
             "name another folder with --against"
         )
     return link.resolve()
+
+
+def last_in_force(config: Path) -> Settings | None:
+    """The settings that are, or were last, in force for a config folder that has mistakes by now; None if none are."""
+    storage_folder = storage_folder_of(config)
+    if storage_folder is None:
+        return None
+    try:
+        return load(kept(storage_folder), without_overrides(os.environ))
+    except (LookupError, OSError, ConfigError):
+        return None
 
 
 @contextmanager

@@ -149,7 +149,7 @@ _STANDING = {Stage.DONE: "is done", Stage.FAILED: "failed", Stage.SKIPPED: "is n
 def status_text(report: dict[str, Any]) -> str:
     """Writes the status for a person: one line for each thing, problems with their sentence."""
     lines = [
-        *([report["disk"]] if report["disk"] else []),
+        *filter(None, [report.get("configuration"), report["disk"]]),
         *report["service"],
         "jobs: "
         + (", ".join(f"{number} {stage}" for stage, number in report["jobs"].items() if number) or "none"),

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from config.agent_settings import AgentSettings
+from config.agent_settings import AgentSettings, StorageSettings
 from config.conditions import Dictionary, Mistakes
 from config.contradictions import (
     AGENT_FILE,
@@ -30,7 +30,7 @@ from config.peers_settings import PeersSettings
 from config.problems import ConfigError, Problem
 from config.reading_settings import ReadingSettings
 from config.settings import Settings
-from config.sources import FILE_BYTES_MAX, Source, read_source
+from config.sources import FILE_BYTES_MAX, Source, read_leniently, read_source, variable_of
 from config.values import Frozen
 from config.wording import (
     expectation,
@@ -43,7 +43,16 @@ from config.wording import (
     table_in,
 )
 
-__all__ = ["FILES", "ConfigError", "Problem", "contradictions", "effective", "load", "load_with_origins"]
+__all__ = [
+    "FILES",
+    "ConfigError",
+    "Problem",
+    "contradictions",
+    "effective",
+    "load",
+    "load_with_origins",
+    "storage_folder_of",
+]
 
 FILES: dict[str, type[Frozen]] = {
     AGENT_FILE: AgentSettings,
@@ -108,6 +117,28 @@ def load_with_origins(
     assert isinstance(peers, PeersSettings)
     assert isinstance(reading, ReadingSettings)
     return Settings(agent=agent, peers=peers, reading=reading, folder=folder), sources
+
+
+def storage_folder_of(folder: Path, environment: Mapping[str, str] | None = None) -> Path | None:
+    """Finds the storage folder that a config folder names, whatever else is wrong in it; None if that cannot be told.
+
+    Args:
+        environment: as of `load`.
+    """
+    environment = os.environ if environment is None else environment
+    folder = folder.absolute()
+    source, _ = read_source(folder, AGENT_FILE, AgentSettings, environment)
+    table = read_leniently(folder, AGENT_FILE) if source is None else source.table
+    storage = (table or {}).get("storage", {})
+    named = storage.get("folder") if isinstance(storage, Mapping) else None
+    named = environment.get(variable_of(AGENT_FILE, "storage.folder"), named)
+    if named is None and source is None:
+        return None  # a line that could not be read may have named one
+    try:
+        written = {} if named is None else {"folder": named}
+        return StorageSettings.model_validate(written, context={"folder": folder}).folder
+    except ValidationError:
+        return None
 
 
 def contradictions(values: Mapping[str, Frozen]) -> Iterator[Problem]:

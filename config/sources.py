@@ -20,6 +20,8 @@ from config.wording import around, is_text, plain_keys
 FILE_BYTES_MAX = 262_144
 """A config file of that size is no config file; the commented examples have about 15,000 bytes."""
 
+_BAD_LINES_MAX = 20
+
 DEFAULT = "default"
 """The origin of a value that nobody has written."""
 
@@ -86,6 +88,20 @@ def read_source(
             variables[place] = variable
             _put(table, place.split("."), value)
     return Source(file, table, content.decode("utf-8-sig"), variables), tuple(problems)
+
+
+def read_leniently(folder: Path, file: str) -> Mapping[str, Any] | None:
+    """Reads what a file says without the lines that are no TOML; None if it cannot be read even so."""
+    content = _content(folder / file)
+    lines = [] if isinstance(content, Problem) else content.splitlines(keepends=True)
+    for _ in range(_BAD_LINES_MAX):
+        table = _parse(file, b"".join(lines))
+        if not isinstance(table, Problem):
+            return table
+        if table.line is None or table.line > len(lines):
+            return None
+        lines[table.line - 1] = b"\n"
+    return None
 
 
 def variable_of(file: str, place: str) -> str:

@@ -8,6 +8,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from config.problems import ConfigError
     from config.settings import Settings
 
 Config = Annotated[
@@ -33,9 +34,37 @@ def settings_of(config: Path | None, environment: "Mapping[str, str] | None" = N
     try:
         return load(config, environment)
     except ConfigError as error:
-        for problem in error.problems:
-            typer.echo(str(problem), err=True)
-        raise typer.Exit(EXIT_WRONG_CONFIG) from None
+        raise _told(error) from None
+
+
+def settings_to_look_with(config: Path | None) -> "tuple[Settings, str | None]":
+    """Loads the configuration or, if that has mistakes, the one that is or was last in force, and a sentence on that.
+
+    For a command that only looks: what runs well on the configuration of before is to be seen all the same.
+    """
+    from agent import loaded
+    from agent.configuration import load
+    from config.loading import ConfigError
+
+    try:
+        return load(config), None
+    except ConfigError as error:
+        settings = None if config is None else loaded.last_in_force(config)
+        if settings is None:
+            raise _told(error) from None
+        is_in_force = loaded.is_served(settings.agent.storage.folder)
+        which = "in force" if is_in_force else "that was last in force"
+        return settings, (
+            f"the configuration in {config} has mistakes (preread config check --config {config}); "
+            f"what follows goes by the one {which}, {settings.folder}"
+        )
+
+
+def _told(error: "ConfigError") -> typer.Exit:
+    """Prints every mistake, and gives the exit to raise."""
+    for problem in error.problems:
+        typer.echo(str(problem), err=True)
+    return typer.Exit(EXIT_WRONG_CONFIG)
 
 
 def say_or_exit(act: "Callable[[], str]") -> None:

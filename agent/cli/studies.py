@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.options import AsJson, Config, say_or_exit, settings_of
+from agent.cli.options import AsJson, Config, say_or_exit, settings_of, settings_to_look_with
 
 app = typer.Typer()
 
@@ -16,8 +16,8 @@ def status(config: Config = None, as_json: AsJson = False, limit: int = 20) -> N
     """What waits, what is on its way, what went wrong and what to do about it."""
     from agent import overview
 
-    settings = settings_of(config)
-    report = overview.status(settings, limit)
+    settings, problem = settings_to_look_with(config)
+    report = {"configuration": problem, **overview.status(settings, limit)}
     typer.echo(json.dumps(report, indent=2, ensure_ascii=False) if as_json else overview.status_text(report))
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from config.loading import load
+from agent import loaded
+from config.loading import load, storage_folder_of
 from tests.agent.test_cli import a_config, run
 from tests.agent.test_loaded import put
 
@@ -133,3 +134,64 @@ def test_reload_where_nothing_runs_says_so(tmp_path: Path):
 
     assert code == 1
     assert said.startswith(f"no preread serves from the storage folder {tmp_path}/data; start one")
+
+
+STORAGE = '[storage]\nfolder = "data"\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("reading.toml", "[study]\nsettle_seconds = 0\n"),
+        ("peers.toml", "[[destination]\n"),
+        ("agent.toml", f"{STORAGE}[listener]\nport = 99999\n"),
+        ("agent.toml", f"[listener]\nport = 11x12\n{STORAGE}"),
+        ("agent.toml", f'{STORAGE}[device]\nae_title = "PREREAD\n'),
+    ],
+)
+def test_status_goes_by_the_configuration_in_force_while_the_files_have_mistakes(
+    tmp_path: Path, file: str, text: str
+):
+    config = a_config(tmp_path, agent=STORAGE)
+    kept = put(load(config)).resolve()
+    (config / file).write_text(text)
+
+    with loaded.claim(tmp_path / "data"):
+        code, said = run("status", "--config", config)
+
+    assert code == 0
+    assert said.startswith(
+        f"the configuration in {config} has mistakes (preread config check --config {config}); "
+        f"what follows goes by the one in force, {kept}\n"
+    )
+
+
+def test_status_says_that_a_configuration_was_in_force_where_nothing_serves(tmp_path: Path):
+    config = a_config(tmp_path, agent=STORAGE)
+    put(load(config))
+    (config / "reading.toml").write_text("study = 1\n")
+
+    first, second, *_ = run("status", "--config", config)[1].splitlines()
+
+    assert "what follows goes by the one that was last in force" in first
+    assert second == "preread serve does not run; start it"
+
+
+@pytest.mark.parametrize("text", [f"{STORAGE}prot = 1\n", '[storage]\nfolder = "data\n'])
+def test_status_tells_the_mistakes_where_no_configuration_was_in_force_or_its_place_cannot_be_told(
+    tmp_path: Path, text: str
+):
+    config = a_config(tmp_path, agent=text)
+
+    code, said = run("status", "--config", config)
+
+    assert code == 2
+    assert said.startswith("agent.toml:")
+    assert len(said.splitlines()) == 1
+
+
+def test_the_variable_of_the_storage_folder_stands_above_a_file_that_cannot_be_read(tmp_path: Path):
+    config = a_config(tmp_path, agent="[storage\n")
+
+    assert storage_folder_of(config, {}) is None
+    assert storage_folder_of(config, {"PREREAD_AGENT__STORAGE__FOLDER": "/there"}) == Path("/there")
