@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pynetdicom.sop_class import SOPClass
 
 from agent.admission import SOP_CLASSES, TRANSFER_SYNTAXES
 from agent.cli import app
+from agent.demo.studies import demo_patient
 from agent.dicom.uids import IMPLEMENTATION_CLASS_UID
 from agent.outputs import OUTPUTS
 from agent.peers import querying, retrieving
@@ -36,6 +38,16 @@ def test_the_picture_of_the_stages_is_the_table_in_the_code():
     }
 
     assert drawn == {stage.value: {after.value for after in nexts} for stage, nexts in NEXT.items() if nexts}
+
+
+def test_the_first_draft_says_which_synthetic_patient_is_read_at_once_and_which_one_waits():
+    page = (ROOT / "docs/first-draft.md").read_text()
+    has = {("PA",): "has a frontal view alone", ("PA", "LATERAL"): "has a frontal and a lateral view"}
+
+    patients = [demo_patient(position, datetime(2026, 3, 2), rows=8, columns=8) for position in range(2)]
+
+    assert Settings().reading.study.complete_when_views == ("frontal", "lateral")
+    assert all(f"{one.patient_id} {has[one.current.views]}" in page for one in patients)
 
 
 def test_the_table_of_profiles_is_that_of_the_settings():
