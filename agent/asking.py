@@ -12,7 +12,7 @@ from agent.errors import GiveUp
 from agent.manifest import Manifest
 from agent.outputs.wording import NOT_NAMED_IS_NOT_ABSENT, banner
 from agent.reader import open_configured_engine
-from agent.service import open_store
+from agent.service import existing_store
 from config.settings import Settings
 from inference.question import Answer, CannotAsk, Question, Task
 from storage.files import Files
@@ -40,7 +40,7 @@ def ask(settings: Settings, study_instance_uid: str, question: Question, picture
         GiveUp: if the study was not read yet, an image cannot be shown, the model cannot be opened, or it was not
             trained for this; one sentence each.
     """
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         jobs = store.jobs.jobs_of_study(study_instance_uid)
     finally:

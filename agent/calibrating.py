@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from agent.errors import GiveUp
 from agent.manifest import load_reading
-from agent.service import open_store
+from agent.service import existing_store
 from config.effective import toml_of
 from config.settings import CalibrationSettings, Settings
 from config.wording import expectation
@@ -42,7 +42,7 @@ def scores_csv(settings: Settings, jobs_max: int) -> str:
     Args:
         jobs_max: jobs looked at, the newest first.
     """
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         jobs = store.jobs.latest(jobs_max)
     finally:

@@ -14,7 +14,7 @@ from rich.table import Table
 from agent.comparison import CasePair, FindingCount, counts, pair_of
 from agent.manifest import load_reading
 from agent.second import standing_of
-from agent.service import open_store
+from agent.service import existing_store
 from config.settings import Settings
 from inference.reading import EngineIdentity
 
@@ -30,7 +30,7 @@ def compared(settings: Settings, since: datetime, now: datetime, jobs_max: int) 
         since: studies that got a job at this time or later.
         jobs_max: jobs looked at, the newest ones.
     """
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         seconds = store.jobs.second_readings
         found = seconds.of_studies_since(since, jobs_max)

@@ -1,12 +1,12 @@
 """What an administrator does with deliveries that were given up: look, and send them once more."""
 
-from agent.service import open_store, system_clock
+from agent.service import existing_store, system_clock
 from config.settings import Settings
 
 
 def list_text(settings: Settings, destination: str, limit: int) -> str:
     """The deliveries that were given up, newest first, each with its number and the reason."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         lines = []
         for one in store.jobs.deliveries.given_up(destination, limit):
@@ -31,7 +31,7 @@ def replay(settings: Settings, number: int | None, destination: str) -> tuple[li
         raise ValueError(
             "say which: the number of one delivery, or --destination NAME for all of one destination"
         )
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         if number is not None:
             numbers = [number]

@@ -6,14 +6,17 @@ from pathlib import Path
 from agent.keeping import backup
 from agent.keeping.retention import Retention, remove
 from agent.operators import operator
-from agent.service import Store, open_store, system_clock
+from agent.service import Store, existing_store, system_clock
 from config.settings import Settings
 from storage.audit_records import AuditEvent, AuditRecord
+
+_OLDEST_COPIED = "0008"
+"""Older databases cannot be told that they were copied: they have no audit records."""
 
 
 def hold(settings: Settings, study_instance_uid: str, why: str) -> str:
     """Holds a study and says what that means now. Raises LookupError if it is unknown or held."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         store.holds.hold(study_instance_uid, operator(), why, system_clock())
         going = [job for job in store.jobs.jobs_of_study(study_instance_uid) if job.lease_owner is not None]
@@ -25,7 +28,7 @@ def hold(settings: Settings, study_instance_uid: str, why: str) -> str:
 
 def release(settings: Settings, study_instance_uid: str) -> str:
     """Lets a held study go on. Raises LookupError if it is not held."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         ended = store.holds.release(study_instance_uid, operator(), system_clock())
         since = ended.held_at.isoformat(timespec="seconds")
@@ -36,7 +39,7 @@ def release(settings: Settings, study_instance_uid: str) -> str:
 
 def what_is_here(settings: Settings, study_instance_uid: str) -> str:
     """Says what deleting a study would take. Raises LookupError if it is unknown."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         if store.index.study(study_instance_uid) is None:
             raise LookupError(f"study {study_instance_uid} is unknown: nothing of it was received")
@@ -55,7 +58,7 @@ def delete(settings: Settings, study_instance_uid: str, why: str) -> str:
         LookupError: if it is unknown, or something that may need it is on its way.
         ValueError: while a backup is made.
     """
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         with store.files.deleting() as may:
             if not may:
@@ -72,7 +75,7 @@ def delete(settings: Settings, study_instance_uid: str, why: str) -> str:
 
 def what_would_go(settings: Settings) -> Iterator[str]:
     """Names each study whose images retention would delete now, with the reason, and at last how much that is."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         studies = size_bytes = 0
         for age, reason in _retention(settings, store).due():
@@ -85,7 +88,7 @@ def what_would_go(settings: Settings) -> Iterator[str]:
 
 def retain(settings: Settings) -> str:
     """Deletes now what is not kept any longer, and says how much. Raises ValueError while a backup is made."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         done = _retention(settings, store).turn(whole=True)
     finally:
@@ -98,10 +101,12 @@ def retain(settings: Settings) -> str:
 def back_up(settings: Settings, to: Path) -> str:
     """Makes a backup in a new folder within `to`, and says what is in it.
 
+    A database that an older preread serves from is copied as it is: the backup is the way back from an upgrade.
+
     Raises:
         ValueError: if none could be made.
     """
-    store = open_store(settings)
+    store = existing_store(settings, oldest_revision=_OLDEST_COPIED)
     try:
         now = system_clock()
         made = backup.make(store.database, store.files, store.deletions.all_paths(), to, now)

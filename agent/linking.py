@@ -2,14 +2,14 @@
 
 from agent.identity import identifier_of_cx, rules_of_peers
 from agent.operators import operator
-from agent.service import Store, open_store, system_clock
+from agent.service import Store, existing_store, system_clock
 from config.settings import Settings
 from storage.records import PatientIdentifier, PatientLink
 
 
 def listed(settings: Settings, limit: int) -> str:
     """The links in force, newest first, one a line."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         return _lines(store.patients.links(limit)) or "no patient numbers are linked"
     finally:
@@ -23,7 +23,7 @@ def link(settings: Settings, old: str, surviving: str, reason: str) -> str:
         ValueError: if one is no number, or the store refuses the link (`storage.patients.LinkRefused`).
     """
     pair = _identifier(old, settings), _identifier(surviving, settings)
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         made = store.patients.link(*pair, reason, operator(), system_clock())
         if made is None:
@@ -35,7 +35,7 @@ def link(settings: Settings, old: str, surviving: str, reason: str) -> str:
 
 def unlink(settings: Settings, number: int) -> str:
     """Takes a link back and says so. Raises LookupError if it is not in force."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         ended = store.patients.unlink(number, operator(), system_clock())
         return f"link {number} taken back; {_studies(store, ended.surviving)}"
@@ -46,7 +46,7 @@ def unlink(settings: Settings, number: int) -> str:
 def history(settings: Settings, identifier: str) -> str:
     """Every link from or to a number, oldest first. Raises ValueError if it is none."""
     wanted = _identifier(identifier, settings)
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         return _lines(store.patients.history(wanted)) or "this number was never linked"
     finally:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.errors import GiveUp
-from agent.service import open_store
+from agent.service import existing_store
 from config.settings import Settings
 from storage.listing import ListedStudy, Listing
 from storage.records import Stage
@@ -30,7 +30,7 @@ def listed(
     Raises:
         GiveUp: if there is no such stage.
     """
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         return Listing(store.database).studies(
             limit, stage=_stage_of(stage), since=since, only_without_patient=only_without_patient

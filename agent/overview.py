@@ -9,7 +9,7 @@ from agent import manifest as manifests
 from agent.manifest import Manifest, ManifestRule
 from agent.presence import lacks, look
 from agent.second import standing_of
-from agent.service import Store, open_store, system_clock
+from agent.service import Store, existing_store, system_clock
 from config.settings import Settings
 from inference.reading import Reading
 from storage.index import PatientHistory
@@ -37,7 +37,7 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
     Args:
         limit: entries at most in each list; "more" says of some how many are left out.
     """
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         now, free_bytes = system_clock(), store.files.free_bytes()
         waiting, waiting_count = store.jobs.waiting(limit)
@@ -234,7 +234,7 @@ def why_text(settings: Settings, study_instance_uid: str) -> str:
     Raises:
         LookupError: if nothing of this study ever came.
     """
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         study, events = store.index.study(study_instance_uid), store.jobs.events_of_study(study_instance_uid)
         if study is None and not events:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from agent.reports.importing import ImportCount, Importer
 from agent.reports.importing import replay as replay_one
-from agent.service import open_intake, open_store, system_clock
+from agent.service import existing_store, open_intake, system_clock
 from config.settings import Settings
 
 
 def import_files(settings: Settings, path: Path, *, is_dry_run: bool) -> ImportCount:
     """Takes a file, or every file below a folder, in. Raises OSError if one cannot be read."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         intake = open_intake(settings, store)
         return Importer(intake, store.reports, system_clock, is_dry_run).take(path)
@@ -40,7 +40,7 @@ def count_text(count: ImportCount, limit: int, *, is_dry_run: bool) -> str:
 
 def list_text(settings: Settings, limit: int) -> str:
     """The newest report versions, one a line, without their text and their patients."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         lines = [
             f"{one.number} {one.received_at.isoformat(timespec='seconds')} {one.source} {one.status}"
@@ -55,7 +55,7 @@ def list_text(settings: Settings, limit: int) -> str:
 
 def quarantine_text(settings: Settings, limit: int) -> str:
     """The messages in quarantine, oldest first, each with the place of its bytes."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         lines = [
             f"{one.number} {one.at.isoformat(timespec='seconds')} from {one.origin}, {one.times} times, "
@@ -69,7 +69,7 @@ def quarantine_text(settings: Settings, limit: int) -> str:
 
 def replay(settings: Settings, number: int | None) -> tuple[list[str], bool]:
     """Takes one message of the quarantine in once more, or all; says of each what became of it, and if all left it."""
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         waiting = [one for one in store.reports.quarantined() if number in (None, one.number)]
         if not waiting and number is not None:

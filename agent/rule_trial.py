@@ -14,7 +14,7 @@ from agent.dicom.headers import Headers, Unreadable, read_headers
 from agent.fetching import order_of
 from agent.identity import rules_of_peers
 from agent.rules import Decision, decide
-from agent.service import Store, open_store
+from agent.service import Store, existing_store
 from config.settings import Settings
 from storage.files import Files
 from storage.outside_records import Order
@@ -215,7 +215,7 @@ def _instance(
 
 @contextmanager
 def _store(settings: Settings) -> Iterator[Store]:
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         yield store
     finally:

@@ -45,7 +45,7 @@ from config.settings import ReportServerSettings, Settings, WorklistSettings
 from storage.audit_records import AuditEvent
 from storage.audits import Audits
 from storage.census import Census
-from storage.database import Database, DatabaseError, SchemaError, connect, trouble_of
+from storage.database import HEAD, Database, DatabaseError, SchemaError, connect, connect_as_is, trouble_of
 from storage.deletions import Deletions
 from storage.files import Files
 from storage.holds import Holds
@@ -88,14 +88,30 @@ class Store:
 
 
 def open_store(settings: Settings) -> Store:
-    """Opens (and if need be creates or migrates) the database and the files folder.
+    """Opens the database and the files folder, makes what is missing and brings it up to date: for who serves or reads.
 
     Raises:
-        storage.database.SchemaError: if the database was written by a newer preread.
+        storage.database.SchemaError: if the database was written by a newer preread, or cannot be used.
     """
     folder = settings.agent.storage.folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    database = connect(settings.agent.storage.connection_url())
+    return _store(folder, connect(settings.agent.storage.connection_url()))
+
+
+def existing_store(settings: Settings, *, oldest_revision: str = HEAD) -> Store:
+    """Opens what is there, and neither makes nor changes it: for every command that looks or asks for something.
+
+    Args:
+        oldest_revision: the first revision of the database that the caller can do with.
+
+    Raises:
+        storage.database.SchemaError: if there is no store, or its database cannot be used as it is.
+    """
+    url = settings.agent.storage.connection_url()
+    return _store(settings.agent.storage.folder, connect_as_is(url, oldest=oldest_revision))
+
+
+def _store(folder: Path, database: Database) -> Store:
     return Store(
         database,
         Files(folder / "files"),

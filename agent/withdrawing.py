@@ -7,7 +7,7 @@ from datetime import datetime
 from agent.casework import draft_of, messages_of, withdrawal_objects
 from agent.errors import GiveUp
 from agent.manifest import load_manifest, load_reading
-from agent.service import Store, open_store
+from agent.service import Store, existing_store
 from config.settings import Settings
 from storage.records import Closing, ClosingKind, Delivery, Job, ResultObject
 
@@ -29,7 +29,7 @@ def withdraw(settings: Settings, study_instance_uid: str, why: str, now: datetim
         raise ValueError(
             f"--why needs a reason of 1 to {WHY_CHARACTERS_MAX} characters; it goes out as it is"
         )
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         return _withdrawn(settings, store, study_instance_uid, because, now)
     except GiveUp as error:

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,26 +104,66 @@ def connect(url: str) -> Database:
         SchemaError: if the address is none of these, the database cannot be reached, or its schema
             is one that this program does not know.
     """
+    return _opened(url, _bring_up_to_date)
+
+
+def connect_as_is(url: str, *, oldest: str = HEAD) -> Database:
+    """Opens a database that is there; makes none, and leaves its schema to the program that serves from it.
+
+    Args:
+        url: as `connect` takes it.
+        oldest: the first revision of the schema that the caller can do with.
+
+    Raises:
+        SchemaError: if there is none, it cannot be reached, or its schema is older or newer than that.
+    """
+    return _opened(url, lambda database, found: _check_revision(database, found, oldest), must_exist=True)
+
+
+def _opened(
+    url: str, prepare: Callable[[Database, str | None], None], *, must_exist: bool = False
+) -> Database:
     try:
         address = make_url(url)
     except ArgumentError:
         raise SchemaError(
             'the database URL cannot be read; write "sqlite:///file" or "postgresql://…"'
         ) from None
+    if must_exist and address.get_backend_name() == "sqlite" and not Path(address.database or "").exists():
+        raise SchemaError(f"there is no database {_shown(address)}; preread serve makes it")
     database = Database(_engine(address))
     try:
-        with database.reading() as connection:
-            found = _stored_revision(connection)
-        if found != HEAD:
-            _migrate(address)
+        prepare(database, revision_of(database))
     except DatabaseError as error:
         database.close()
-        shown = address.render_as_string(hide_password=True)
-        raise SchemaError(f"the database {shown} cannot be used: {_words_of(error)}") from error
+        raise SchemaError(f"the database {_shown(address)} cannot be used: {_words_of(error)}") from error
     except SchemaError:
         database.close()
         raise
     return database
+
+
+def _shown(address: URL) -> str:
+    return address.render_as_string(hide_password=True)
+
+
+def _bring_up_to_date(database: Database, found: str | None) -> None:
+    if found != HEAD:
+        _migrate(database.engine.url)
+
+
+def _check_revision(database: Database, found: str | None, oldest: str) -> None:
+    if found is None:
+        raise SchemaError(
+            f"the database {_shown(database.engine.url)} is empty; preread serve makes its tables"
+        )
+    if found not in known_revisions():
+        raise SchemaError(_newer(found))
+    if found < oldest:
+        raise SchemaError(
+            f"the database has schema revision {found}, and this program {HEAD}: preread serve brings it up to date; "
+            "for the way back make a backup first (preread backup make)"
+        )
 
 
 def _engine(address: URL, *, is_bounded: bool = True) -> Engine:
@@ -266,6 +306,26 @@ def lock_writers(connection: Connection, purpose: str) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(key)))
 
 
+def known_revisions() -> tuple[str, ...]:
+    """The revisions of the schema that this program can bring up to date, oldest first; the last is HEAD."""
+    found = tuple(sorted(file.name[:4] for file in (_MIGRATIONS / "versions").glob("[0-9]*.py")))
+    assert found[-1] == HEAD
+    return found
+
+
+def revision_of(database: Database) -> str | None:
+    """The revision of the schema that a database has; None for an empty one."""
+    with database.reading() as connection:
+        return _stored_revision(connection)
+
+
+def _newer(revision: str) -> str:
+    return (
+        f'the database has schema revision "{revision}", and this program knows up to "{HEAD}": '
+        "start the newer program that wrote it, or restore the backup made before the update"
+    )
+
+
 def _stored_revision(connection: Connection) -> str | None:
     """The revision found, None for an empty database."""
     if not inspect(connection).has_table("alembic_version"):
@@ -277,7 +337,6 @@ def _migrate(address: URL) -> None:
     # Imported here: a start with nothing to do, which is every start but one, does without Alembic.
     from alembic import command
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
@@ -287,11 +346,7 @@ def _migrate(address: URL) -> None:
         found = _stored_revision(connection)
         if found == HEAD:  # another process was first
             return
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-        if found is not None and found not in known:
-            raise SchemaError(
-                f'the database has schema revision "{found}", and this program knows up to "{HEAD}": '
-                "start the newer program that wrote it, or restore the backup made before the update"
-            )
+        if found is not None and found not in known_revisions():
+            raise SchemaError(_newer(found))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -17,6 +17,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    inspect,
     literal,
     or_,
     select,
@@ -276,9 +277,11 @@ class Deletions:
             return frozenset(connection.scalars(union_all(*named)))
 
     def all_paths(self) -> Iterator[str]:
-        """Every path that a row names."""
-        named = (select(table.c.path) for table in metadata.sorted_tables if "path" in table.c)
+        """Every path that a row names, also of a database that lacks the newest tables."""
         with self._database.reading() as connection:
+            there = set(inspect(connection).get_table_names())
+            tables = (table for table in metadata.sorted_tables if table.name in there)
+            named = (select(table.c.path) for table in tables if "path" in table.c)
             yield from connection.execution_options(yield_per=1000).scalars(union_all(*named))
 
 

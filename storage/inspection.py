@@ -9,9 +9,6 @@ from sqlalchemy import URL, Connection, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from storage.database import HEAD
-
-_VERSIONS = Path(__file__).parent / "migrations" / "versions"
 _CONNECT_SECONDS = 10
 _POSTGRESQL_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
 _CHECKED_BYTES_MAX = 500_000_000
@@ -39,13 +36,6 @@ class DatabaseFacts:
     ahead_seconds: float = 0.0
     answer_seconds: float = 0.0
     problem: str | None = None
-
-
-def known_revisions() -> tuple[str, ...]:
-    """The revisions of the schema that this program can bring up to date, oldest first; the last is HEAD."""
-    found = tuple(sorted(file.name[:4] for file in _VERSIONS.glob("[0-9]*.py")))
-    assert found[-1] == HEAD
-    return found
 
 
 def look_at_database(url: str, clock: Callable[[], datetime]) -> DatabaseFacts:

@@ -2,6 +2,7 @@
 so that `preread --help` answers at once."""
 
 import os
+import sys
 
 import typer
 
@@ -44,6 +45,19 @@ for name, module in (
 
 
 def main() -> None:
-    """Entry point of the console script. What we write is closed to others: images, drafts, the log."""
+    """Entry point of the console script. What we write is closed to others: images, drafts, the log.
+
+    A database that cannot be used as it is costs a sentence and exit code 1, whatever the command.
+    """
     os.umask(0o027)
-    app()
+    try:
+        app()
+    except _schema_error() as error:
+        typer.echo(str(error), err=True)
+        sys.exit(1)
+
+
+def _schema_error() -> type[Exception]:
+    from storage.database import SchemaError  # SQLAlchemy, which is not there before a command needs it
+
+    return SchemaError

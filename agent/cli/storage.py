@@ -25,7 +25,7 @@ def scrub(
     from agent import scrubbing, service
     from storage.inventory import Inventory
 
-    store = service.open_store(settings_of(config))
+    store = service.existing_store(settings_of(config))
     read = (0, 0)
 
     def told(count: int, size_bytes: int) -> None:

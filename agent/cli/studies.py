@@ -106,7 +106,7 @@ def again(study: str, config: Config = None) -> None:
     from agent import service
     from agent.operators import operator
 
-    store = service.open_store(settings_of(config))
+    store = service.existing_store(settings_of(config))
     try:
         job = store.jobs.again(study, service.system_clock(), operator())
     except LookupError as error:

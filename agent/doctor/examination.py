@@ -12,8 +12,8 @@ from agent.presence import Presence, look
 from config.settings import Settings
 from inference.published import DEMO_FOLDER
 from storage.census import Census
-from storage.database import connect
-from storage.inspection import DatabaseFacts, known_revisions, look_at_database
+from storage.database import connect_as_is, known_revisions
+from storage.inspection import DatabaseFacts, look_at_database
 from storage.processes import Processes
 from storage.records import RunningProcess
 
@@ -59,7 +59,7 @@ def _asked_of_rows(
     folder = settings.agent.storage.folder
     if facts.problem is not None or facts.revision != known_revisions()[-1]:
         return None, False, look(folder, None, now)
-    database = connect(settings.agent.storage.connection_url())
+    database = connect_as_is(settings.agent.storage.connection_url())
     try:
         census = Census(database)
         received = census.bytes_since(now - timedelta(days=_VOLUME_DAYS))

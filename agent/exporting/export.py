@@ -26,7 +26,7 @@ from agent.exporting.words import Words
 from agent.manifest import load_manifest
 from agent.operators import operator
 from agent.outputs import KINDS_WITH_PICTURES
-from agent.service import Store, open_store, system_clock
+from agent.service import Store, existing_store, system_clock
 from config.settings import Settings
 from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import shown_patient
@@ -86,7 +86,7 @@ def export(
         )
     if not out.parent.is_dir():
         raise ValueError(f"{out.parent} is no folder; make it first")
-    store = open_store(settings)
+    store = existing_store(settings)
     try:
         with store.files.keeping_all():
             study = store.index.study(study_instance_uid)

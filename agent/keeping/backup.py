@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from storage.database import HEAD, Database
+from storage.database import Database, revision_of
 from storage.files import Files
 from storage.snapshots import (
     POSTGRESQL_FILE,
@@ -75,7 +75,8 @@ def make(database: Database, files: Files, paths: Iterable[str], to: Path, now: 
             sums, missing = _take_files(files, paths, part / FILES)
         sums[copied.name] = _digest(copied)
         sizes = sum((part / path).stat().st_size for path in sums)
-        made = Backup(str(whole), now.isoformat(), HEAD, copied.name, len(sums) - 1, sizes, len(missing))
+        revision = str(revision_of(database))
+        made = Backup(str(whole), now.isoformat(), revision, copied.name, len(sums) - 1, sizes, len(missing))
         _write(part / SUMS, "".join(f"{digest}  {path}\n" for path, digest in sorted(sums.items())))
         _write(part / ABOUT, json.dumps(asdict(made), indent=2) + "\n")
         _make_last(part)

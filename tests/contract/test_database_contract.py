@@ -19,7 +19,16 @@ from sqlalchemy.exc import DBAPIError
 
 import storage.database
 import storage.postgresql
-from storage.database import HEAD, Database, DatabaseError, SchemaError, connect, trouble_of
+from storage.database import (
+    HEAD,
+    Database,
+    DatabaseError,
+    SchemaError,
+    connect,
+    connect_as_is,
+    revision_of,
+    trouble_of,
+)
 from storage.index import Index
 from storage.inspection import look_at_database
 from storage.jobs import Jobs
@@ -115,6 +124,32 @@ def test_a_database_of_an_unknown_revision_is_refused_and_left_as_it_is(empty_ur
         connect(empty_url)
 
     assert stored_revision(newer) == "abcd"
+    newer.close()
+
+
+def test_who_only_looks_leaves_a_database_as_it_is_and_is_told_who_brings_it_up_to_date(empty_url: str):
+    older = connect(empty_url)
+    with older.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0011'"))
+
+    with pytest.raises(SchemaError, match=f"revision 0011, and this program {HEAD}: preread serve brings it"):
+        connect_as_is(empty_url)
+    connect_as_is(empty_url, oldest="0008").close()
+
+    assert revision_of(older) == "0011"
+    older.close()
+
+
+def test_who_only_looks_is_refused_a_newer_database_and_an_empty_one(empty_url: str):
+    with pytest.raises(SchemaError, match="preread serve makes"):
+        connect_as_is(empty_url)
+    newer = connect(empty_url)
+    with newer.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'abcd'"))
+
+    with pytest.raises(SchemaError, match=r'revision "abcd".* start the newer program'):
+        connect_as_is(empty_url)
+
     newer.close()
 
 

@@ -34,8 +34,8 @@ from config.settings import (
     WebhookSettings,
     WorklistSettings,
 )
-from storage.database import connect
-from storage.inspection import known_revisions, look_at_database
+from storage.database import connect, known_revisions
+from storage.inspection import look_at_database
 from tests.agent.archives import a_free_port, an_archive
 from tests.agent.test_peers import a_server_context
 from tests.docs.test_docs import _table_uids

@@ -1,0 +1,126 @@
+"""What a command says of a store that it cannot use: one sentence, and nothing is made or changed."""
+
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from agent import keeping_desk
+from agent.cli import main
+from agent.service import open_store
+from config.loading import load
+from config.settings import Settings
+from storage.database import HEAD
+from tests.contract.test_upgrades import at_revision
+
+Told = tuple[int, str, str]
+"""Exit code, standard output, standard error."""
+
+LOOKING = [
+    ("status",),
+    ("why", "2.25.100"),
+    ("list",),
+    ("again", "2.25.100"),
+    ("hold", "2.25.100"),
+    ("release", "2.25.100"),
+    ("delete", "2.25.100", "--yes"),
+    ("withdraw", "2.25.100", "--why", "wrong patient"),
+    ("ask", "2.25.100", "finding", "effusion"),
+    ("compare",),
+    ("scores",),
+    ("scrub",),
+    ("retention", "--dry-run"),
+    ("retention",),
+    ("deliveries", "list"),
+    ("rules", "test", "--since", "1d"),
+    ("patients", "list"),
+    ("reports", "list"),
+    ("reports", "quarantine"),
+]
+
+
+@pytest.fixture
+def preread(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Told]]:
+    """Runs the command as the console script does."""
+    umask = os.umask(0o022)
+
+    def run(*arguments: str | Path) -> Told:
+        monkeypatch.setattr(sys, "argv", ["preread", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    yield run
+    os.umask(umask)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A configuration; its store is to be in `data`."""
+    (tmp_path / "agent.toml").write_text('[storage]\nfolder = "data"\n')
+    for name in ("peers", "reading"):
+        (tmp_path / f"{name}.toml").touch()
+    return tmp_path
+
+
+def settings_of(site: Path) -> Settings:
+    return load(site)
+
+
+def set_revision(site: Path, revision: str) -> None:
+    with closing(sqlite3.connect(site / "data" / "preread.sqlite")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+
+
+def revision_in(file: Path) -> str:
+    with closing(sqlite3.connect(file)) as database:
+        return str(database.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+@pytest.fixture
+def older(site: Path) -> Path:
+    """A site whose service is of the program before this one."""
+    open_store(settings_of(site)).database.close()
+    set_revision(site, "0011")
+    return site
+
+
+@pytest.mark.parametrize("command", LOOKING, ids=" ".join)
+def test_a_command_does_not_bring_the_database_of_an_older_service_up_to_date(
+    preread: Callable[..., Told], older: Path, command: tuple[str, ...]
+):
+    code, _, said = preread(*command, "--config", older)
+
+    assert code == 1
+    assert said == (
+        f"the database has schema revision 0011, and this program {HEAD}: preread serve brings it up to date; "
+        "for the way back make a backup first (preread backup make)\n"
+    )
+    assert revision_in(older / "data" / "preread.sqlite") == "0011"
+
+
+@pytest.mark.parametrize("revision", ["0008", "0011"])
+def test_a_backup_before_an_upgrade_is_of_the_database_as_it_is(
+    preread: Callable[..., Told], site: Path, revision: str
+):
+    (site / "data" / "files").mkdir(parents=True)
+    engine = create_engine(settings_of(site).agent.storage.connection_url())
+    with engine.begin() as connection:
+        at_revision(connection, revision)
+    engine.dispose()
+
+    code, said, _ = preread("backup", "make", site / "backups", "--config", site)
+
+    (copy,) = (site / "backups").iterdir()
+    assert (code, said.startswith(str(copy))) == (0, True)
+    assert revision_in(copy / "preread.sqlite") == revision_in(site / "data" / "preread.sqlite") == revision
+    assert f'"revision": "{revision}"' in (copy / "backup.json").read_text()
+    assert keeping_desk.verify(copy).endswith("is whole")
