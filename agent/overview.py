@@ -44,6 +44,7 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
         failed, failed_count = store.jobs.failed_since(now - _TOLD_FOR, limit)
         undelivered, left_out = store.jobs.deliveries.undelivered(now - _TOLD_FOR, limit)
         return {
+            "folder": str(settings.agent.storage.folder.absolute()),
             "service": _lacks(settings, store, now),
             "jobs": {stage.value: number for stage, number in store.jobs.counts().items()},
             "store": store.index.counts() | store.reports.counts(),
@@ -149,6 +150,7 @@ _STANDING = {Stage.DONE: "is done", Stage.FAILED: "failed", Stage.SKIPPED: "is n
 def status_text(report: dict[str, Any]) -> str:
     """Writes the status for a person: one line for each thing, problems with their sentence."""
     lines = [
+        f"storage folder: {report['folder']}",
         *filter(None, [report.get("configuration"), report["disk"]]),
         *report["service"],
         "jobs: "

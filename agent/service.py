@@ -61,6 +61,8 @@ from storage.requests import PriorRequests
 log = structlog.get_logger()
 
 _CLOCK_THREADS_MAX = 100
+_FILES = "files"
+"""Where the files are in the storage folder: as old as the store itself, whatever database it has."""
 
 
 def system_clock() -> datetime:
@@ -107,14 +109,20 @@ def existing_store(settings: Settings, *, oldest_revision: str = HEAD) -> Store:
     Raises:
         storage.database.SchemaError: if there is no store, or its database cannot be used as it is.
     """
-    url = settings.agent.storage.connection_url()
-    return _store(settings.agent.storage.folder, connect_as_is(url, oldest=oldest_revision))
+    folder = settings.agent.storage.folder.absolute()
+    try:
+        (folder / _FILES).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise SchemaError(
+            f"no preread store in {folder}; name its --config, or is the disk mounted?"
+        ) from None
+    return _store(folder, connect_as_is(settings.agent.storage.connection_url(), oldest=oldest_revision))
 
 
 def _store(folder: Path, database: Database) -> Store:
     return Store(
         database,
-        Files(folder / "files"),
+        Files(folder / _FILES),
         Index(database),
         Jobs(database),
         Reports(database),

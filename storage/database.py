@@ -130,7 +130,9 @@ def _opened(
             'the database URL cannot be read; write "sqlite:///file" or "postgresql://…"'
         ) from None
     if must_exist and address.get_backend_name() == "sqlite" and not Path(address.database or "").exists():
-        raise SchemaError(f"there is no database {_shown(address)}; preread serve makes it")
+        raise SchemaError(
+            f"there is no database {_shown(address)}; is its disk mounted? preread serve would begin an empty one"
+        )
     database = Database(_engine(address))
     try:
         prepare(database, revision_of(database))
@@ -155,7 +157,7 @@ def _bring_up_to_date(database: Database, found: str | None) -> None:
 def _check_revision(database: Database, found: str | None, oldest: str) -> None:
     if found is None:
         raise SchemaError(
-            f"the database {_shown(database.engine.url)} is empty; preread serve makes its tables"
+            f"the database {_shown(database.engine.url)} is empty; is it the right one? preread serve would fill it"
         )
     if found not in known_revisions():
         raise SchemaError(_newer(found))

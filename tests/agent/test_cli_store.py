@@ -107,6 +107,39 @@ def test_a_command_does_not_bring_the_database_of_an_older_service_up_to_date(
     assert revision_in(older / "data" / "preread.sqlite") == "0011"
 
 
+@pytest.mark.parametrize("command", [*LOOKING, ("backup", "make", "backups")], ids=" ".join)
+def test_a_command_makes_no_store_where_there_is_none(
+    preread: Callable[..., Told], site: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+):
+    monkeypatch.chdir(site)
+
+    named, builtin = preread(*command, "--config", site), preread(*command)
+
+    told = "no preread store in {}; name its --config, or is the disk mounted?\n"
+    assert named == (1, "", told.format(site / "data"))
+    assert builtin == (1, "", told.format(site / "preread-data"))
+    assert {path.name for path in site.iterdir()} == {"agent.toml", "peers.toml", "reading.toml"}
+
+
+def test_a_store_whose_database_is_gone_gets_no_empty_one(preread: Callable[..., Told], older: Path):
+    (older / "data" / "preread.sqlite").unlink()
+
+    code, _, said = preread("status", "--config", older)
+
+    assert code == 1
+    assert "there is no database" in said
+    assert "is its disk mounted?" in said
+    assert not (older / "data" / "preread.sqlite").exists()
+
+
+def test_the_status_begins_with_the_folder_that_it_is_of(preread: Callable[..., Told], site: Path):
+    open_store(settings_of(site)).database.close()
+
+    code, said, _ = preread("status", "--config", site)
+
+    assert (code, said.splitlines()[0]) == (0, f"storage folder: {site / 'data'}")
+
+
 @pytest.mark.parametrize("revision", ["0008", "0011"])
 def test_a_backup_before_an_upgrade_is_of_the_database_as_it_is(
     preread: Callable[..., Told], site: Path, revision: str

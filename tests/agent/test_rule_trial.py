@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from agent import service
+from agent.service import open_store
+from config.loading import load
 from tests.agent.line import NOON, Line
 from tests.agent.test_cli import a_config, run
 from tests.agent.test_steps_rules import a_rule
@@ -89,6 +91,7 @@ def test_several_files_are_the_images_of_one_study(tmp_path: Path):
 
 def test_what_cannot_be_tried_is_told_in_a_sentence(tmp_path: Path):
     config = a_folder(tmp_path / "config", tmp_path / "data", "")
+    open_store(load(config)).database.close()
     report = write(a_report_sr(), tmp_path / "report.dcm")
     other = write(having(a_radiograph(), StudyInstanceUID="2.25.9"), tmp_path / "other.dcm")
     film = write(a_radiograph(), tmp_path / "film.dcm")

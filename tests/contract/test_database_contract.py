@@ -141,7 +141,7 @@ def test_who_only_looks_leaves_a_database_as_it_is_and_is_told_who_brings_it_up_
 
 
 def test_who_only_looks_is_refused_a_newer_database_and_an_empty_one(empty_url: str):
-    with pytest.raises(SchemaError, match="preread serve makes"):
+    with pytest.raises(SchemaError, match="preread serve would"):
         connect_as_is(empty_url)
     newer = connect(empty_url)
     with newer.writing() as connection:
