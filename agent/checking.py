@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
+from agent import writable
 from agent.outgoing.greeting import greet
 from agent.peers import Called, EchoOutcome, Peers
 from config.settings import ReceiverSettings, ReportServerSettings, Settings
@@ -75,6 +76,7 @@ def _greet_report_server(peers: Peers, server: ReportServerSettings) -> EchoOutc
 def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
     """Looks at everything the settings name; the settings themselves have been loaded already."""
     lines = [CheckLine(True, f"configuration {settings.folder or '(built-in defaults)'}, {settings.digest}")]
+    lines += own_places(settings)
     lines += [greeting.line() for greeting in greetings(settings)]
     if not (settings.peers.destinations or settings.peers.receivers):
         lines.append(
@@ -85,6 +87,16 @@ def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
         if settings.of_second_engine is not None:
             lines += _model(settings.of_second_engine, "second model")
     return tuple(lines)
+
+
+def own_places(settings: Settings) -> Iterator[CheckLine]:
+    """Says whether this user can write where preread is to: the folder of [storage], the file of [log]."""
+    folder, file = settings.agent.storage.folder, settings.agent.log.file
+    why = writable.trouble_of_folder(folder)
+    yield CheckLine(why is None, writable.of_storage(folder, why) if why else f"{folder} can be written")
+    if file is not None:
+        why = writable.trouble_of_file(file)
+        yield CheckLine(why is None, writable.of_log(file, why) if why else f"{file} can be written")
 
 
 def _model(settings: Settings, which: str) -> Iterator[CheckLine]:

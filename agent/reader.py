@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from agent import writable
 from agent.configuration import load
 from agent.logs import set_log_level
 from agent.metrics.health import Condition, is_alive
@@ -74,8 +75,12 @@ def read(settings: Settings, parent: int | None = None, *, second: bool = False)
         return False
     try:
         store = open_store(settings)
-    except (OSError, SchemaError) as error:
+    except SchemaError as error:
         log.error("the reader cannot start", reason=f"{error}; correct [storage] in agent.toml")
+        return False
+    except OSError as error:
+        reason = writable.of_storage(settings.agent.storage.folder, error.strerror)
+        log.error("the reader cannot start", reason=reason)
         return False
     try:
         return _Reader(settings, store, signals, parent, is_second=second).run()

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from agent import loaded
+from agent import loaded, writable
 from agent.configuration import load
 from agent.delivering import note_commitment
 from agent.identity import rules_of_peers
@@ -480,16 +481,20 @@ def serve(settings: Settings) -> bool:
     """Runs until SIGTERM or SIGINT; SIGHUP has the configuration loaded anew.
 
     Returns:
-        False if it could not start: the port is taken, the database is newer, a TLS file is no good, another
-        process serves from the same folder.
+        False if it could not start: the port is taken, the database is newer, a TLS file is no good, the storage folder
+        cannot be written, another process serves from it.
     """
-    signals = awaited_signals()
-    try:
-        with loaded.claim(settings.agent.storage.folder):
-            return _serve(settings, signals)
-    except BlockingIOError as error:
-        log.error("the service cannot start", reason=str(error))
-        return False
+    signals, folder = awaited_signals(), settings.agent.storage.folder
+    with ExitStack() as while_serving:
+        try:
+            while_serving.enter_context(loaded.claim(folder))
+        except BlockingIOError as error:
+            log.error("the service cannot start", reason=str(error))
+            return False
+        except OSError as error:
+            log.error("the service cannot start", reason=writable.of_storage(folder, error.strerror))
+            return False
+        return _serve(settings, signals)
 
 
 def _serve(settings: Settings, signals: SimpleQueue[int]) -> bool:

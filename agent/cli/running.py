@@ -5,11 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent.cli.options import AsJson, Config, settings_of
+
+if TYPE_CHECKING:
+    from config.settings import Settings
 
 app = typer.Typer()
 
@@ -30,15 +33,25 @@ def _without_decoders() -> Iterator[None]:
             del sys.modules[name]
 
 
+def _configure_log(settings: "Settings") -> None:
+    from agent import writable
+    from agent.logs import configure_log
+
+    try:
+        configure_log(settings.agent.log)
+    except OSError as error:
+        typer.echo(writable.of_log(settings.agent.log.file, error.strerror), err=True)
+        raise typer.Exit(1) from None
+
+
 @app.command()
 def serve(config: Config = None) -> None:
     """Listen for studies, gather priors, deliver drafts; starts the reader too, unless reading.toml says not to."""
     with _without_decoders():
         settings = settings_of(config)  # for a rule that names a DICOM keyword pydicom is imported here
         from agent import service
-        from agent.logs import configure_log
 
-    configure_log(settings.agent.log)
+    _configure_log(settings)
     if not service.serve(settings):
         raise typer.Exit(1)
 
@@ -53,10 +66,9 @@ def read(
 ) -> None:
     """Load the model and read waiting cases: the process that needs the GPU."""
     from agent import reader
-    from agent.logs import configure_log
 
     settings = settings_of(config)
-    configure_log(settings.agent.log)
+    _configure_log(settings)
     if not reader.read(settings, parent, second=second):
         raise typer.Exit(1)
 

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
+from agent.checking import own_places
 from agent.doctor import certificates, databases, disks, machine, ownership
 from agent.doctor.lines import Line, Verdict
 from agent.doctor.network import look_at_peers
@@ -93,6 +94,8 @@ def _ports(settings: Settings, processes: tuple[RunningProcess, ...]) -> Iterato
 def _permissions(settings: Settings) -> Iterator[Line]:
     if settings.folder is not None:
         yield from ownership.look_at_config(settings.folder)
+    for place in own_places(settings):
+        yield Line(Verdict.OK if place.ok else Verdict.PROBLEM, "permissions", place.text)
     for part in (settings.agent, settings.peers):
         yield from ownership.look_at_secrets(secret_files(part))
     # What preread keeps of patients: images and drafts, and the audit trail where it has a place of its own.

@@ -1,6 +1,7 @@
 """What a command says of a store that it cannot use: one sentence, and nothing is made or changed."""
 
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -8,11 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import create_engine
 
 from agent import keeping_desk
 from agent.cli import main
 from agent.service import open_store
+from agent.writable import trouble_of_file, trouble_of_folder
 from config.loading import load
 from config.settings import Settings
 from storage.database import HEAD
@@ -60,6 +63,16 @@ def preread(
 
     yield run
     os.umask(umask)
+
+
+@pytest.fixture
+def unchanged() -> Iterator[None]:
+    """The signal handlers and the log are afterwards as they were."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield
+    structlog.reset_defaults()
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -157,3 +170,56 @@ def test_a_backup_before_an_upgrade_is_of_the_database_as_it_is(
     assert revision_in(copy / "preread.sqlite") == revision_in(site / "data" / "preread.sqlite") == revision
     assert f'"revision": "{revision}"' in (copy / "backup.json").read_text()
     assert keeping_desk.verify(copy).endswith("is whole")
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"), [("agent.toml", "File exists"), ("agent.toml/below", "Not a directory")]
+)
+def test_a_storage_folder_that_cannot_be_is_told_by_check_doctor_and_the_start(
+    preread: Callable[..., Told], site: Path, unchanged: None, folder: str, why: str
+):
+    (site / "agent.toml").write_text(f'[storage]\nfolder = "{folder}"\n')
+    place = f'storage.folder = "{site / folder}": cannot be made or written'
+
+    checked = preread("check", "--no-model", "--config", site)
+    examined = preread("doctor", "--no-model", "--config", site)
+    started = [preread(command, "--config", site) for command in ("serve", "read")]
+
+    assert checked[0] == examined[0] == 1
+    assert f"{place} (Not a directory); give it to the user of preread" in checked[1]
+    assert f"{place} (Not a directory)" in examined[1]
+    for code, _, said in started:
+        assert code == 1
+        assert "cannot start" in said
+        assert f"{place} ({why})" in said
+
+
+def test_a_log_file_without_its_folder_is_told_by_check_doctor_and_the_start(
+    preread: Callable[..., Told], site: Path, unchanged: None
+):
+    with (site / "agent.toml").open("a") as file:
+        file.write('[log]\nfile = "logs/preread.log"\n')
+    told = f'log.file = "{site / "logs/preread.log"}": cannot be written (No such file or directory); make its folder'
+
+    said = [preread(*command, "--no-model", "--config", site) for command in (("check",), ("doctor",))]
+    said += [preread(command, "--config", site) for command in ("serve", "read")]
+
+    assert [code for code, _, _ in said] == [1] * 4
+    assert all(told in out + err for _, out, err in said)
+    assert not (site / "data").exists()
+
+
+@pytest.mark.parametrize(("is_file", "look"), [(False, trouble_of_folder), (True, trouble_of_file)])
+def test_what_another_user_owns_is_seen_without_writing_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_file: bool, look: Callable[[Path], str | None]
+):
+    (tmp_path / "file").touch()
+    there = tmp_path / "file" if is_file else tmp_path
+    new = tmp_path / "new"
+    before = look(there), look(new)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root, who runs tests, may write everywhere
+
+    assert before == (None, None)
+    assert look(there) == look(new) == "Permission denied"
+    assert not new.exists()
