@@ -1,4 +1,4 @@
-"""`preread check`: would it work? Greets every peer and opens the model; writes nothing."""
+"""`preread check`: would it work? Looks at places and database, greets every peer, opens the model; writes nothing."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,10 @@ from time import monotonic
 from agent import writable
 from agent.outgoing.greeting import greet
 from agent.peers import Called, EchoOutcome, Peers
+from agent.service import system_clock
 from config.settings import ReceiverSettings, ReportServerSettings, Settings
+from storage.database import HEAD, refusal_of
+from storage.inspection import look_at_database
 
 _LONG_FROM_NOW = "9999-01-01T00:00:00Z"
 """Nothing was changed since then: a question with an empty answer."""
@@ -77,6 +80,7 @@ def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
     """Looks at everything the settings name; the settings themselves have been loaded already."""
     lines = [CheckLine(True, f"configuration {settings.folder or '(built-in defaults)'}, {settings.digest}")]
     lines += own_places(settings)
+    lines.append(_database(settings))
     lines += [greeting.line() for greeting in greetings(settings)]
     if not (settings.peers.destinations or settings.peers.receivers):
         lines.append(
@@ -97,6 +101,24 @@ def own_places(settings: Settings) -> Iterator[CheckLine]:
     if file is not None:
         why = writable.trouble_of_file(file)
         yield CheckLine(why is None, writable.of_log(file, why) if why else f"{file} can be written")
+
+
+def _database(settings: Settings) -> CheckLine:
+    """Says what a start would say of the database, which is left as it is."""
+    facts = look_at_database(settings.agent.storage.connection_url(), system_clock)
+    if facts.problem is not None:
+        told = " ".join(facts.problem.split())
+        text = f"database {facts.place} cannot be used: {told}; correct [storage] in agent.toml, or start it"
+        return CheckLine(False, text)
+    if facts.revision is None:
+        return CheckLine(True, f"database {facts.place}: nothing in it yet; the first start makes its tables")
+    refusal = refusal_of(facts.revision)
+    if refusal is not None:
+        return CheckLine(False, refusal)
+    if facts.revision != HEAD:
+        text = f"schema revision {facts.revision}; the next start makes it {HEAD}: make a backup before"
+        return CheckLine(True, f"database {facts.place}: {text}")
+    return CheckLine(True, f"database {facts.place}: schema revision {HEAD}, this program's own")
 
 
 def _model(settings: Settings, which: str) -> Iterator[CheckLine]:

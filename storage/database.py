@@ -138,7 +138,8 @@ def _opened(
         prepare(database, revision_of(database))
     except DatabaseError as error:
         database.close()
-        raise SchemaError(f"the database {_shown(address)} cannot be used: {_words_of(error)}") from error
+        told = " ".join(_words_of(error).split())  # PostgreSQL's has several lines
+        raise SchemaError(f"the database {_shown(address)} cannot be used: {told}") from error
     except SchemaError:
         database.close()
         raise
@@ -159,8 +160,9 @@ def _check_revision(database: Database, found: str | None, oldest: str) -> None:
         raise SchemaError(
             f"the database {_shown(database.engine.url)} is empty; is it the right one? preread serve would fill it"
         )
-    if found not in known_revisions():
-        raise SchemaError(_newer(found))
+    refusal = refusal_of(found)
+    if refusal is not None:
+        raise SchemaError(refusal)
     if found < oldest:
         raise SchemaError(
             f"the database has schema revision {found}, and this program {HEAD}: preread serve brings it up to date; "
@@ -321,7 +323,10 @@ def revision_of(database: Database) -> str | None:
         return _stored_revision(connection)
 
 
-def _newer(revision: str) -> str:
+def refusal_of(revision: str) -> str | None:
+    """Says what to do about a schema that this program does not know; None if it does."""
+    if revision in known_revisions():
+        return None
     return (
         f'the database has schema revision "{revision}", and this program knows up to "{HEAD}": '
         "start the newer program that wrote it, or restore the backup made before the update"
@@ -348,7 +353,8 @@ def _migrate(address: URL) -> None:
         found = _stored_revision(connection)
         if found == HEAD:  # another process was first
             return
-        if found is not None and found not in known_revisions():
-            raise SchemaError(_newer(found))
+        refusal = None if found is None else refusal_of(found)
+        if refusal is not None:
+            raise SchemaError(refusal)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

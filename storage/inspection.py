@@ -46,8 +46,11 @@ def look_at_database(url: str, clock: Callable[[], datetime]) -> DatabaseFacts:
     """
     address = make_url(url)
     place = address.render_as_string(hide_password=True)
-    if address.get_backend_name() == "sqlite" and not Path(address.database or "").exists():
-        return DatabaseFacts(place)
+    try:
+        if address.get_backend_name() == "sqlite" and not Path(address.database or "").exists():
+            return DatabaseFacts(place)
+    except PermissionError as error:
+        return DatabaseFacts(place, problem=f"{error.strerror} (this is not the user of preread)")
     engine = create_engine(_patient(address), poolclass=NullPool, hide_parameters=True)
     try:
         with engine.connect() as connection:

@@ -3,6 +3,7 @@ so that `preread --help` answers at once."""
 
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -47,17 +48,44 @@ for name, module in (
 def main() -> None:
     """Entry point of the console script. What we write is closed to others: images, drafts, the log.
 
-    A database that cannot be used as it is costs a sentence and exit code 1, whatever the command.
+    A database or a file that cannot be used costs a sentence and exit code 1, whatever the command.
     """
     os.umask(0o027)
     try:
         app()
-    except _schema_error() as error:
-        typer.echo(str(error), err=True)
-        sys.exit(1)
+    except OSError as error:
+        _end(_of_file(error))
+    except _database_errors() as error:
+        sentence = _of_database(error)
+        if sentence is None:
+            raise
+        _end(sentence)
 
 
-def _schema_error() -> type[Exception]:
-    from storage.database import SchemaError  # SQLAlchemy, which is not there before a command needs it
+def _end(sentence: str) -> NoReturn:
+    typer.echo(sentence, err=True)
+    sys.exit(1)
 
-    return SchemaError
+
+def _of_file(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    told = f"{error.filename} cannot be used: {error.strerror}"
+    return f"{told}; run this as the user of preread" if isinstance(error, PermissionError) else told
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    from storage.database import DatabaseError, SchemaError  # SQLAlchemy: not before a command needs it
+
+    return SchemaError, DatabaseError
+
+
+def _of_database(error: Exception) -> str | None:
+    from storage.database import SchemaError, trouble_of
+
+    if isinstance(error, SchemaError):
+        return str(error)
+    trouble = trouble_of(error)
+    return (
+        trouble and f"the database cannot be used: {trouble}; see that it runs and has room, then try again"
+    )

@@ -103,7 +103,7 @@ def check(
     config: Config = None,
     model: Annotated[bool, typer.Option(help="Open the model too (seconds, and its memory).")] = True,
 ) -> None:
-    """Load the configuration, greet every peer, open the model; writes nothing. Exit 1 if something is wrong."""
+    """Look at configuration, folders, database, every peer and the model; writes nothing. Exit 1 if one is wrong."""
     from agent import checking
 
     settings = settings_of(config)

@@ -1,5 +1,6 @@
 """What a command says of a store that it cannot use: one sentence, and nothing is made or changed."""
 
+import errno
 import os
 import signal
 import sqlite3
@@ -36,12 +37,14 @@ LOOKING = [
     ("ask", "2.25.100", "finding", "effusion"),
     ("compare",),
     ("scores",),
+    ("export", "2.25.100", "--deidentified", "--out", "export"),
     ("scrub",),
     ("retention", "--dry-run"),
     ("retention",),
     ("deliveries", "list"),
     ("rules", "test", "--since", "1d"),
     ("patients", "list"),
+    ("reports", "import", "."),
     ("reports", "list"),
     ("reports", "quarantine"),
 ]
@@ -223,3 +226,77 @@ def test_what_another_user_owns_is_seen_without_writing_to_it(
     assert before == (None, None)
     assert look(there) == look(new) == "Permission denied"
     assert not new.exists()
+
+
+AWAY = '[storage]\nfolder = "data"\ndatabase_url = "postgresql://preread@/preread?host={}"\n'
+
+
+@pytest.mark.parametrize("command", LOOKING, ids=" ".join)
+def test_a_database_that_is_away_or_newer_is_a_sentence_in_every_command(
+    preread: Callable[..., Told], older: Path, command: tuple[str, ...]
+):
+    set_revision(older, "9999")
+    newer = preread(*command, "--config", older)
+    (older / "agent.toml").write_text(AWAY.format(older))
+    away = preread(*command, "--config", older)
+
+    assert (newer[0], away[0]) == (1, 1)
+    assert 'the database has schema revision "9999"' in newer[2]
+    assert "cannot be used: connection" in away[2]
+    assert len(newer[2].splitlines()) == len(away[2].splitlines()) == 1
+
+
+def test_a_database_that_goes_while_a_command_asks_it_is_a_sentence(preread: Callable[..., Told], site: Path):
+    open_store(settings_of(site)).database.close()
+    with closing(sqlite3.connect(site / "data" / "preread.sqlite")) as database:
+        database.execute("ALTER TABLE jobs RENAME TO away")
+
+    code, _, said = preread("status", "--config", site)
+
+    assert code == 1
+    assert said.startswith("the database cannot be used: no such table: jobs")
+
+
+def test_a_file_of_another_user_is_a_sentence(
+    preread: Callable[..., Told], site: Path, monkeypatch: pytest.MonkeyPatch
+):
+    open_store(settings_of(site)).database.close()
+
+    def refused(path: Path, **_: object) -> None:  # as the kernel does anybody but root, who runs tests
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refused)
+
+    code, _, said = preread("deliveries", "list")
+
+    assert code == 1
+    assert said.endswith("files cannot be used: Permission denied; run this as the user of preread\n")
+
+
+@pytest.mark.parametrize(
+    ("revision", "code", "told"),
+    [
+        (HEAD, 0, "ok      database"),
+        ("0011", 0, f"schema revision 0011; the next start makes it {HEAD}: make a backup before"),
+        ("9999", 1, 'PROBLEM the database has schema revision "9999"'),
+    ],
+)
+def test_check_says_what_a_start_would_say_of_the_database_and_leaves_it(
+    preread: Callable[..., Told], older: Path, revision: str, code: int, told: str
+):
+    set_revision(older, revision)
+
+    checked = preread("check", "--no-model", "--config", older)
+
+    assert checked[0] == code
+    assert told in checked[1]
+    assert revision_in(older / "data" / "preread.sqlite") == revision
+
+
+def test_check_sees_that_the_database_is_away(preread: Callable[..., Told], older: Path):
+    (older / "agent.toml").write_text(AWAY.format(older))
+
+    code, said, _ = preread("check", "--no-model", "--config", older)
+
+    assert code == 1
+    assert "PROBLEM database postgresql+psycopg://preread@/preread" in said

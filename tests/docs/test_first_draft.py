@@ -103,7 +103,7 @@ def test_a_newcomer_who_follows_the_page_gets_a_draft_back(
     shell.stdin.flush()
     said = tmp_path / "said"
     wait_for("the status", lambda: "jobs: 2 done" in said.read_text())
-    assert re.findall("^ok ", said.read_text(), flags=re.MULTILINE) == ["ok "] * 5
+    assert re.findall("^ok ", said.read_text(), flags=re.MULTILINE) == ["ok "] * 6
     assert said.read_text().count("every expected view is there: frontal, lateral") == 1  # of DEMO0002
     assert {one.partition(" (")[0] for one in drafts()} >= {
         "AI DRAFT report",
