@@ -15,6 +15,7 @@ import structlog
 from agent.admission import comes_from
 from agent.hl7.framing import Deframer, TooLong, framed
 from agent.messages import MessageIntake
+from agent.ports import PortError, opening
 from agent.tls import PortContext
 from storage.database import DatabaseError, trouble_of
 from storage.index import Index
@@ -78,7 +79,7 @@ class MllpReceiver:
         return not self._is_stopped and self._thread.ident is not None and not self._thread.is_alive()
 
     def start(self) -> None:
-        """Opens the port. Raises OSError if it is taken."""
+        """Opens the port. Raises PortError if it cannot."""
         self._server.open()
         self._thread.start()
 
@@ -117,12 +118,12 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def open(self) -> None:
         try:
-            self.server_bind()
-            self.server_activate()
-        except OSError as error:
+            with opening("hl7.port", self._limits.host, self._limits.port):
+                self.server_bind()
+                self.server_activate()
+        except PortError:
             self.server_close()
-            place = f"{self._limits.host}:{self._limits.port}"
-            raise OSError(error.errno, f"the HL7 port {place} cannot be opened: {error.strerror}") from error
+            raise
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Closes at once what may not send or is one too many; with a line among the refusals."""

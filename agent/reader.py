@@ -76,7 +76,7 @@ def read(settings: Settings, parent: int | None = None, *, second: bool = False)
     try:
         store = open_store(settings)
     except SchemaError as error:
-        log.error("the reader cannot start", reason=f"{error}; correct [storage] in agent.toml")
+        log.error("the reader cannot start", reason=str(error))
         return False
     except OSError as error:
         reason = writable.of_storage(settings.agent.storage.folder, error.strerror)

@@ -31,6 +31,7 @@ from agent.ordering import ask_worklist, forget_orders, order_messages
 from agent.outage import Outage
 from agent.patience import Patience
 from agent.peers import Peers, TakeReport
+from agent.ports import PortError
 from agent.pulse import BEAT_SECONDS, Pulse
 from agent.reader_child import ReaderChild
 from agent.registry import patient_messages
@@ -504,9 +505,10 @@ def _serve(settings: Settings, signals: SimpleQueue[int]) -> bool:
         serving = Serving(settings)
         serving.start()
         is_started = True
-    except (OSError, SchemaError) as error:
-        place = f"{settings.agent.listener.host}:{settings.agent.listener.port}"
-        log.error("the service cannot start", reason=f"{error} (port {place}); correct agent.toml")
+    except (PortError, SchemaError) as error:
+        log.error("the service cannot start", reason=str(error))
+    except OSError as error:  # a file of TLS, a disk that is full
+        log.error("the service cannot start", reason=f"{error}; correct that, or agent.toml")
     except DatabaseError as error:  # it has gone since its schema was looked at
         reason = trouble_of(error)
         if reason is None:

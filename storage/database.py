@@ -139,7 +139,9 @@ def _opened(
     except DatabaseError as error:
         database.close()
         told = " ".join(_words_of(error).split())  # PostgreSQL's has several lines
-        raise SchemaError(f"the database {_shown(address)} cannot be used: {told}") from error
+        raise SchemaError(
+            f"the database {_shown(address)} cannot be used: {told}; start it, or correct [storage] in agent.toml"
+        ) from error
     except SchemaError:
         database.close()
         raise

@@ -5,13 +5,11 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-import psutil
-
 from agent.doctor.lines import Line, Verdict
+from agent.ports import holder_pid, trouble_of_port
 from agent.presence import Presence, lacks
 from storage.records import RunningProcess
 
@@ -116,16 +114,8 @@ def look_at_port(key: str, host: str, port: int) -> PortFacts:
             probe.bind((host, port))
             probe.listen(1)
         except OSError as error:
-            return PortFacts(key, host, port, error.errno or errno.EADDRNOTAVAIL, _holder_pid(port))
+            return PortFacts(key, host, port, error.errno or errno.EADDRNOTAVAIL, holder_pid(port))
     return PortFacts(key, host, port, 0)
-
-
-def _holder_pid(port: int) -> int | None:
-    with suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                return connection.pid
-    return None
 
 
 def judge_port(facts: PortFacts, serving: Sequence[RunningProcess]) -> Line:
@@ -137,17 +127,12 @@ def judge_port(facts: PortFacts, serving: Sequence[RunningProcess]) -> Line:
     place = f"{facts.key} {facts.host}:{facts.port}"
     if facts.error == 0:
         return Line(Verdict.OK, "port", f"{place} is free")
-    if facts.error == errno.EACCES:
-        text = f"{place} needs privileges; take a port above 1023, or give the service CAP_NET_BIND_SERVICE"
-        return Line(Verdict.PROBLEM, "port", text)
-    if facts.error != errno.EADDRINUSE:
-        text = f"{place} cannot be listened on (errno {facts.error}); is that an address of this machine?"
-        return Line(Verdict.PROBLEM, "port", text)
     pids = {process.pid for process in serving}
-    if facts.holder_pid in pids or (facts.holder_pid is None and pids):
+    is_ours = facts.holder_pid in pids or (facts.holder_pid is None and bool(pids))
+    if facts.error == errno.EADDRINUSE and is_ours:
         return Line(Verdict.OK, "port", f"{place} is preread's own, which runs")
-    who = "another program" if facts.holder_pid is None else f"process {facts.holder_pid}"
-    return Line(Verdict.PROBLEM, "port", f"{place} is taken by {who}; end that, or set another port")
+    trouble = trouble_of_port(facts.key, facts.host, facts.port, facts.error, facts.holder_pid)
+    return Line(Verdict.PROBLEM, "port", trouble)
 
 
 def judge_processes(

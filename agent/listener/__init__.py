@@ -24,6 +24,7 @@ from agent.listener.reception import Reception
 from agent.listener.server import ListenerRequestHandler, ListenerServer
 from agent.listener.statuses import SOP_CLASS_NOT_SUPPORTED, ProtocolBreach
 from agent.peers import Arrived, TakeReport
+from agent.ports import opening
 from agent.tls import PortContext
 from storage.files import Files
 from storage.index import Index
@@ -156,7 +157,7 @@ class Listener:
         return thread is not None and is_started and not thread.is_alive()
 
     def start(self) -> None:
-        """Opens the port. Raises OSError if it is taken, ssl.SSLError or OSError if a TLS file is no good."""
+        """Opens the port. Raises PortError if it cannot, ssl.SSLError or OSError if a TLS file is no good."""
         limits, files = self._intake.limits, self._intake.files
         # All at once here: the first image of each would wait for a mkdir and an fsync of its own.
         files.make_folders(files.absolute(folder) for folder in folders_of(RECEIVED))
@@ -167,15 +168,17 @@ class Listener:
         entity.maximum_associations = _THREADS_MAX
         entity.acse_timeout = limits.negotiation_seconds + 5  # ours comes first and says more
         entity.dimse_timeout = entity.network_timeout = None  # see ShortPathProvider._patience
-        self._server = entity.make_server(
-            (limits.host, limits.port),
-            contexts=[build_context(VERIFICATION)],  # replaced for each association, see contexts.answer
-            server_class=ListenerServer,
-            request_handler=ListenerRequestHandler,
-            gate=self._gate,
-            intake=self._intake,
-            tls=None if limits.tls is None else PortContext(limits.tls),
-        )
+        tls = None if limits.tls is None else PortContext(limits.tls)
+        with opening("listener.port", limits.host, limits.port):
+            self._server = entity.make_server(
+                (limits.host, limits.port),
+                contexts=[build_context(VERIFICATION)],  # replaced for each association, see contexts.answer
+                server_class=ListenerServer,
+                request_handler=ListenerRequestHandler,
+                gate=self._gate,
+                intake=self._intake,
+                tls=tls,
+            )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True
         )

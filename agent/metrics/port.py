@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from agent.admission import comes_from
+from agent.ports import PortError, opening
 from config.settings import MetricsSettings
 
 log = structlog.get_logger()
@@ -40,7 +41,7 @@ class MetricsPort:
         return int(self._server.server_address[1])
 
     def start(self) -> None:
-        """Opens the port. Raises OSError if it is taken."""
+        """Opens the port. Raises PortError if it cannot."""
         self._server.open()
         self._thread.start()
 
@@ -65,14 +66,12 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def open(self) -> None:
         try:
-            self.server_bind()
-            self.server_activate()
-        except OSError as error:
+            with opening("metrics.port", self._settings.host, self._settings.port):
+                self.server_bind()
+                self.server_activate()
+        except PortError:
             self.server_close()
-            place = f"{self._settings.host}:{self._settings.port}"
-            raise OSError(
-                error.errno, f"the metrics port {place} cannot be opened: {error.strerror}"
-            ) from error
+            raise
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         if not comes_from(str(client_address[0]), self._settings.addresses):

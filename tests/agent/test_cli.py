@@ -1,6 +1,7 @@
 """What the operator types, and what she is told."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -244,7 +245,7 @@ def test_serve_on_a_port_that_is_taken_says_so_and_exits(tmp_path: Path):
 
     assert ended.returncode == 1
     assert "the service cannot start" in ended.stderr
-    assert f"127.0.0.1:{port}" in ended.stderr
+    assert f"listener.port 127.0.0.1:{port} is taken by process {os.getpid()}; end that" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -15,11 +16,13 @@ from sqlalchemy import create_engine
 
 from agent import keeping_desk
 from agent.cli import main
+from agent.ports import PortError, opening
 from agent.service import open_store
 from agent.writable import trouble_of_file, trouble_of_folder
 from config.loading import load
 from config.settings import Settings
 from storage.database import HEAD
+from tests.agent.archives import a_free_port
 from tests.contract.test_upgrades import at_revision
 
 Told = tuple[int, str, str]
@@ -300,3 +303,41 @@ def test_check_sees_that_the_database_is_away(preread: Callable[..., Told], olde
 
     assert code == 1
     assert "PROBLEM database postgresql+psycopg://preread@/preread" in said
+
+
+@pytest.mark.parametrize("command", ["serve", "read"])
+def test_a_start_that_fails_of_its_database_says_nothing_of_ports(
+    preread: Callable[..., Told], older: Path, unchanged: None, command: str
+):
+    set_revision(older, "9999")
+    newer = preread(command, "--config", older)
+    (older / "agent.toml").write_text(AWAY.format(older))
+    away = preread(command, "--config", older)
+
+    assert (newer[0], away[0]) == (1, 1)
+    assert newer[2].rstrip("'\n").endswith("restore the backup made before the update")
+    assert away[2].rstrip("'\"\n").endswith("start it, or correct [storage] in agent.toml")
+    assert "port 127.0.0.1" not in newer[2] + away[2]
+
+
+def test_a_start_names_the_process_that_has_its_port(
+    preread: Callable[..., Told], site: Path, unchanged: None
+):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (site / "agent.toml").open("a") as file:
+            file.write(f"[listener]\nport = {a_free_port()}\n[metrics]\nport = {port}\n")
+        (site / "reading.toml").write_text("[reader]\nchild = false\n")
+        code, _, said = preread("serve", "--config", site)
+
+    assert code == 1
+    assert (
+        f"metrics.port 127.0.0.1:{port} is taken by process {os.getpid()}; end that, or set another port"
+        in said
+    )
+
+
+def test_a_port_at_no_address_of_this_machine_is_told_with_its_key():
+    told = r"listener.port 192\.0\.2\.1:11112 cannot be listened on \(Cannot assign requested address\)"
+    with pytest.raises(PortError, match=told), opening("listener.port", "192.0.2.1", 11112):
+        socket.create_server(("192.0.2.1", 11112))

@@ -9,6 +9,7 @@ import pytest
 import trustme
 from sqlalchemy import text
 
+from agent.ports import PortError
 from config.agent_settings import ListenerTlsSettings
 from tests.hl7.builders import an_obx, an_oru
 from tests.hl7.conftest import Connect, Inbox, OpenPort
@@ -171,7 +172,7 @@ def test_stopping_closes_the_open_connections(port: OpenPort, engine: Connect):
 def test_a_taken_port_is_named(port: OpenPort):
     taken = port().port
 
-    with pytest.raises(OSError, match=f"the HL7 port 127.0.0.1:{taken} cannot be opened"):
+    with pytest.raises(PortError, match=f"hl7.port 127.0.0.1:{taken} is taken by process"):
         port(number=taken)
 
 
