@@ -15,11 +15,14 @@ from config.values import Expected
 
 SHOWN_CHARACTERS_MAX = 80
 
-_SECRET_KEY = re.compile(r"passw|pwd|passphrase|secret|token(?!s_max)|credential", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"passw|pwd|passphrase|secret|token(?!s_max)|credential|authori[sz]", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(//[^/@\s:]*:)[^/@\s]*(?=@)")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LAST_PART = re.compile(r"""(?:\[\d+\]|(?:^|\.)(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"))$""")
-_QUERY_PASSWORD = re.compile(r"(passw\w*\s*=\s*)[^&\s]+", re.IGNORECASE)
+_PASSWORD_VALUE = re.compile(r"(passw\w*\s*=\s*)[^&\s]+", re.IGNORECASE)
+# A token has as many names as there are web services, so every value of a query counts, and one without a name.
+_QUERY = re.compile(r"(://[^?#\s]*[?#])(?!\S*=)\S+|([?#&][^=&#?\s]*=)[^&#\s]*")
+_HTTP_CREDENTIAL = re.compile(r"\b(Basic|Bearer|Token)(\s+)\S+", re.IGNORECASE)
 
 
 def key_of(field_name: str, field: FieldInfo) -> str:
@@ -171,8 +174,9 @@ def is_secret(key: str) -> bool:
 
 
 def without_passwords(text: str) -> str:
-    """Replaces what looks like a password in a URL or a connection string by stars."""
-    return _QUERY_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***", text))
+    """Replaces what looks like a password in a URL, a connection string or an HTTP header by stars."""
+    text = _QUERY.sub(r"\1\2***", _URL_PASSWORD.sub(r"\1***", text))
+    return _HTTP_CREDENTIAL.sub(r"\1\2***", _PASSWORD_VALUE.sub(r"\1***", text))
 
 
 def shown(value: object, key: str = "") -> str:

@@ -329,6 +329,28 @@ def test_no_message_repeats_a_password_wherever_it_was_written(tmp_path, text, h
     assert hidden not in "\n".join(told)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'authorization = "Bearer hunter2"',
+        'authorisation = "Basic hunter2"',
+        'url = "https://pacs/web?token=hunter2"',
+        'url = "https://pacs/web?a=1&sig=hunter2#x"',
+        'url = "https://pacs/web?hunter2"',
+        'url = "pacs/web?token=hunter2"',
+        'host = "Bearer hunter2"',
+        'port = "Bearer hunter2"',
+    ],
+)
+def test_no_message_repeats_the_token_of_a_web_service_wherever_it_was_written(tmp_path, line):
+    table = '[[destination]]\nname = "web"\nprotocol = "dicomweb"\n'
+
+    told = problems(tmp_path, peers=f"{table}{line}\n")
+
+    assert told
+    assert "hunter2" not in "\n".join(told)
+
+
 def test_a_password_that_is_not_where_it_should_be_is_told_without_it(tmp_path):
     text = '[storage]\ndatabase_url = "postgresql://u@h/d"\ndatabase_password = { env = "PREREAD_NOT_SET" }\n'
 
