@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from agent.dicom.headers import Unreadable, read_headers
 from agent.peers import Peers
 from config.settings import DestinationSettings
+from config.wording import expectation, fields_by_key, shown
 
 FILES_PER_ASSOCIATION = 200
 
@@ -22,14 +25,22 @@ class SendOutcome:
 def send_folder(
     folder: Path, host: str, port: int, called_ae_title: str, calling_ae_title: str
 ) -> SendOutcome:
-    """Sends every DICOM file below `folder`, in the order of the names."""
-    destination = DestinationSettings(
-        name="send", ae_title=called_ae_title, host=host, port=port, calling_ae_title=calling_ae_title
-    )
+    """Sends every DICOM file below `folder`, in the order of the names.
+
+    Raises:
+        LookupError: if there is no file.
+        ValueError: if the receiver cannot be called so.
+    """
+    destination = _destination(host, port, called_ae_title, calling_ae_title)
+    if not folder.is_dir():
+        raise LookupError(f"{folder} is no folder; name one with DICOM files in it")
     peers = Peers(calling_ae_title)
     taken = 0
     problems: list[str] = []
-    files = iter(sorted(path for path in folder.rglob("*") if path.is_file()))
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not found:
+        raise LookupError(f"there is no file in {folder}; name a folder with DICOM files in it")
+    files = iter(found)
     while batch := list(islice(files, FILES_PER_ASSOCIATION)):
         reasons = {path: _why_not_dicom(path) for path in batch}
         problems += [reason for reason in reasons.values() if reason is not None]
@@ -40,6 +51,18 @@ def send_folder(
             else:
                 problems.append(f"{outcome.sop_instance_uid}: {outcome.problem}")
     return SendOutcome(taken, tuple(problems))
+
+
+def _destination(host: str, port: int, called_ae_title: str, calling_ae_title: str) -> DestinationSettings:
+    try:
+        return DestinationSettings(
+            name="send", ae_title=called_ae_title, host=host, port=port, calling_ae_title=calling_ae_title
+        )
+    except ValidationError as error:
+        wrong = {str(detail["loc"][0]): shown(detail["input"]) for detail in error.errors()}
+        expected = fields_by_key(DestinationSettings)
+        told = (f"{key} = {value}: expected {expectation(expected[key])}" for key, value in wrong.items())
+        raise ValueError("; ".join(told)) from None
 
 
 def _why_not_dicom(path: Path) -> str | None:

@@ -170,7 +170,11 @@ def send(
     """Send every DICOM file below a folder to an AE, as a modality would; a file that is none is named and left out."""
     from agent import sending
 
-    outcome = sending.send_folder(folder, host, port, called, calling)
+    try:
+        outcome = sending.send_folder(folder, host, port, called, calling)
+    except (LookupError, ValueError) as error:
+        typer.echo(error.args[0], err=True)
+        raise typer.Exit(1) from None
     for line in outcome.problems:
         typer.echo(line, err=True)
     typer.echo(f"{outcome.taken} taken, {len(outcome.problems)} not")
@@ -202,5 +206,9 @@ def films(
     from agent.demo.films import write_films
     from agent.service import system_clock
 
-    written = write_films(folder, patients, system_clock().astimezone())
+    try:
+        written = write_films(folder, patients, system_clock().astimezone())
+    except OSError as error:
+        typer.echo(f"{folder} cannot be made or written ({error.strerror}); name another folder", err=True)
+        raise typer.Exit(1) from None
     typer.echo(f"{written} files of {patients} synthetic patients in {folder}; next: preread send {folder}")

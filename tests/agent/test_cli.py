@@ -221,6 +221,32 @@ def test_send_sends_a_folder_and_names_what_is_no_dicom(tmp_path: Path):
     assert len(pacs.received(str(image.StudyInstanceUID))) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["send", "mistyped"], "mistyped is no folder; name one with DICOM files in it"),
+        (["send", "empty"], "there is no file in empty; name a folder with DICOM files in it"),
+        (["send", "empty", "--port", "99999"], "port = 99999: expected a whole number from 1 to 65535"),
+        (
+            ["send", "empty", "--called", "A NAME THAT IS TOO LONG"],
+            'ae_title = "A NAME THAT IS TOO LONG": expected',
+        ),
+        (["films", "file"], "file cannot be made or written (Not a directory); name another folder"),
+    ],
+)
+def test_what_cannot_be_sent_or_written_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("file").touch()
+
+    code, said = run(*arguments)
+
+    assert code == 1
+    assert said.startswith(told)
+
+
 @pytest.mark.parametrize("module", ["agent.service", "agent.overview"])
 def test_what_listens_never_loads_the_model_s_libraries(module: str):
     heavy = ("torch", "transformers", "highdicom", "dicomanonymizer")
