@@ -77,7 +77,7 @@ def _of_file(error: OSError) -> str:
 def _database_errors() -> tuple[type[Exception], ...]:
     from storage.database import DatabaseError, SchemaError  # SQLAlchemy: not before a command needs it
 
-    return SchemaError, DatabaseError
+    return (SchemaError, *DatabaseError)
 
 
 def _of_database(error: Exception) -> str | None:
