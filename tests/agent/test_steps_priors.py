@@ -76,7 +76,11 @@ def with_engine(settings: Settings, name: str) -> Settings:
 
 
 def report_shown(line: Line, *versions: Report, prior: tuple[Dataset, ...] = ()) -> ManifestReport | None:
-    """What the model is shown of the reports of an exam of 20 days ago, whose accession number is ACC1."""
+    """What a model is shown of the reports of an exam of 20 days ago, whose accession number is ACC1.
+
+    MedGemma, since M4CXR takes no impression for a report.
+    """
+    line.gatherer._tools = replace(line.tools, settings=with_engine(line.tools.settings, "medgemma"))
     line.arrive(a_radiograph(days_ago=20, accession="ACC1"), *prior)
     line.tools.reports.add(versions)
     study = line.arrive(a_radiograph())
@@ -170,6 +174,7 @@ def test_an_addendum_survives_the_cleaning_of_m4cxr_as_a_sentence(line: Line):
 
 
 def test_the_draft_says_that_an_addendum_was_shown(line: Line):
+    line.gatherer._tools = replace(line.tools, settings=with_engine(line.tools.settings, "medgemma"))
     earlier = line.arrive(a_radiograph(days_ago=20, accession="ACC1"))
     line.tools.reports.add([a_report("IMPRESSION: Normal.\nADDENDUM: A mass.")])
     study = line.arrive(a_radiograph())
