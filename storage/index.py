@@ -137,6 +137,8 @@ class PutVerdict(StrEnum):
     """The same SOP Instance UID and the same bytes: here already, nothing changed."""
     DIFFERENT = "different"
     """The same SOP Instance UID and other bytes: not stored, to be refused."""
+    GONE = "gone"
+    """It came without a file, as a duplicate of one that has been deleted meanwhile: not stored, to be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,8 @@ class Index:
     def put(self, instance: Instance, study: Study) -> Put:
         """Takes an instance into the index, with what its header says of its study, in one commit.
 
-        Its file must be stored for good before. The role becomes OURS if we made the object.
+        Its file must be stored for good before; only for a duplicate, which leaves what is here as it is, the path
+        may be "". The role becomes OURS if we made the object.
         A study's first instance makes its row; later ones fill what was empty and add their
         modality. If one names another patient, the study gets its `conflict`.
 
@@ -404,6 +407,8 @@ def _put(connection: Connection, instance: Instance, study: Study) -> Put:
         if is_same:
             _want_read(connection, _study(connection, known.study_instance_uid), instance)
         return Put(PutVerdict.DUPLICATE if is_same else PutVerdict.DIFFERENT, known)
+    if not instance.path:
+        return Put(PutVerdict.GONE, instance)
     modalities = union(study.modalities, (instance.modality,))
     study = replace(study, modalities=modalities, identifiers=_storable(study.identifiers))
     before = _study(connection, study.study_instance_uid)

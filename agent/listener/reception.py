@@ -185,6 +185,8 @@ class Reception:
         except OSError as error:
             raise _disk_trouble(error) from error
         put = self._intake.commits.put(instance, study)
+        if put.verdict is PutVerdict.GONE:
+            raise Refused(OUT_OF_RESOURCES, "it was deleted here while it came once more; send it again")
         if put.verdict is not PutVerdict.STORED:
             return _judge(put.instance, instance.sha256)
         log.info("stored", sop_instance_uid=instance.sop_instance_uid, size_bytes=instance.size_bytes)
@@ -270,7 +272,7 @@ class Reception:
         return headers, study
 
     def _keep(self, part: PartFile, instance: Instance) -> str:
-        """Puts the file under its name and returns that name.
+        """Puts the file under its name and returns that name; "" if the object is known and needs no second file.
 
         A file that is there without a row is litter of a crash between the two. Mostly it is this very object
         sent again, and then keeps its name; after an upgrade, or from another sender, the File Meta
@@ -282,10 +284,10 @@ class Reception:
             try:
                 part.keep(path)
             except FileExistsError:
-                known = self._intake.index.known(instance.sop_instance_uid)
-                if known is not None:  # another association stored it while we received
+                if self._intake.index.known(instance.sop_instance_uid) is not None:
+                    # Not the path of that row: retention may delete row and file before our commit.
                     self._drop_part()
-                    return known.path
+                    return ""
                 continue
             return path
         raise Refused(

@@ -84,6 +84,13 @@ def test_other_bytes_under_the_same_uid_are_different_and_change_nothing(index: 
     assert index.study(STUDY) == a_study(modalities=("DX",))
 
 
+def test_a_duplicate_without_a_file_of_what_is_no_longer_here_is_gone_and_makes_no_row(index: Index):
+    verdicts = [put(index, path=path).verdict for path in ("", "received/00/2.25.1.dcm", "")]
+
+    assert verdicts == [PutVerdict.GONE, PutVerdict.STORED, PutVerdict.DUPLICATE]
+    assert [one.path for one in index.instances(STUDY)] == ["received/00/2.25.1.dcm"]
+
+
 def test_several_instances_put_at_once_are_judged_one_by_one(index: Index):
     arrivals = [
         (an_instance("2.25.1"), a_study()),

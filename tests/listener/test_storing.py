@@ -10,6 +10,7 @@ from io import BytesIO
 
 import pytest
 from pydicom import dcmread
+from sqlalchemy import text
 
 from agent.admission import TRANSFER_SYNTAXES
 from agent.dicom.uids import IMPLEMENTATION_CLASS_UID
@@ -18,7 +19,7 @@ from agent.listener.dataset import (
     EXPLICIT_VR_BIG_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from storage.records import InstanceRole
+from storage.records import Instance, InstanceRole
 from tests.listener.conftest import NOW, Inbox, StartListener, a_cr
 from tests.listener.wire import (
     CR,
@@ -181,6 +182,28 @@ def test_litter_of_a_crash_between_file_and_row_stands_in_nobodys_way(inbox: Inb
     assert answer.status == 0x0000
     assert inbox.index.known(other).path != litter
     assert inbox.dataset_bytes(other) == a_cr(2)[1]
+
+
+def test_an_object_that_retention_deletes_while_it_comes_once_more_is_asked_for_again(inbox: Inbox) -> None:
+    uid, data = a_cr()
+    with RawSender(inbox.port).associate(calling="ROOM_3") as sender:
+        sender.store(data, uid)
+    index, known = inbox.listener._intake.index, inbox.index.known(uid)
+
+    def known_and_then_deleted(sop_instance_uid: str) -> Instance | None:
+        with inbox.database.writing() as connection:
+            connection.execute(text("DELETE FROM instances"))
+        inbox.files.absolute(known.path).unlink(missing_ok=True)
+        return known
+
+    with RawSender(inbox.port).associate(calling="PACS") as sender, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "known", known_and_then_deleted)
+        first = sender.store(data, uid).status
+        assert (first, inbox.index.known(uid)) == (0xA700, None)
+        again = sender.store(data, uid).status
+
+    assert again == 0x0000
+    assert inbox.dataset_bytes(uid) == data
 
 
 def test_fragments_may_be_cut_and_packed_as_the_sender_likes(inbox: Inbox) -> None:
