@@ -72,11 +72,15 @@ def _held(store: Store, jobs: tuple[Job, ...]) -> dict[str, tuple[ResultObject, 
 
 
 def _may_be_there(delivery: Delivery) -> bool:
-    """It was taken, or was on its way once and nobody knows; what was refused every time is not."""
-    was_refused = delivery.replaced_by is not None or (
-        delivery.failed_at is not None and not delivery.is_stopped
-    )
-    return delivery.taken_at is not None or (delivery.claim_number > 0 and not was_refused)
+    """It was taken, or was on its way and nobody knows.
+
+    Not there is what was never tried, what is of a form that the destination refuses, and what was refused at its only
+    try. Of several tries one may have ended without an answer, and the destination took it all the same.
+    """
+    is_given_up = delivery.failed_at is not None and not delivery.is_stopped
+    was_refused = is_given_up and delivery.claim_number == 1 and delivery.attempts == 0
+    is_tried = delivery.claim_number > 0 and delivery.replaced_by is None
+    return delivery.taken_at is not None or (is_tried and not was_refused)
 
 
 def _made(

@@ -399,7 +399,7 @@ class Worker(threading.Thread):
         problem = f"internal error while sending to {delivery.destination}, see the log of job {delivery.job_number}"
         with suppress(LeaseLost):  # those sent before the error are done
             if delivery.attempts + 1 >= self._patience.attempts_max:
-                self._tools.jobs.deliveries.failed(delivery, problem, now)
+                self._tools.jobs.deliveries.failed(delivery, problem, now, is_error=True)
             else:
                 self._tools.jobs.deliveries.retry(delivery, problem, self._due(delivery.attempts, now), now)
 

@@ -125,10 +125,23 @@ class Deliveries:
         taken = {"done_at": now, "taken_at": now, "last_status": status, "problem": note}
         return self._change(delivery, now, text, StepOutcome.DONE, **taken)
 
-    def failed(self, delivery: Delivery, reason: str, now: datetime, status: int | None = None) -> Delivery:
-        """Gives a delivery up; the last delivery to end also ends its job, as failed. Raises LeaseLost."""
+    def failed(
+        self,
+        delivery: Delivery,
+        reason: str,
+        now: datetime,
+        status: int | None = None,
+        *,
+        is_error: bool = False,
+    ) -> Delivery:
+        """Gives a delivery up; the last delivery to end also ends its job, as failed. Raises LeaseLost.
+
+        Args:
+            is_error: the try ended badly, so that nobody knows whether it was taken; counts one attempt.
+        """
         text = f"given up for {delivery.destination}: {reason}"
-        ends = {"failed_at": now, "last_status": status, "problem": reason}
+        tries = deliveries.c.attempts + int(is_error)
+        ends = {"failed_at": now, "attempts": tries, "last_status": status, "problem": reason}
         return self._change(delivery, now, text, StepOutcome.FAILED, **ends)
 
     def replaced(

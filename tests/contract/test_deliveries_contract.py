@@ -34,6 +34,20 @@ def test_deliveries_of_one_job_to_one_destination_are_claimed_together(
     assert claimed_deliveries(deliveries) == ()
 
 
+def test_a_delivery_given_up_after_an_error_counts_the_attempt(
+    index: Index, jobs: Jobs, deliveries: Deliveries
+):
+    composed(index, jobs, "PACS")
+    refused, stumbled = claimed_deliveries(deliveries)
+
+    ended = (
+        deliveries.failed(refused, "refused", NOW, 0xC000),
+        deliveries.failed(stumbled, "internal error", NOW, is_error=True),
+    )
+
+    assert [one.attempts for one in ended] == [0, 1]
+
+
 def test_deliveries_of_two_jobs_are_not_mixed(index: Index, jobs: Jobs, deliveries: Deliveries):
     one = composed(index, jobs, "PACS", study="2.25.10")
     other = composed(index, jobs, "PACS", study="2.25.20")

@@ -27,7 +27,7 @@ from tests.builders import a_radiograph
 from tests.hl7.builders import an_obx, an_oru
 from tests.outgoing.builders import a_fhir_server, an_hl7_receiver
 from tests.outgoing.conftest import OpenLine
-from tests.outgoing.peers import acknowledged, dead, mllp_peer, web_peer
+from tests.outgoing.peers import Script, acknowledged, dead, mllp_peer, web_peer
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
 
 pytestmark = pytest.mark.slow
@@ -200,6 +200,22 @@ def test_who_may_have_it_without_having_said_so_is_told_and_gets_no_draft_any_mo
         line.run()
 
     assert [parse_message(one).first("OBR").text(25) for one in ris.received] == ["R", "X"]
+
+
+@pytest.mark.parametrize("last", [dead, acknowledged("AR", text="duplicate")], ids=["no answer", "refused"])
+def test_who_may_have_a_draft_that_was_given_up_is_told(open_line: OpenLine, last: Script):
+    with mllp_peer(dead, last, acknowledged("AA")) as ris:
+        line = open_line(hl7_receivers=(an_hl7_receiver(ris.port),))
+        study = a_study_read(line)
+        line.wait(4000)
+        line.run()
+        assert line.job(study).stage is Stage.FAILED
+
+        said = withdraw(settings_of(line), study, "wrong patient", line.now)
+        line.run()
+
+    assert "ris will be told" in said
+    assert [parse_message(one).first("OBR").text(25) for one in ris.received] == ["R", "R", "X"]
 
 
 def test_a_withdrawal_is_tried_again_until_it_is_taken(open_line: OpenLine):
