@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 
 from config.peers_settings import PeersSettings
 from storage.identity import are_two, birth_date_of, sex_of
-from storage.records import Demographics, KnownPatients, PatientIdentifier, Study
+from storage.records import NUMBER_CHARACTERS_MAX, Demographics, KnownPatients, PatientIdentifier, Study
 
 IDENTIFIERS_MAX = 20
 """Identifiers kept of one study; real headers have up to four."""
@@ -80,11 +80,13 @@ def identifier_of(patient_id: str, issuer: str, rules: IdentifierRules) -> Patie
     """Brings a number and its issuer into the form in which equal means the same; None if it identifies nobody.
 
     Outer spaces say nothing (PS3.5 6.2, LO); case and leading zeros do, unless the issuer's rule says otherwise.
+    What is longer than any number or name is neither; a part of it might be somebody else's.
     """
-    number = patient_id.strip()
+    number, name = patient_id.strip(), issuer.strip()
     if not number or number.lower() in rules.placeholder_ids:
         return None
-    name = issuer.strip()
+    if max(len(number), len(name)) > NUMBER_CHARACTERS_MAX:
+        return None
     rule = rules.issuers.get(name.lower(), IssuerRule(name))
     if rule.ignore_leading_zeros:
         number = number.lstrip("0") or "0"

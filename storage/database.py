@@ -24,7 +24,14 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -51,13 +58,24 @@ def trouble_of(error: BaseException) -> str | None:
     """
     if isinstance(error, NoConnectionFree):
         return f"no connection to it came free within {_FREE_SECONDS} s; those there are wait for it"
-    if not isinstance(error, OperationalError | InterfaceError):
+    if not isinstance(error, OperationalError | InterfaceError) or _is_of_the_row(error):
         return None
     return str(error.orig).partition("\n")[0].strip()
 
 
 def _words_of(error: DBAPIError | NoConnectionFree) -> str:
     return trouble_of(error) or str(getattr(error, "orig", error))
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Says whether a database takes nothing now, whatever it is given; False for a row that it would never take."""
+    return isinstance(error, DatabaseError) and not _is_of_the_row(error)
+
+
+def _is_of_the_row(error: BaseException) -> bool:
+    # Class 54 of PostgreSQL, program limit exceeded, is among the operational errors: a text too long for its index.
+    sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    return isinstance(error, DataError | IntegrityError) or sqlstate.startswith("54")
 
 
 @dataclass(frozen=True, slots=True)

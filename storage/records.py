@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+NUMBER_CHARACTERS_MAX = 256
+"""A longer number of a patient, an issuer or an order is none: DICOM has 64 and 16 characters for them (PS3.5 Table
+6.2-1), HL7 250. They are looked up by index, and PostgreSQL has 2,704 bytes for all that is in an entry of one."""
+
 
 class Stage(StrEnum):
     """Where a job stands on the line. Moves only right, or sideways to an end."""

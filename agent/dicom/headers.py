@@ -22,7 +22,7 @@ from agent.dicom.opening import (
 )
 from agent.dicom.views import VIEW_KEYWORDS, projection_of
 from inference.case import View
-from storage.records import PatientIdentifier, Study
+from storage.records import NUMBER_CHARACTERS_MAX, PatientIdentifier, Study
 
 __all__ = ["HEADER_TAGS", "Headers", "Unreadable", "headers_from_elements", "headers_of", "read_headers"]
 
@@ -117,7 +117,11 @@ class Headers:
         return "lateral" if self.view is View.LATERAL else ""
 
     def study(self) -> Study:
-        """Gives the study as this one instance knows it; identifiers as sent, see `agent.identity.identified`."""
+        """Gives the study as this one instance knows it; identifiers as sent, see `agent.identity.identified`.
+
+        An accession number longer than any is left out: half of it might be another order's.
+        """
+        accession_number = self.accession_number
         own = PatientIdentifier(self.patient_id, self.issuer_of_patient_id)
         return Study(
             study_instance_uid=self.study_instance_uid,
@@ -128,7 +132,7 @@ class Headers:
             sex=self.sex,
             study_date=self.study_date,
             study_time=self.study_time,
-            accession_number=self.accession_number,
+            accession_number=accession_number if len(accession_number) <= NUMBER_CHARACTERS_MAX else "",
             study_description=self.study_description,
             modalities=(self.modality,) if self.modality else (),
             identifiers=(*((own,) if self.patient_id else ()), *self.other_patient_ids),

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass
 
+from storage.database import is_unavailable
 from storage.index import Index, Put
 from storage.records import Instance, Study
 
@@ -31,7 +32,7 @@ class Commits:
     def put(self, instance: Instance, study: Study) -> Put:
         """Returns when the row is committed, with what the index said of it.
 
-        Raises whatever `Index.put_many` raises, to everyone who was in that commit.
+        Raises whatever `Index.put` raises for this instance, or for all if the database takes nothing.
         """
         ticket = _Ticket(instance, study)
         with self._waiting_lock:
@@ -47,11 +48,18 @@ class Commits:
     def _commit(self) -> None:
         with self._waiting_lock:
             tickets, self._waiting = self._waiting, []
+        self._put_together(tickets)
+        # One instance that the index does not take must not keep its company out: each has a commit of its own then.
+        for ticket in tickets if len(tickets) > 1 else []:
+            if ticket.error is not None and not is_unavailable(ticket.error):
+                self._put_together([ticket])
+
+    def _put_together(self, tickets: list[_Ticket]) -> None:
         try:
-            puts = self._index.put_many([(ticket.instance, ticket.study) for ticket in tickets])
-        except Exception as error:  # noqa: BLE001 - each of those in the commit raises it, in its own thread
+            puts: list[Put] = self._index.put_many([(ticket.instance, ticket.study) for ticket in tickets])
+        except Exception as error:  # noqa: BLE001 - whoever put it raises it, in its own thread
             for ticket in tickets:
                 ticket.error = error
             return
         for ticket, put in zip(tickets, puts, strict=True):
-            ticket.put = put
+            ticket.put, ticket.error = put, None

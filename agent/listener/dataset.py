@@ -35,7 +35,7 @@ _SOP_INSTANCE_UID = 0x00080018
 _STUDY_INSTANCE_UID = 0x0020000D
 _SERIES_INSTANCE_UID = 0x0020000E
 _IDENTITY = frozenset({_SOP_CLASS_UID, _SOP_INSTANCE_UID, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID})
-_UID_BYTES_MAX = 66
+_UID_BYTES_MAX = 66  # with a blank or NUL on each side, as some send them
 
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
@@ -85,6 +85,7 @@ def survey(
 
     Raises:
         Refused: CANNOT_UNDERSTAND if the dataset ends in the middle of an element or is no DICOM;
+            DOES_NOT_MATCH if one of the four is longer than a UID;
             OUT_OF_RESOURCES if it inflates to more than INFLATED_BYTES_MAX.
     """
     if transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
@@ -100,7 +101,11 @@ def _surveyed(
     elements: dict[int, tuple[str, bytes]] = {}
     for tag, vr, offset, length in _Walk(content, transfer_syntax_uid).elements(start):
         if tag in _IDENTITY:
-            found[tag] = _uid_text(content[offset : offset + min(length, _UID_BYTES_MAX)])
+            if length > _UID_BYTES_MAX:
+                raise Refused(
+                    DOES_NOT_MATCH, f"{_name(tag)} holds {length} bytes; a UID has 64 at most (PS3.5 9.1)"
+                )
+            found[tag] = _uid_text(content[offset : offset + length])
         if tag in wanted:
             if length > value_bytes_max:
                 raise Refused(

@@ -29,7 +29,7 @@ from agent.listener.statuses import (
     ProtocolBreach,
     Refused,
 )
-from storage.database import DatabaseError
+from storage.database import is_unavailable
 from storage.files import PartFile
 from storage.index import PutVerdict
 from storage.records import Instance
@@ -129,14 +129,13 @@ class Reception:
             self._drop_part()
             self._note(refused.reason, refused.status)
             return Outcome(refused.status, refused.reason)
-        except DatabaseError:
-            # Not as an error of ours, which says that the object cannot be understood: a sender that believes it
-            # never sends the object again.
+        except Exception as error:
             self._drop_part()
-            log.exception("the database is away or full", sop_instance_uid=self._command.sop_instance_uid)
-            return Outcome(OUT_OF_RESOURCES, "the database is away or full; send again later")
-        except Exception:
-            self._drop_part()
+            if is_unavailable(error):
+                # Not as an error of ours, which says that the object cannot be understood: a sender that believes it
+                # never sends the object again.
+                log.exception("the database is away or full", sop_instance_uid=self._command.sop_instance_uid)
+                return Outcome(OUT_OF_RESOURCES, "the database is away or full; send again later")
             log.exception("C-STORE failed", sop_instance_uid=self._command.sop_instance_uid)
             return Outcome(INTERNAL_ERROR, "internal error; see the log of the receiver")
 

@@ -7,6 +7,7 @@ import sys
 import time
 import tracemalloc
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,14 @@ def test_the_study_of_an_image_is_what_the_index_wants():
     assert (study.patient_id, study.patient_name, study.sex) == ("A1", "Doe^Jane", "F")
     assert (study.study_date, study.study_time, study.accession_number) == ("20260227", "083000", "77")
     assert study.modalities == ("DX",)
+
+
+def test_an_accession_number_longer_than_any_is_none_of_the_study():
+    headers = headers_of(a_radiograph())
+
+    numbers = [replace(headers, accession_number="7" * n).study().accession_number for n in (256, 257)]
+
+    assert numbers == ["7" * 256, ""]
 
 
 def test_a_file_without_preamble_and_meta_is_read():

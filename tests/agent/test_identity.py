@@ -56,6 +56,11 @@ def test_what_is_typed_where_nobody_knows_the_patient_identifies_nobody(patient_
     assert identifier_of(patient_id, "NORTH", RULES) is None
 
 
+@pytest.mark.parametrize(("patient_id", "issuer"), [("1" * 257, "SOUTH"), ("4711", "S" * 257)])
+def test_what_is_longer_than_any_number_or_issuer_identifies_nobody(patient_id: str, issuer: str):
+    assert identifier_of(patient_id, issuer, RULES) is None
+
+
 def test_a_sender_s_issuer_and_prefix_count_for_that_sender_alone():
     study = headers_of(a_radiograph(patient_id="N-0815")).study()
 

@@ -34,6 +34,9 @@ AWAY = OperationalError(
 )
 FULL = OperationalError("INSERT x", {}, sqlite3.OperationalError("database or disk is full"))
 OURS = IntegrityError("INSERT x", {}, sqlite3.IntegrityError("UNIQUE constraint failed"))
+TOO_LONG = OperationalError(
+    "INSERT x", {}, psycopg.errors.ProgramLimitExceeded("index row size 6008 exceeds")
+)
 AWAY_SAID = "the database cannot be used; everything waits for it"
 
 
@@ -49,6 +52,7 @@ def events_of(entries: list[dict[str, object]]) -> list[object]:
         (InterfaceError("SELECT x", {}, sqlite3.InterfaceError("closed")), "closed"),
         (NoConnectionFree("x"), "no connection to it came free within 10 s; those there are wait for it"),
         (OURS, None),
+        (TOO_LONG, None),
         (ValueError("x"), None),
     ],
 )

@@ -1,14 +1,17 @@
 """What the store promises about instances, studies and refusals, on SQLite and on PostgreSQL alike."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from random import Random
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
-from storage.database import Database
+from storage.database import Database, is_unavailable, trouble_of
 from storage.index import Index, PutVerdict
 from storage.jobs import Jobs
-from storage.records import InstanceRole, PatientIdentifier, Refusal, Stage
+from storage.records import NUMBER_CHARACTERS_MAX, InstanceRole, PatientIdentifier, Refusal, Stage
 from tests.storage.builders import (
     NOW,
     STUDY,
@@ -142,6 +145,28 @@ def test_a_name_that_no_database_holds_does_not_keep_its_image_out(index: Index,
     assert study is not None
     assert study.patient_name.endswith("\ufffd")
     assert study.conflict is None
+
+
+def test_numbers_as_long_as_any_find_room_in_every_index(index: Index):
+    number = "".join(map(chr, Random(1).sample(range(0x10000, 0x20000), NUMBER_CHARACTERS_MAX)))
+    identifiers = (PatientIdentifier(number, number[::-1]),)
+
+    put = index.put(an_instance(), replace(a_study(accession_number=number), identifiers=identifiers))
+
+    assert put.verdict == PutVerdict.STORED
+    assert [one.study_instance_uid for one in index.history(identifiers).studies] == [STUDY]
+
+
+def test_a_row_that_a_database_never_takes_is_not_taken_for_an_outage(index: Index, database: Database):
+    number = "".join(map(chr, Random(1).sample(range(0x10000, 0x20000), 1000)))
+
+    if database.engine.dialect.name == "sqlite":
+        assert index.put(an_instance(), a_study(accession_number=number)).verdict == PutVerdict.STORED
+        return
+    with pytest.raises(OperationalError, match="ProgramLimitExceeded") as raised:
+        index.put(an_instance(), a_study(accession_number=number))
+
+    assert (trouble_of(raised.value), is_unavailable(raised.value)) == (None, False)
 
 
 def test_our_own_object_come_back_is_ours_whatever_its_class(index: Index, jobs: Jobs):

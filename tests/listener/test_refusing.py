@@ -80,6 +80,18 @@ def test_an_object_that_names_no_study_or_series_is_refused(inbox: Inbox, keywor
     assert reason.startswith(keyword[:5])
 
 
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+def test_a_study_or_series_uid_is_judged_whole_however_it_is_padded(inbox: Inbox, keyword: str) -> None:
+    uid, data = a_cr()
+    before, after = element_of(data, keyword, EXPLICIT)
+    value = b"1.2.3.4".rjust(70)
+
+    status, reason = refused(inbox, before[:-2] + struct.pack("<H", len(value)) + value + after, uid)
+
+    assert status == 0xA900
+    assert reason.endswith("holds 70 bytes; a UID has 64 at most (PS3.5 9.1)")
+
+
 def test_an_object_that_is_another_than_announced_is_refused(inbox: Inbox) -> None:
     _, data = a_cr(1)
 
