@@ -6,10 +6,11 @@ import filecmp
 import itertools
 import os
 import re
+import secrets
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -151,6 +152,8 @@ class Files:
         self._root.mkdir(_FOLDER_MODE, exist_ok=True)
         _fsync_folder(self._root.parent)
         self._incoming = self._root / _INCOMING
+        # The token: processes that share the folder from two containers may well have the same process number.
+        self._token = secrets.token_hex(8)
         self._part_numbers = itertools.count()
         self.make_folders([self._incoming])
 
@@ -158,12 +161,19 @@ class Files:
         """Opens a part file that will be kept as `path`. Nothing has that name until `keep`."""
         self.absolute(path)
         while True:
-            # The process and a number: of one machine's processes no two get the same name.
-            part = f"{self._incoming}/{os.getpid()}-{next(self._part_numbers)}.part"
+            part = self._new_part()
+            descriptor = os.open(part, _NEW_FILE, _FILE_MODE)
             try:
-                return PartFile(self, path, os.open(part, _NEW_FILE, _FILE_MODE), Path(part))
-            except FileExistsError:
-                continue  # litter of a process that had this number before a crash
+                # As long as it is open `sweep` leaves it alone; one that came between these two calls took it away.
+                if _is_locked(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) and os.fstat(descriptor).st_nlink:
+                    return PartFile(self, path, descriptor, part)
+            except OSError:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def _new_part(self) -> Path:
+        return self._incoming / f"{self._token}-{next(self._part_numbers)}.part"
 
     def put(self, path: str, content: bytes) -> None:
         """Stores `content` as `path` for good; the same content again is a no-op.
@@ -197,17 +207,22 @@ class Files:
         """Bytes that may still be written to the disk of this folder."""
         return shutil.disk_usage(self._root).free
 
-    def sweep(self, untouched_since: datetime | None = None) -> int:
+    def sweep(self) -> int:
         """Removes what a crash left half-written, and says how many files that were.
 
-        Without a time for the start-up, before anything is begun: a part file of a running transfer goes too.
+        What somebody is writing stays, in this process or another one: a kernel lock is on it, which ends with its
+        process.
         """
-        litter = list(self._incoming.glob("*.part"))
-        if untouched_since is not None:
-            litter = [part for part in litter if _is_older(part, untouched_since)]
-        for part in litter:
-            part.unlink(missing_ok=True)
-        return len(litter)
+        swept = 0
+        for part in self._incoming.glob("*.part"):
+            with (
+                suppress(FileNotFoundError),
+                _locked(part, os.O_RDWR, fcntl.LOCK_EX | fcntl.LOCK_NB) as is_litter,
+            ):
+                if is_litter:
+                    part.unlink()
+                    swept += 1
+        return swept
 
     def set_aside(self, path: str) -> str:
         """Moves a damaged file to `damaged/`, so that its name is free for the same content; gives the new path.
@@ -230,15 +245,19 @@ class Files:
         For files that have no row. A sender may be storing the same object just now, with the file under its name and
         its row to come: `untouched_since` must lie further back than that can take.
         """
-        target = self.absolute(path)
-        aside = self._incoming / f"{os.getpid()}-{next(self._part_numbers)}.part"
-        since = untouched_since.timestamp()
+        target, since = self.absolute(path), untouched_since.timestamp()
         try:
-            if target.stat().st_mtime >= since:
-                return False
-            target.rename(aside)
+            # Locked as a part file is: for a moment it lies among them, and a `sweep` must not take it.
+            with _locked(target, os.O_RDONLY, fcntl.LOCK_SH | fcntl.LOCK_NB) as is_free:
+                return is_free and self._remove(target, since)
         except FileNotFoundError:
             return True
+
+    def _remove(self, target: Path, since: float) -> bool:
+        aside = self._new_part()
+        if target.stat().st_mtime >= since:
+            return False
+        target.rename(aside)
         # Looked at once more where nobody can find it: it may have been kept again between stat and rename.
         is_touched = aside.stat().st_mtime >= since
         if is_touched:
@@ -282,13 +301,8 @@ class Files:
         with self._lock(fcntl.LOCK_SH):
             yield
 
-    @contextmanager
-    def _lock(self, kind: int) -> Iterator[bool]:
-        descriptor = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
-        try:
-            yield _is_locked(descriptor, kind)
-        finally:
-            os.close(descriptor)
+    def _lock(self, kind: int) -> AbstractContextManager[bool]:
+        return _locked(self._root / _LOCK, os.O_RDWR | os.O_CREAT, kind)
 
     def make_folders(self, folders: Iterable[Path]) -> None:
         """Makes folders of the root's and their parents so that a power cut does not lose them.
@@ -314,19 +328,22 @@ class Files:
             self._safe_folders.update(made)
 
 
+@contextmanager
+def _locked(file: Path, flags: int, kind: int) -> Iterator[bool]:
+    """Locks a file for the block; gives False if somebody else has it and `kind` is not to wait."""
+    descriptor = os.open(file, flags | os.O_CLOEXEC, _FILE_MODE)
+    try:
+        yield _is_locked(descriptor, kind)
+    finally:
+        os.close(descriptor)
+
+
 def _is_locked(descriptor: int, kind: int) -> bool:
     try:
         fcntl.flock(descriptor, kind)
     except BlockingIOError:
         return False
     return True
-
-
-def _is_older(file: Path, since: datetime) -> bool:
-    try:
-        return file.stat().st_mtime < since.timestamp()
-    except FileNotFoundError:
-        return False
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -220,7 +220,7 @@ class Retention:
         some = folders[first:] if folders_max is None else folders[first : first + folders_max]
         self._next_folder = first + len(some) if first + len(some) < len(folders) else 0
         removed = sum(self._sweep_folder(folder, untouched_since) for folder in some)
-        return removed + self._files.sweep(untouched_since)
+        return removed + self._files.sweep()
 
     def _sweep_folder(self, folder: str, untouched_since: datetime) -> int:
         paths, removed = sorted(self._files.untouched(folder, untouched_since)), 0

@@ -253,20 +253,6 @@ def test_a_part_file_that_was_synced_is_not_synced_again(files: Files, asked: li
     assert asked == ["fsync part", "name b.dcm", "fsync ."]
 
 
-def test_litter_of_an_earlier_process_with_our_number_is_stepped_over(files: Files):
-    first = files.begin("b.dcm")
-    litter = files.absolute("x").parent / ".incoming" / f"{os.getpid()}-1.part"
-    litter.write_bytes(b"cut off")
-
-    with files.begin("b.dcm") as second:
-        second.write(b"content")
-        second.keep()
-    first.drop()
-
-    assert files.read("b.dcm") == b"content"
-    assert litter.read_bytes() == b"cut off"
-
-
 def test_a_folder_that_is_there_costs_nothing(files: Files, asked: list[str]):
     files.put("a/b.dcm", b"content")
     asked.clear()
@@ -445,17 +431,52 @@ def test_files_that_nobody_has_kept_since_are_listed_folder_by_folder(files: Fil
     assert files.untouched("received/00", hours_ago(1)) == ("received/00/old.dcm",)
 
 
-def test_part_files_of_a_running_transfer_stay_and_older_ones_go(files: Files):
-    running = files.begin(NAME)
-    files.begin(NAME)
-    (litter,) = (
-        part for part in (files.absolute("x").parent / ".incoming").iterdir() if "-1.part" in part.name
-    )
-    os.utime(litter, (0, 0))
+def test_a_part_that_another_process_is_writing_is_not_swept_and_has_a_name_of_its_own(tmp_path: Path):
+    reader, listener = Files(tmp_path), Files(tmp_path)
 
-    assert files.sweep(hours_ago(24)) == 1
+    with reader.begin(NAME) as result:
+        result.write(b"draft")
+        assert listener.sweep() == 0
+        with listener.begin("other") as image:
+            image.write(b"half an image")
+            result.keep()
 
-    running.keep()
+    assert (kept(reader), reader.read(NAME)) == ([NAME], b"draft")
+
+
+def test_a_part_that_is_swept_while_it_is_begun_is_begun_anew(files: Files, monkeypatch: pytest.MonkeyPatch):
+    opened = os.open
+
+    def sweep_next(path: Path, *arguments: int) -> int:
+        descriptor = opened(path, *arguments)
+        if arguments[0] & os.O_EXCL:
+            monkeypatch.undo()
+            assert files.sweep() == 1
+        return descriptor
+
+    monkeypatch.setattr(os, "open", sweep_next)
+    files.put(NAME, b"content")
+
+    assert (files.read(NAME), parts(files)) == (b"content", 0)
+
+
+def test_a_file_that_is_being_removed_is_not_swept_before_it_is_put_back(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+):
+    files.put(NAME, b"content")
+    path = aged(files, NAME)
+    rename = Path.rename
+
+    def kept_again_and_swept(self: Path, target: Path) -> Path:
+        os.utime(path)
+        renamed = rename(self, target)
+        assert files.sweep() == 0
+        return renamed
+
+    monkeypatch.setattr(Path, "rename", kept_again_and_swept)
+
+    assert not files.remove(NAME, hours_ago(1))
+    assert files.read(NAME) == b"content"
 
 
 def test_nobody_deletes_while_everything_is_being_kept(files: Files):
