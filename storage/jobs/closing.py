@@ -171,6 +171,7 @@ def add_closing(connection: Connection, closing: Closing) -> None:
             connection, [AuditRecord(at, AuditEvent.WITHDRAWN, "", "", uid, patient_id, 0, closing.because)]
         )
     of_study = jobs.c.study_instance_uid == closing.study_instance_uid
+    _lock_jobs(connection, of_study)
     going = select(jobs.c.number).where(of_study, jobs.c.stage.in_(CLAIMABLE))
     for number in connection.scalars(going).all():
         skipped = {"stage": Stage.SKIPPED, "problem": closing.because, "changed_at": closing.closed_at}
@@ -204,6 +205,9 @@ def stop_deliveries(
     connection: Connection, condition: ColumnElement[bool], reason: str, now: datetime
 ) -> None:
     """Stops open deliveries; whoever has one in hand will find the lease lost. Ends jobs whose last one it was."""
+    theirs = select(deliveries.c.job_number).where(condition, is_open_delivery)
+    _lock_jobs(connection, jobs.c.number.in_(theirs))
+    # Looked for behind the locks: one that was taken while we waited for them is not stopped.
     found = connection.execute(
         select(deliveries.c.number, deliveries.c.job_number).where(condition, is_open_delivery)
     ).all()
@@ -211,12 +215,21 @@ def stop_deliveries(
     stopped = {"failed_at": now, "is_stopped": True, "problem": reason} | rows.NO_LEASE
     connection.execute(update(deliveries).where(deliveries.c.number.in_(numbers)).values(stopped))
     for job_number in dict.fromkeys(row.job_number for row in found):
-        # As with every change of a delivery, the job's row first.
         connection.execute(update(jobs).where(jobs.c.number == job_number).values(changed_at=now))
         job = rows.job_of(connection, job_number)
         count = sum(row.job_number == job_number for row in found)
         rows.tell(connection, job, now, f"{count} deliveries stopped: {reason}")
         rows.end_if_all_sent(connection, job, now)
+
+
+def _lock_jobs(connection: Connection, condition: ColumnElement[bool]) -> None:
+    """Locks jobs until the commit.
+
+    As with every change of a delivery, the job's row first: who has just delivered holds it and waits for the
+    delivery's. Newest first: `advance` comes with its own job locked and goes on to earlier ones.
+    """
+    query = select(jobs.c.number).where(condition).order_by(jobs.c.number.desc())
+    connection.execute(query.with_for_update(key_share=True)).all()
 
 
 def tell_study(connection: Connection, study_instance_uid: str, now: datetime, text: str) -> None:

@@ -113,7 +113,8 @@ def change_job(connection: Connection, job: Job, **values: Any) -> Job:
 def lock_study(connection: Connection, study_instance_uid: str) -> int:
     """Keeps others from opening a job of this study until the commit; its highest instance number."""
     query = select(studies.c.newest_number).where(studies.c.study_instance_uid == study_instance_uid)
-    newest_number = connection.scalar(query.with_for_update())
+    # Its key stays: a transaction that changes a job twice has PostgreSQL look at the key of its study once more.
+    newest_number = connection.scalar(query.with_for_update(key_share=True))
     if newest_number is None:
         raise LookupError(f"study {study_instance_uid} is unknown: nothing of it was received")
     return newest_number
