@@ -147,6 +147,16 @@ def sender_problem(
     return called_problem(called_ae_title, rules) or calling_problem(calling_ae_title, address, rules)
 
 
+def address_problem(address: str, rules: SenderRules) -> str:
+    """Says why nobody may come from an address, whatever it calls itself; "" if somebody may."""
+    if rules.accept_any_sender or any(comes_from(address, sender.addresses) for sender in rules.senders):
+        return ""
+    return (
+        f"nobody may send from {address}. If somebody may, add it to the addresses of its [[sender]], "
+        "[[archive]] or [[destination]] in peers.toml."
+    )
+
+
 def called_problem(called_ae_title: str, rules: SenderRules) -> str | None:
     """Says why the called AE title is not ours, or None if it is or nobody asks."""
     called = called_ae_title.strip()

@@ -47,6 +47,7 @@ def called_back_by(settings: Settings) -> list[SenderSettings]:
     archives = [
         SenderSettings(
             ae_title=archive.ae_title,
+            addresses=archive.addresses,
             assume_charset=archive.assume_charset,
             default_issuer=archive.default_issuer,
         )
@@ -54,5 +55,13 @@ def called_back_by(settings: Settings) -> list[SenderSettings]:
         if archive.ae_title
     ]
     known = {archive.ae_title for archive in archives}
-    reporting = {one.ae_title for one in settings.peers.destinations if one.commitment} - known
-    return [*archives, *(SenderSettings(ae_title=ae_title) for ae_title in sorted(reporting))]
+    return [*archives, *(one for one in reporting(settings) if one.ae_title not in known)]
+
+
+def reporting(settings: Settings) -> list[SenderSettings]:
+    """The destinations that report on what they took, as senders."""
+    return [
+        SenderSettings(ae_title=one.ae_title, addresses=one.addresses)
+        for one in settings.peers.destinations
+        if one.commitment
+    ]

@@ -41,6 +41,7 @@ EXAMPLES: dict[str, str] = {
     "destination.host": '"10.1.2.3"',
     "destination.port": "104",
     "destination.url": '"https://pacs.example/dicom-web"',
+    "destination.addresses": '["10.1.2.3"]',
     "destination.authorization": '{ env = "PREREAD_PACS_AUTHORIZATION" }',
     "destination.fallback": '{ findings_sr = "report_sr", report_sr = "secondary_capture" }',
     "destination.tls.ca_file": '"tls/hospital-ca.pem"',

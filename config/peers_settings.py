@@ -179,6 +179,10 @@ class DestinationSettings(Frozen):
     does not commit to is sent again. It must know our AE title, host and port if it answers on an association
     of its own."""
 
+    addresses: Distinct[Network] = ()
+    """IP addresses or networks that its reports of commitment may come from. Empty: any. Without them
+    anybody who calls itself by its AE title can answer for it."""
+
     commitment_seconds: Annotated[float, Field(ge=1, le=604_800)] = 3600.0
     """How long to wait for its commitment before the objects are sent again."""
 
@@ -212,6 +216,10 @@ class ArchiveSettings(Frozen):
     retrieve: Literal["c-move", "c-get", "dicomweb"] = "c-move"
     """How exams are fetched. c-move: it opens an association to us and must know our AE title, host and port.
     c-get: over our own association, for archives that offer it. dicomweb: QIDO-RS and WADO-RS at `url`."""
+
+    addresses: Distinct[Network] = ()
+    """IP addresses or networks that it sends from after a c-move. Empty: any, since an archive may send from
+    another address than `host`."""
 
     url: OptionalWebAddress = ""
     """Where its DICOMweb service is, such as "https://pacs.example/dicom-web". Needed for dicomweb only."""

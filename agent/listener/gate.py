@@ -1,11 +1,16 @@
 """How many may come in at once, and the way to send everybody home."""
 
 import threading
+from collections import Counter
 from typing import Protocol
 
 
 class Connected(Protocol):
     """One connection, as the gate sees it."""
+
+    @property
+    def address(self) -> str:
+        """IP address of the other side."""
 
     def hurry(self) -> None:
         """Asks it to end as soon as it is in no message."""
@@ -18,8 +23,8 @@ class Gate:
     """Counts connections and associations. Safe for several threads.
 
     A connection is one from its TCP accept to its end; an association one from its acceptance to the start
-    of its release or abort. There may be more of the first, so that connections that only stand there
-    take no association away from anyone.
+    of its release or abort. There may be more of the first, and of those that are in no association one
+    address has a part only: what it opens and leaves standing keeps no association from the others.
 
     Args:
         associations_max: associations at the same time.
@@ -28,8 +33,12 @@ class Gate:
     def __init__(self, associations_max: int) -> None:
         self._associations_max = associations_max
         self.connections_max = 2 * associations_max + 16
+        # A router may come with all its associations at once. Not less than 16, since a connection counts until
+        # its sender closes it, and the next one may be there before. The others can still have `associations_max`.
+        self.waiting_max = max(associations_max, 16)
         self._changed = threading.Condition()
         self._connections = 0
+        self._waiting: Counter[str] = Counter()  # connections in no association, by address
         self._connected: set[Connected] = set()
         self._associations: set[Connected] = set()
         self._is_closing = False
@@ -39,21 +48,27 @@ class Gate:
         """True once `close` was called."""
         return self._is_closing
 
-    def open_connection(self) -> bool:
-        """Counts a new connection in, or says no."""
+    def open_connection(self, address: str) -> str:
+        """Counts a new connection in, or says in a sentence why not; "" if it may stay."""
         with self._changed:
-            if self._is_closing or self._connections >= self.connections_max:
-                return False
+            if self._is_closing:
+                return "preread is stopping"
+            if self._connections >= self.connections_max:
+                return f"{self.connections_max} connections are open already"
+            if self._waiting[address] >= self.waiting_max:
+                return f"{self.waiting_max} connections of this address are open and in no association"
             self._connections += 1
-            return True
+            self._waiting[address] += 1
+            return ""
 
-    def close_connection(self, connected: Connected | None = None) -> None:
+    def close_connection(self, address: str, connected: Connected | None = None) -> None:
         """Counts a connection out."""
         with self._changed:
             self._connections -= 1
             if connected is not None:
                 self._connected.discard(connected)
-                self._associations.discard(connected)
+                self._leave(connected)
+            self._stop_waiting(address)
             self._changed.notify_all()
 
     def know(self, connected: Connected) -> None:
@@ -68,12 +83,23 @@ class Gate:
             if self._is_closing or not has_room or connected not in self._connected:
                 return False
             self._associations.add(connected)
+            self._stop_waiting(connected.address)
             return True
 
     def leave(self, connected: Connected) -> None:
         """Counts an association out; harmless if it never was in."""
         with self._changed:
+            self._leave(connected)
+
+    def _leave(self, connected: Connected) -> None:
+        if connected in self._associations:
             self._associations.discard(connected)
+            self._waiting[connected.address] += 1
+
+    def _stop_waiting(self, address: str) -> None:
+        self._waiting[address] -= 1
+        if not self._waiting[address]:
+            del self._waiting[address]  # so that strangers who come and go leave nothing behind
 
     def close(self, seconds: float) -> int:
         """Lets nobody in, waits for messages in hand, cuts what is left after `seconds`; says how many."""

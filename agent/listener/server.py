@@ -20,11 +20,12 @@ from pynetdicom.transport import (
     ThreadedAssociationServer,
 )
 
-from agent.admission import called_problem, calling_problem
+from agent.admission import address_problem, called_problem, calling_problem
 from agent.listener.contexts import answer
 from agent.listener.gate import Gate
 from agent.listener.intake import Intake, Peer
 from agent.listener.short_path import MALFORMED, ShortPathProvider
+from agent.listener.turned_away import TurnedAway
 from agent.listener.waking import Checkpoint, WakingQueue
 from agent.peers import TakeReport, commitment_answer
 from agent.tls import PortContext, shown_certificate
@@ -199,6 +200,7 @@ class ListenerServer(ThreadedAssociationServer):
         self.gate = gate
         self.intake = intake
         self.tls = tls
+        self._turned_away = TurnedAway()
         super().__init__(*args, **keywords)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -209,13 +211,18 @@ class ListenerServer(ThreadedAssociationServer):
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Says no to a connection above the limit; it is closed without a word, to the log once."""
-        if self.gate.open_connection():
-            return True
-        log.warning(
-            "connection closed at once", connections_max=self.gate.connections_max, address=client_address[0]
-        )
-        return False
+        """Says no where nobody may come from, and above the limits; the connection is closed without a word."""
+        address, now_seconds = str(client_address[0]), time.monotonic()
+        reason = address_problem(address, self.intake.rules)
+        if reason:
+            if self._turned_away.is_new(address, now_seconds):
+                # In another thread: the disk and the database must not hold up who comes next.
+                self.intake.syncing.submit(self.intake.refuse, Peer(address), reason)
+        else:
+            reason = self.gate.open_connection(address)
+        if reason:
+            self._turned_away.tell(address, reason, now_seconds)
+        return not reason
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Shakes hands, then starts the association; in the connection's own thread."""
@@ -224,7 +231,7 @@ class ListenerServer(ThreadedAssociationServer):
             connection.setblocking(False)
             super().finish_request(connection, client_address)
         except OSError as error:
-            self.gate.close_connection()
+            self.gate.close_connection(str(client_address[0]))
             self._note_failure(str(client_address[0]), error)
             self.shutdown_request(request)
 
@@ -241,7 +248,7 @@ class ListenerServer(ThreadedAssociationServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Says what went wrong before an association began; socketserver would print it."""
-        self.gate.close_connection()
+        self.gate.close_connection(str(client_address[0]))
         log.exception("connection failed", address=client_address[0])
 
     def _shake_hands(self, request: socket.socket) -> ssl.SSLSocket:

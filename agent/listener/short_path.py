@@ -69,6 +69,7 @@ class ShortPathProvider(DULServiceProvider):
         super().__init__(assoc)
         self._gate = gate
         self._intake = intake
+        self.address = address
         self._peer = Peer(address)
         self._incoming: Incoming | None = None
         self._pipe = WakePipe()
@@ -340,4 +341,4 @@ class ShortPathProvider(DULServiceProvider):
             # An association that still waits for its request would wait on; tell it that none will come.
             self.to_user_queue.put(A_P_ABORT())
             self._pipe.close()
-            self._gate.close_connection(self)
+            self._gate.close_connection(self.address, self)

@@ -1,9 +1,13 @@
 """Who may come in, how many at once, and what is agreed upon."""
 
+import socket
+
 import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
+from structlog.testing import capture_logs
 
+from agent.listener.turned_away import TurnedAway
 from config.peers_settings import SenderSettings
 from tests.listener.conftest import Inbox, StartListener, a_cr, await_that
 from tests.listener.wire import ABORT, ASSOCIATE_RJ, CR, EXPLICIT, RawSender, associate_request
@@ -104,18 +108,77 @@ def test_connections_that_say_nothing_take_no_association_away(start: StartListe
 
 def test_the_number_of_connections_is_limited(start: StartListener) -> None:
     inbox = start(associations_max=1, negotiation_seconds=30)
-    silent = [RawSender(inbox.port) for _ in range(18)]
+    silent = [come_from(inbox, f"127.0.0.{2 + number % 2}") for number in range(18)]
 
-    with RawSender(inbox.port) as one_more:
-        assert one_more.read_pdu() == (0, b"")
+    with come_from(inbox, "127.0.0.4") as one_more:
+        assert is_closed(one_more)
 
     for connection in silent:
         connection.socket.close()
     await_that(lambda: can_associate(inbox))
 
 
-def can_associate(inbox: Inbox) -> bool:
-    with RawSender(inbox.port) as sender:
+def test_an_address_that_takes_all_it_can_leaves_the_others_every_association(start: StartListener) -> None:
+    inbox = start(associations_max=2, negotiation_seconds=30)
+    silent = [come_from(inbox, "127.0.0.2") for _ in range(20)]
+    assert sum(map(is_closed, silent[16:])) == 4
+
+    open_ones = [come_from(inbox, "127.0.0.1").associate() for _ in range(2)]
+
+    for connection in (*silent, *open_ones):
+        connection.socket.close()
+    await_that(lambda: can_associate(inbox, "127.0.0.2"))
+
+
+def test_whom_no_entry_allows_holds_no_place_and_is_listed_once(start: StartListener) -> None:
+    inbox = start(senders=SENDERS[1:])
+
+    with capture_logs() as logs:
+        for _ in range(30):
+            with RawSender(inbox.port) as stranger:
+                assert is_closed(stranger)
+
+    assert inbox.the_refusal().reason.startswith("nobody may send from 127.0.0.1. If somebody may, add it")
+    assert [line["event"] for line in logs if line["event"] != "refused"] == ["connection closed at once"]
+
+
+def test_an_archive_whose_addresses_nobody_knows_keeps_the_port_open_to_all(start: StartListener) -> None:
+    inbox = start(senders=SENDERS[1:], archives=(SenderSettings(ae_title="ARCH"),))
+
+    assert rejection(inbox, "STRANGER", "PREREAD") == (1, 1, 3)
+
+
+def test_what_is_closed_at_once_is_one_line_a_minute_with_a_count():
+    turned_away = TurnedAway()
+
+    with capture_logs() as logs:
+        for second in range(121):
+            turned_away.tell("192.0.2.7", "66 connections are open already", float(second))
+
+    assert [line["connections"] for line in logs] == [1, 60, 60]
+
+
+def test_a_flood_of_addresses_is_listed_a_thousand_times_an_hour():
+    turned_away = TurnedAway()
+
+    listed = [turned_away.is_new(f"2001:db8::{number:x}", 0.0) for number in range(2000)]
+
+    assert sum(listed) == 1000
+    assert [turned_away.is_new("2001:db8::1", seconds) for seconds in (3599.0, 3600.0)] == [False, True]
+
+
+def come_from(inbox: Inbox, address: str) -> RawSender:
+    """A connection from one of this machine's addresses."""
+    port = ("127.0.0.1", inbox.port)
+    return RawSender(inbox.port, sock=socket.create_connection(port, 10.0, source_address=(address, 0)))
+
+
+def is_closed(sender: RawSender) -> bool:
+    return sender.read_pdu() == (0, b"")
+
+
+def can_associate(inbox: Inbox, address: str = "127.0.0.1") -> bool:
+    with come_from(inbox, address) as sender:
         sender.socket.sendall(associate_request({1: (CR, [EXPLICIT])}, "ROOM_3", "PREREAD"))
         return sender.read_pdu()[0] == 2
 
