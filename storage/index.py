@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from storage.audit_records import AuditEvent, AuditRecord
-from storage.audits import audit, shown_patient
+from storage.audits import audit, audit_refusal, shown_patient
 from storage.columns import storable
 from storage.database import Database, lock_writers
 from storage.identity import conflict_of, known_identifiers, union
@@ -333,10 +333,14 @@ class Index:
             for uid, group in by_study
         )
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: Refusal, kind: str = "") -> None:
         """Writes down what was not taken; beyond `refusals_max` the oldest are forgotten.
 
         A connection that was refused, rather than an object, is audited.
+
+        Args:
+            kind: the reason without what the other side chose, so that refusals can be counted together; "" = its
+                words are all ours.
         """
         with self._database.writing() as connection:
             added = insert(refusals).values(row_of(refusal)).returning(refusals.c.number)
@@ -347,7 +351,7 @@ class Index:
                 alert = AuditRecord(
                     refusal.at, AuditEvent.REFUSED, who, where, instances=1, detail=refusal.reason
                 )
-                audit(connection, [replace(alert, is_success=False)])
+                audit_refusal(connection, replace(alert, is_success=False), kind or refusal.reason)
 
     def refusals(self, limit: int) -> tuple[Refusal, ...]:
         """The last refusals, newest first."""

@@ -69,11 +69,11 @@ class AuditTrail:
             except OSError as error:
                 reason = error.strerror or str(error) or type(error).__name__
                 log.warning("audit server cannot be reached; sent later", server=server, reason=reason)
-        self._audits.forget_written(places)
+        self._audits.forget_written(places, self._clock())
         self._remove_old_files()
 
     def _each(self, place: Place, write: Callable[[Sequence[AuditRecord]], None]) -> None:
-        while waiting := self._audits.waiting(place, _AT_ONCE):
+        while waiting := self._audits.waiting(place, _AT_ONCE, self._clock()):
             write(merged(waiting))
             self._audits.written(place, [record.number for record in waiting], self._clock())
 

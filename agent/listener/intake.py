@@ -107,12 +107,19 @@ class Intake:
     on_commitment: TakeReport | None = None
 
     def refuse(
-        self, peer: Peer, reason: str, *, sop_instance_uid: str = "", status: int | None = None
+        self,
+        peer: Peer,
+        reason: str,
+        *,
+        kind: str = "",
+        sop_instance_uid: str = "",
+        status: int | None = None,
     ) -> None:
         """Writes down what was not taken and why: one sentence to the log, one row for the operator.
 
         Args:
             reason: UIDs, AE titles, addresses and numbers; never patient data.
+            kind: the reason without what the other side chose; "" = its words are all ours.
             status: the DIMSE status answered; None if there was none to give.
         """
         log.warning(
@@ -132,7 +139,7 @@ class Intake:
             reason=reason,
         )
         try:
-            self.index.refuse(refusal)
+            self.index.refuse(refusal, kind)
         except Exception:
             # What fills the disk may keep the row from being written, too; the sender must get its answer.
             log.exception("the refusal is on no list, the database does not take it")

@@ -37,6 +37,12 @@ _CALLED_NOT_RECOGNIZED = (1, 1, 7)
 _CALLING_NOT_RECOGNIZED = (1, 1, 3)
 _LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
 
+_KINDS = {
+    _CALLED_NOT_RECOGNIZED: "called AE title not recognized",
+    _CALLING_NOT_RECOGNIZED: "calling AE title not recognized",
+}
+"""Rejections whose reason names what the sender has chosen."""
+
 
 class PatientSocket(AssociationSocket):
     """A socket that does not block its thread in reading, and in writing only for so long."""
@@ -90,6 +96,7 @@ class Admission(ACSE):
         )
         self.dul.introduce(peer)
         rejection, reason = self._rejection(peer)
+        kind = _KINDS.get(rejection, "") if reason else ""
         if not reason:
             reason = self._negotiate()
             if not reason:
@@ -98,7 +105,7 @@ class Admission(ACSE):
             self.send_abort(0x02)
         else:
             self.send_reject(*rejection)
-        self._intake.refuse(peer, reason)
+        self._intake.refuse(peer, reason, kind=kind)
         self.assoc.kill()
 
     def _rejection(self, peer: Peer) -> tuple[tuple[int, int, int], str]:
@@ -262,7 +269,9 @@ class ListenerServer(ThreadedAssociationServer):
             self.intake.refuse(Peer(address), f"no TLS handshake within negotiation_seconds = {seconds:g}")
         elif isinstance(error, ssl.SSLError):
             self.intake.refuse(
-                Peer(address), f"TLS handshake failed: {error.reason or error.__class__.__name__}"
+                Peer(address),
+                f"TLS handshake failed: {error.reason or error.__class__.__name__}",
+                kind="TLS handshake failed",
             )
         else:
             log.info("connection ended before it began", address=address)

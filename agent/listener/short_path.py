@@ -284,7 +284,7 @@ class ShortPathProvider(DULServiceProvider):
     def _break_off(self, reason: str) -> None:
         """Aborts the association for what the peer did, and writes it down."""
         if not self._forget_message(reason):
-            self._intake.refuse(self._peer, reason)
+            self._intake.refuse(self._peer, reason, kind="the protocol was broken")
         self._start = self._end = 0
         self._do(_INVALID_PDU)
 

@@ -1,5 +1,7 @@
 """What is audited, and that it cannot be lost, on SQLite and on PostgreSQL alike."""
 
+from datetime import datetime
+
 import pytest
 
 from storage.audit_records import AuditEvent, AuditRecord
@@ -92,7 +94,7 @@ def test_a_record_is_dropped_when_it_has_been_written_everywhere(audits: Audits,
         audits.written(place, [first.number], NOW)
 
     assert audits.waiting(places[-1], 10) == (last,)
-    assert audits.forget_written(places) == 1
+    assert audits.forget_written(places, NOW) == 1
     assert audits.waiting("filed_at", 10) == (last,)
 
 
@@ -101,5 +103,41 @@ def test_a_record_that_one_place_has_not_is_kept(audits: Audits):
     (record,) = audits.waiting("filed_at", 10)
     audits.written("filed_at", [record.number], NOW)
 
-    assert audits.forget_written(["filed_at", "sent_at"]) == 0
+    assert audits.forget_written(["filed_at", "sent_at"], NOW) == 0
     assert audits.waiting("sent_at", 10) == (record,)
+
+
+def test_refusals_of_an_hour_are_one_record_and_one_count_whatever_the_ae_title(index: Index, audits: Audits):
+    for number in range(100):
+        refuse(index, f"S{number}", later(number / 10))
+
+    first, further = audits.waiting("filed_at", 100)
+    assert (first.actor, first.instances, first.detail) == ("S0", 1, '"S0" is not known')
+    assert (further.actor, further.address, further.instances) == ("", "192.0.2.66", 99)
+    assert further.detail == "further ones within the hour: unknown"
+
+
+def test_refusals_of_another_kind_address_or_hour_are_told_anew(index: Index, audits: Audits):
+    refuse(index, "A", NOW)
+    refuse(index, "A", NOW, kind="another")
+    refuse(index, "A", NOW, address="192.0.2.67")
+    refuse(index, "A", later(3600))
+
+    assert [record.instances for record in audits.waiting("filed_at", 100)] == [1, 1, 1, 1]
+
+
+def test_a_count_is_written_out_when_its_hour_is_over_and_an_empty_one_never(index: Index, audits: Audits):
+    refuse(index, "A", NOW)
+    refuse(index, "B", NOW)
+    refuse(index, "A", NOW, address="192.0.2.67")
+
+    assert [one.instances for one in audits.waiting("filed_at", 10, NOW)] == [1, 1]
+    assert [one.instances for one in audits.waiting("filed_at", 10, later(3600))] == [1, 1, 1]
+    assert audits.forget_written(["filed_at"], NOW) == 0
+    assert audits.forget_written(["filed_at"], later(3600)) == 1
+
+
+def refuse(
+    index: Index, ae_title: str, at: datetime, kind: str = "unknown", address: str = "192.0.2.66"
+) -> None:
+    index.refuse(Refusal(at, ae_title, address, "", None, f'"{ae_title}" is not known'), kind)

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from agent.listener.turned_away import TurnedAway
 from config.peers_settings import SenderSettings
+from storage.audits import Audits
 from tests.listener.conftest import Inbox, StartListener, a_cr, await_that
 from tests.listener.wire import ABORT, ASSOCIATE_RJ, CR, EXPLICIT, RawSender, associate_request
 
@@ -220,3 +221,14 @@ def test_a_request_without_any_context_leaves_the_listener_alive(inbox: Inbox) -
         assert sender.read_pdu()[0] in (2, ABORT, 0)
 
     assert can_associate(inbox)
+
+
+def test_a_flood_of_ae_titles_is_two_audit_records_an_hour(start: StartListener) -> None:
+    inbox = start(senders=SENDERS)
+
+    for number in range(20):
+        rejection(inbox, f"STRANGER{number}", "PREREAD")
+
+    await_that(lambda: len(inbox.refusals()) == 20)
+    records = Audits(inbox.database).waiting("filed_at", 100)
+    assert [(one.actor, one.instances) for one in records] == [("STRANGER0", 1), ("", 19)]
