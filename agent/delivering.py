@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
@@ -202,7 +202,7 @@ def _ask_to_commit(
     objects = [(classes[one.sop_instance_uid], one.sop_instance_uid) for one, _ in taken]
 
     def take(report: CommitmentReport) -> int:
-        return note_commitment(report, tools.jobs.deliveries, tools.clock(), patience)
+        return note_commitment(report, {destination.name}, tools.jobs.deliveries, tools.clock(), patience)
 
     asked = tools.peers.request_commitment(destination, transaction_uid, objects, take)
     for delivery, outcome in taken:
@@ -241,15 +241,40 @@ def _note_asked(
         )
 
 
+def noting_commitments(
+    destinations: Sequence[DestinationSettings],
+    deliveries: Deliveries,
+    clock: Callable[[], datetime],
+    patience: Patience,
+) -> Callable[[CommitmentReport, str], int]:
+    """Gives what takes reports at our port: whoever calls itself by an AE title answers for its own destinations."""
+
+    def take(report: CommitmentReport, calling_ae_title: str) -> int:
+        reporters = {one.name for one in destinations if one.commitment and one.ae_title == calling_ae_title}
+        return note_commitment(report, reporters, deliveries, clock(), patience)
+
+    return take
+
+
 def note_commitment(
-    report: CommitmentReport, deliveries: Deliveries, now: datetime, patience: Patience
+    report: CommitmentReport,
+    reporters: Collection[str],
+    deliveries: Deliveries,
+    now: datetime,
+    patience: Patience,
 ) -> int:
     """Writes down what a destination commits to and what not; gives the status to answer it with (PS3.7 10.1.1).
 
     What it does not commit to is sent again, `attempts_max` times in all. What it does not name waits on.
+
+    Args:
+        reporters: names of the destinations that the reporter may be. A transaction UID can be guessed, so what
+            went to others is none of its business.
     """
     asked_for = {
-        delivery.sop_instance_uid: delivery for delivery in deliveries.awaiting(report.transaction_uid)
+        delivery.sop_instance_uid: delivery
+        for delivery in deliveries.awaiting(report.transaction_uid)
+        if delivery.destination in reporters
     }
     if not asked_for:
         log.warning("commitment to what nobody asked for", transaction_uid=report.transaction_uid)

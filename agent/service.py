@@ -16,11 +16,11 @@ import structlog
 
 from agent import loaded, writable
 from agent.configuration import load
-from agent.delivering import note_commitment
+from agent.delivering import noting_commitments
 from agent.identity import rules_of_peers
 from agent.keeping.chores import audit_trail, chores
-from agent.lanes import Lane, asking_lanes, called_back_by, delivery_lanes
-from agent.listener import Listener
+from agent.lanes import Lane, asking_lanes, called_back_by, delivery_lanes, reporting
+from agent.listener import Commitments, Listener, as_sender
 from agent.logs import set_log_level
 from agent.messages import MessageIntake
 from agent.metrics.health import Condition, is_alive
@@ -30,7 +30,7 @@ from agent.notifying import notify
 from agent.ordering import ask_worklist, forget_orders, order_messages
 from agent.outage import Outage
 from agent.patience import Patience
-from agent.peers import Peers, TakeReport
+from agent.peers import Peers
 from agent.ports import PortError
 from agent.pulse import BEAT_SECONDS, Pulse
 from agent.reader_child import ReaderChild
@@ -193,7 +193,7 @@ class Serving:
             files=self._store.files,
             index=self._store.index,
             clock=clock,
-            on_commitment=self._commitments(),
+            commitments=self._commitments(),
         )
         self._tools = Tools(
             clock=clock,
@@ -255,12 +255,16 @@ class Serving:
         dead += [name for name, is_deaf in ports.items() if is_deaf]
         return is_alive(dead, time.monotonic() - self._ticked)
 
-    def _commitments(self) -> TakeReport | None:
+    def _commitments(self) -> Commitments | None:
         """Takes the reports of destinations on what they took; None where no destination is asked for any."""
-        if not any(destination.commitment for destination in self._settings.peers.destinations):
+        reporters = tuple(as_sender(one) for one in reporting(self._settings))
+        if not reporters:
             return None
-        deliveries, patience = self._store.jobs.deliveries, patience_of(self._settings)
-        return lambda report: note_commitment(report, deliveries, self._clock(), patience)
+        destinations, deliveries = self._settings.peers.destinations, self._store.jobs.deliveries
+        return Commitments(
+            reporters,
+            noting_commitments(destinations, deliveries, self._clock, patience_of(self._settings)),
+        )
 
     def start(self) -> None:
         """Opens the port last, when everything behind it is ready."""

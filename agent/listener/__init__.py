@@ -19,18 +19,18 @@ from agent.listener.commands import C_STORE_RQ, Command
 from agent.listener.commits import Commits
 from agent.listener.contexts import VERIFICATION
 from agent.listener.gate import Gate
-from agent.listener.intake import RECEIVED, Intake, Limits, Peer, SenderValues
+from agent.listener.intake import RECEIVED, Commitments, Intake, Limits, Peer, SenderValues
 from agent.listener.reception import Reception
 from agent.listener.server import ListenerRequestHandler, ListenerServer
 from agent.listener.statuses import SOP_CLASS_NOT_SUPPORTED, ProtocolBreach
-from agent.peers import Arrived, TakeReport
+from agent.peers import Arrived
 from agent.ports import opening
 from agent.tls import PortContext
 from storage.files import Files
 from storage.index import Index
 from storage.records import Instance
 
-__all__ = ["Listener"]
+__all__ = ["Commitments", "Listener", "as_sender"]
 
 log = structlog.get_logger()
 
@@ -57,7 +57,7 @@ class Listener:
         accept_any_sender: let in AE titles that are not in `senders`; None = only while there are none
             (the configuration allows that on loopback only).
         archives: may send what they were asked for and no more, unless they are among the senders.
-        on_commitment: takes the reports of destinations that were asked to commit to what they took; None = no
+        commitments: takes the reports of destinations that were asked to commit to what they took; None = no
             such report is accepted.
     """
 
@@ -76,7 +76,7 @@ class Listener:
         on_stored: Callable[[Instance], None] | None = None,
         accept_any_sender: bool | None = None,
         archives: Sequence[SenderValues] = (),
-        on_commitment: TakeReport | None = None,
+        commitments: Commitments | None = None,
     ) -> None:
         _quieten_pynetdicom()
         self._intake = Intake(
@@ -97,7 +97,7 @@ class Listener:
             on_stored=on_stored,
         )
         self._server: ListenerServer | None = None
-        self.admit(senders, accept_any_sender, archives, identifiers or IdentifierRules(), on_commitment)
+        self.admit(senders, accept_any_sender, archives, identifiers or IdentifierRules(), commitments)
         self._gate = Gate(listener.associations_max)
         self._thread: threading.Thread | None = None
 
@@ -107,7 +107,7 @@ class Listener:
         accept_any_sender: bool | None,
         archives: Sequence[SenderValues],
         identifiers: IdentifierRules,
-        on_commitment: TakeReport | None = None,
+        commitments: Commitments | None = None,
     ) -> None:
         """Lets in these from the next association on; those that are open end as they began. Arguments as above."""
         accepts_any = not senders if accept_any_sender is None else accept_any_sender
@@ -115,15 +115,7 @@ class Listener:
         more = [archive for archive in archives if archive.ae_title not in known]
         rules = replace(
             self._intake.rules,
-            senders=tuple(
-                Sender(
-                    one.ae_title,
-                    tuple(map(str, one.addresses)),
-                    one.certificate_subject,
-                    tuple(one.certificate_sha256),
-                )
-                for one in (*senders, *more)
-            ),
+            senders=tuple(as_sender(one) for one in (*senders, *more)),
             accept_any_sender=accepts_any,
         )
         self._intake = replace(
@@ -131,7 +123,7 @@ class Listener:
             rules=rules,
             senders={one.ae_title: one for one in (*senders, *more)},
             identifiers=identifiers,
-            on_commitment=on_commitment,
+            commitments=commitments,
             asked_only=frozenset() if accepts_any else frozenset(archive.ae_title for archive in more),
         )
         if self._server is not None:
@@ -219,6 +211,16 @@ class Listener:
         self._intake.syncing.shutdown(wait=False)
         if self._thread is not None:
             self._thread.join(seconds)
+
+
+def as_sender(one: SenderValues) -> Sender:
+    """What is looked at when an association is asked for."""
+    return Sender(
+        one.ae_title,
+        tuple(map(str, one.addresses)),
+        one.certificate_subject,
+        tuple(one.certificate_sha256),
+    )
 
 
 def _quieten_pynetdicom() -> None:

@@ -1,6 +1,6 @@
 """What all associations of one listener share, and the one place where a refusal is written down."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import structlog
 
-from agent.admission import SenderRules
+from agent.admission import Sender, SenderRules, comes_from
 from agent.identity import IdentifierRules
 from agent.listener.commits import Commits
-from agent.peers import TakeReport
+from agent.peers import CommitmentReport
 from agent.tls import PortTls
 from storage.files import Files
 from storage.index import Index
@@ -79,6 +79,26 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Commitments:
+    """The destinations that report on what they took (PS3.4 J.3.3), and who takes the reports.
+
+    Attributes:
+        reporters: the destinations that are asked for commitment.
+        take: given a report and the calling AE title that it came under; gives the status to answer.
+    """
+
+    reporters: Sequence[Sender]
+    take: Callable[[CommitmentReport, str], int]
+
+    def may_come_from(self, peer: Peer) -> bool:
+        """Says whether a peer is one of the destinations, as far as AE title and address tell."""
+        return any(
+            one.ae_title == peer.calling_ae_title and comes_from(peer.address, one.addresses)
+            for one in self.reporters
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Intake:
     """Everything behind the port. Safe for several threads, as its parts are.
 
@@ -89,7 +109,7 @@ class Intake:
         headers: `agent.dicom.headers.headers_from_elements`.
         identifiers: how senders and issuers write patient IDs.
         on_stored: told of each new instance after its sender was; None = nobody listens.
-        on_commitment: takes a destination's report on storage commitment; None = we ask nobody for it.
+        commitments: whose reports on storage commitment are taken; None = we ask nobody for it.
     """
 
     limits: Limits
@@ -104,7 +124,7 @@ class Intake:
     clock: Callable[[], datetime]
     on_stored: Callable[[Instance], None] | None = None
     asked_only: frozenset[str] = frozenset()
-    on_commitment: TakeReport | None = None
+    commitments: Commitments | None = None
 
     def refuse(
         self,

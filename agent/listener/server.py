@@ -23,11 +23,11 @@ from pynetdicom.transport import (
 from agent.admission import address_problem, called_problem, calling_problem
 from agent.listener.contexts import answer
 from agent.listener.gate import Gate
-from agent.listener.intake import Intake, Peer
+from agent.listener.intake import Commitments, Intake, Peer
 from agent.listener.short_path import MALFORMED, ShortPathProvider
 from agent.listener.turned_away import TurnedAway
 from agent.listener.waking import Checkpoint, WakingQueue
-from agent.peers import TakeReport, commitment_answer
+from agent.peers import commitment_answer
 from agent.tls import PortContext, shown_certificate
 
 log = structlog.get_logger()
@@ -98,7 +98,7 @@ class Admission(ACSE):
         rejection, reason = self._rejection(peer)
         kind = _KINDS.get(rejection, "") if reason else ""
         if not reason:
-            reason = self._negotiate()
+            reason = self._negotiate(peer)
             if not reason:
                 self._log_accepted(peer)
                 return
@@ -125,10 +125,11 @@ class Admission(ACSE):
             )
         return _LOCAL_LIMIT_EXCEEDED, ""
 
-    def _negotiate(self) -> str:
+    def _negotiate(self, peer: Peer) -> str:
+        commitments = self._intake.commitments
+        takes = commitments is not None and commitments.may_come_from(peer)
         try:
             proposed = self.requestor.primitive.presentation_context_definition_list
-            takes = self._intake.on_commitment is not None
             self.acceptor.supported_contexts = answer(proposed, takes_commitments=takes)
             super().negotiate_association()
         except MALFORMED as error:
@@ -159,8 +160,8 @@ class ListenerAssociation(Association):
         self.dimse.msg_queue = WakingQueue(self._reactor_checkpoint.set)
         self.daemon = True
         self.dul.daemon = True
-        if intake.on_commitment is not None:
-            self.bind(evt.EVT_N_EVENT_REPORT, _report, [intake.on_commitment])
+        if intake.commitments is not None:
+            self.bind(evt.EVT_N_EVENT_REPORT, _report, [intake.commitments])
 
     def kill(self) -> None:
         """Ends the association's loop (called by pynetdicom, from its own thread or another)."""
@@ -168,8 +169,11 @@ class ListenerAssociation(Association):
         super().kill()
 
 
-def _report(event: evt.Event, take: TakeReport) -> tuple[int, None]:
-    return commitment_answer(event.event_information, take), None
+def _report(event: evt.Event, commitments: Commitments) -> tuple[int, None]:
+    calling_ae_title = str(event.assoc.requestor.ae_title).strip()
+    return commitment_answer(
+        event.event_information, lambda report: commitments.take(report, calling_ae_title)
+    ), None
 
 
 class ListenerRequestHandler(RequestHandler):

@@ -11,11 +11,11 @@ from typing import Any
 from pydicom import Dataset
 from sqlalchemy.exc import OperationalError
 
-from agent.admission import role_of
-from agent.delivering import note_commitment
+from agent.admission import Sender, role_of
+from agent.delivering import noting_commitments
 from agent.demo.pacs import MiniPacs
 from agent.dicom.headers import read_headers
-from agent.listener import Listener
+from agent.listener import Commitments, Listener
 from agent.patience import Patience
 from agent.peers import Peers
 from agent.steps import Tools, settle
@@ -92,8 +92,9 @@ class Line:
             files=Files(self.folder / "files"),
             index=Index(database),
             clock=lambda: self.now,
-            on_commitment=lambda report: note_commitment(
-                report, self.tools.jobs.deliveries, self.now, PATIENCE
+            commitments=Commitments(
+                (Sender("TESTPACS"),),
+                noting_commitments((destination,), Jobs(database).deliveries, lambda: self.now, PATIENCE),
             ),
         )
         self.tools = Tools(

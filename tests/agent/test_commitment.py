@@ -16,12 +16,20 @@ from pynetdicom.sop_class import (
     StorageCommitmentPushModelInstance,
 )
 
+from agent.admission import Sender
+from agent.delivering import noting_commitments
 from agent.demo.pacs import connection_opened
+from agent.listener import Commitments
 from agent.listener.contexts import answer
+from agent.listener.intake import Peer
+from agent.peers import CommitmentReport
+from config.settings import DestinationSettings
 from storage.records import Delivery, Stage
 from tests.agent.archives import Archive, an_archive
-from tests.agent.line import Line
+from tests.agent.line import PATIENCE, Line
 from tests.builders import a_radiograph
+
+PACS_SETTINGS = DestinationSettings(name="pacs", ae_title="TESTPACS", host="h", commitment=True)
 
 
 @dataclass
@@ -63,9 +71,9 @@ class Committing:
         self.answers.append(status.Status)
         self.reported.set()
 
-    def report_to(self, line: Line, *, says_its_role: bool = True) -> None:
+    def report_to(self, line: Line, *, says_its_role: bool = True, ae_title: str = "TESTPACS") -> None:
         """Reports on an association of its own."""
-        ae = AE(ae_title="TESTPACS")
+        ae = AE(ae_title=ae_title)
         ae.add_requested_context(StorageCommitmentPushModel)
         roles = [build_role(StorageCommitmentPushModel, scp_role=True)] if says_its_role else []
         association = ae.associate(
@@ -201,6 +209,37 @@ def test_a_report_on_what_nobody_asked_for_is_refused(tmp_path: Path):
         peer.report_to(line)
 
     assert peer.answers == [0x0110]
+
+
+def test_only_a_destination_may_report_at_all(tmp_path: Path):
+    with committing(tmp_path) as (line, peer):
+        study = deliver(line)
+
+        with pytest.raises(AssertionError, match="is_established"):
+            peer.report_to(line, ae_title="XRAY")
+
+        assert line.job(study).stage is Stage.DELIVER
+
+
+def test_a_report_on_what_another_destination_took_is_refused(tmp_path: Path):
+    with committing(tmp_path) as (line, peer):
+        study = deliver(line)
+        report = CommitmentReport(str(peer.asked[-1].TransactionUID), tuple(sent_to(line)), ())
+        other = DestinationSettings(name="other", ae_title="OTHER", host="h", commitment=True)
+        take = noting_commitments(
+            (other, PACS_SETTINGS), line.tools.jobs.deliveries, lambda: line.now, PATIENCE
+        )
+
+        assert take(report, "OTHER") == 0x0110
+        assert line.job(study).stage is Stage.DELIVER
+        assert take(report, "TESTPACS") == 0x0000
+
+
+@pytest.mark.parametrize(("address", "may"), [("192.0.2.7", True), ("192.0.2.8", False)])
+def test_a_destination_reports_from_its_addresses_only(address: str, may: bool):
+    commitments = Commitments((Sender("TESTPACS", ("192.0.2.7",)),), lambda *_: 0)
+
+    assert commitments.may_come_from(Peer(address, "TESTPACS", "PREREAD")) is may
 
 
 def test_a_destination_without_the_service_has_the_draft_and_somebody_is_told(tmp_path: Path):
