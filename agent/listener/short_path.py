@@ -8,6 +8,7 @@ import select
 import ssl
 import struct
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -53,7 +54,8 @@ MALFORMED = (
 
 _WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
-# Events of PS3.8 Table 9-10 that we raise ourselves.
+# Events of PS3.8 Table 9-10: P-DATA to be sent; then those that we raise ourselves.
+_ANSWER = "Evt9"
 _CLOSED = "Evt17"
 _INVALID_PDU = "Evt19"
 
@@ -72,9 +74,14 @@ class ShortPathProvider(DULServiceProvider):
         self.address = address
         self._peer = Peer(address)
         self._incoming: Incoming | None = None
+        self._is_unanswered = False  # a message went to pynetdicom, and its answer is not out yet
+        self._has_rest = False  # what came behind such a message has not been looked at
         self._pipe = WakePipe()
         self._poll = select.poll()
         self._poll.register(self._pipe.fileno(), select.POLLIN)
+        # Without the socket: until the answer is out it is not read, and would wake us without end.
+        self._poll_unanswered = select.poll()
+        self._poll_unanswered.register(self._pipe.fileno(), select.POLLIN)
         self.to_provider_queue = WakingQueue(self._pipe.wake)
         self._buffer = memoryview(
             bytearray(max(BUFFER_BYTES, 2 * (intake.limits.pdu_bytes_max + _PDU_HEADER.size)))
@@ -85,6 +92,7 @@ class ShortPathProvider(DULServiceProvider):
         self._state_since = now
         self._heard_at = now  # when the last byte came
         self._whole_at = now  # when the last whole PDU came, or the first byte of the present one
+        self._passed_on_at = now  # when the last message went to pynetdicom
 
     def hurry(self) -> None:
         """Wakes the thread, which looks at the gate; from any thread."""
@@ -126,11 +134,18 @@ class ShortPathProvider(DULServiceProvider):
                 self.to_provider_queue.get_nowait()
         elif self._process_recv_primitive():
             return True
+        if self._is_unanswered:
+            return False
+        if self._has_rest:
+            self._has_rest = False
+            self._handle()
+            return True
         return self._receive()
 
     def _do(self, event: str) -> None:
         """One step of pynetdicom's state machine."""
         before = self.state_machine.current_state
+        is_answer = event == _ANSWER and _is_last(self.to_provider_queue.queue)
         if (event, before) not in TRANSITION_TABLE:
             # A crossing of two threads: they answer an association that has ended meanwhile.
             log.debug("event without meaning in this state", fsm_event=event, state=before)
@@ -139,6 +154,9 @@ class ShortPathProvider(DULServiceProvider):
             return
         self.state_machine.do_action(event)
         after = self.state_machine.current_state
+        if self._is_unanswered and (is_answer or after != "Sta6"):
+            self._is_unanswered, self._has_rest = False, True
+            self._whole_at = time.monotonic()
         if after != before:
             self._state_since = time.monotonic()
         if after not in ("Sta2", "Sta3", "Sta6"):
@@ -181,11 +199,14 @@ class ShortPathProvider(DULServiceProvider):
         if self._start == self._end:
             self._whole_at = self._heard_at
         self._end += count
+        self._handle()
+        return True
+
+    def _handle(self) -> None:
         try:
             self._handle_pdus()
         except ProtocolBreach as breach:
             self._break_off(str(breach))
-        return True
 
     def _closed_by_peer(self) -> None:
         if self._is_mid_message():
@@ -193,7 +214,7 @@ class ShortPathProvider(DULServiceProvider):
         self._do(_CLOSED)
 
     def _handle_pdus(self) -> None:
-        while self._end - self._start >= _PDU_HEADER.size:
+        while not self._is_unanswered and self._end - self._start >= _PDU_HEADER.size:
             kind, length = _PDU_HEADER.unpack_from(self._buffer, self._start)
             self._judge_length(kind, length)
             end = self._start + _PDU_HEADER.size + length
@@ -259,6 +280,16 @@ class ShortPathProvider(DULServiceProvider):
         return self._incoming
 
     def _pass_on(self, context_id: int, command: bytes, dataset: bytes) -> None:
+        """Gives a message to pynetdicom, and lets nothing more come until it is answered.
+
+        pynetdicom queues what it is given, and begins a thread for each N-EVENT-REPORT, without an end to either.
+        """
+        if self._is_unanswered:
+            raise ProtocolBreach(
+                "a request came in one PDU with another that is not answered yet; one at a time was agreed upon"
+            )
+        self._is_unanswered = True
+        self._passed_on_at = time.monotonic()
         primitive = P_DATA()
         primitive.presentation_data_value_list.append((context_id, b"\x03" + command))
         if dataset:
@@ -295,7 +326,8 @@ class ShortPathProvider(DULServiceProvider):
         if self.socket.socket is None:
             return
         seconds, reason = self._patience()
-        ready = self._poll.poll(max(0, seconds) * 1000 + 1)
+        poll = self._poll_unanswered if self._is_unanswered else self._poll
+        ready = poll.poll(max(0, seconds) * 1000 + 1)
         if any(descriptor == self._pipe.fileno() for descriptor, _ in ready):
             self._pipe.clear()
         if not ready and self._patience()[0] <= 0:
@@ -309,6 +341,9 @@ class ShortPathProvider(DULServiceProvider):
         elif state != "Sta6":
             since, seconds = self._state_since, limits.negotiation_seconds
             reason = f"no whole association request came within negotiation_seconds = {seconds:g}"
+        elif self._is_unanswered:
+            since, seconds = self._passed_on_at, limits.idle_seconds
+            reason = f"a request of it was not answered for idle_seconds = {seconds:g}"
         elif self._is_mid_message():
             since, seconds = self._whole_at, limits.stall_seconds
             reason = f"the sender stopped in the middle of a message for stall_seconds = {seconds:g}"
@@ -342,3 +377,9 @@ class ShortPathProvider(DULServiceProvider):
             self.to_user_queue.put(A_P_ABORT())
             self._pipe.close()
             self._gate.close_connection(self.address, self)
+
+
+def _is_last(outgoing: Sequence[Any]) -> bool:
+    """Says whether the P-DATA that goes out next ends a command set: an answer has no dataset here."""
+    *_, (_, value) = outgoing[0].presentation_data_value_list
+    return value[:1] == b"\x03"  # message control header, PS3.8 E.2

@@ -17,7 +17,7 @@ from pydicom.filewriter import dcmwrite
 
 from agent.dicom.headers import headers_from_elements
 from agent.identity import IdentifierRules, SenderRule
-from agent.listener import Listener
+from agent.listener import Commitments, Listener
 from config.agent_settings import ListenerSettings
 from config.peers_settings import SenderSettings
 from storage.database import Database, connect
@@ -88,6 +88,7 @@ def start(tmp_path: Path, empty_database: Path) -> Iterator[StartListener]:
             archives: tuple[SenderSettings, ...] = (),
             also_called: tuple[str, ...] = (),
             headers: Any = headers_from_elements,
+            commitments: Commitments | None = None,
             **limits: Any,
         ) -> Inbox:
             values = {"free_bytes_min": 0, "idle_seconds": 20, "stall_seconds": 20} | limits
@@ -110,6 +111,7 @@ def start(tmp_path: Path, empty_database: Path) -> Iterator[StartListener]:
                 on_stored=stored.append,
                 accept_any_sender=accept_any_sender,
                 archives=archives,
+                commitments=commitments,
                 identifiers=IdentifierRules(
                     senders={one.ae_title: SenderRule(one.default_issuer) for one in (*archives, *senders)}
                 ),

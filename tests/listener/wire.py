@@ -20,6 +20,7 @@ CR = "1.2.840.10008.5.1.4.1.1.1"
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 VERIFICATION = "1.2.840.10008.1.1"
 
 ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 2, 3, 4, 5, 6, 7
@@ -58,6 +59,30 @@ def store_request(
         (0x0800, struct.pack("<H", 0x0001 if has_dataset else 0x0101)),
         (0x1000, sop_instance_uid.encode()),
     ]
+    return command_set(elements)
+
+
+def echo_request() -> bytes:
+    """The command set of a C-ECHO-RQ."""
+    numbers = [(0x0100, 0x0030), (0x0110, 7), (0x0800, 0x0101)]
+    return command_set([(0x0002, VERIFICATION.encode()), *((n, struct.pack("<H", v)) for n, v in numbers)])
+
+
+def report_request() -> bytes:
+    """The command set of an N-EVENT-REPORT-RQ on storage commitment (PS3.4 J.3.3)."""
+    numbers = [(0x0100, 0x0100), (0x0110, 7), (0x0800, 0x0001)]
+    return command_set(
+        [
+            (0x0002, STORAGE_COMMITMENT.encode()),
+            *((number, struct.pack("<H", value)) for number, value in numbers),
+            (0x1000, b"1.2.840.10008.1.20.1.1"),
+            (0x1002, struct.pack("<H", 1)),
+        ]
+    )
+
+
+def command_set(elements: list[tuple[int, bytes]]) -> bytes:
+    """Elements of group 0000 in Implicit VR Little Endian, their length in front."""
     padded = [(number, value + b"\0" * (len(value) % 2)) for number, value in elements]
     body = b"".join(struct.pack("<HHL", 0, number, len(value)) + value for number, value in padded)
     return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
