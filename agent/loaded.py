@@ -144,7 +144,7 @@ def is_served(storage_folder: Path) -> bool | None:
     try:
         with (storage_folder / _LOCK).open() as lock:
             return not _locks(lock.fileno(), fcntl.LOCK_SH)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError:
         return None

@@ -126,8 +126,9 @@ def test_status_begins_with_a_disk_that_is_too_full_to_receive(failed_study: Pat
     full = f'[storage]\nfolder = "data"\n[listener]\nfree_bytes_min = {10**15}\n[retention]\nfree_bytes_start = 0\n'
     (failed_study / "agent.toml").write_text(full)
 
-    first, *_ = run("status", "--config", failed_study)[1].splitlines()
+    folder, first, *_ = run("status", "--config", failed_study)[1].splitlines()
 
+    assert folder == f"storage folder: {failed_study / 'data'}"
     assert first.startswith(f"the disk of {failed_study / 'data'} is full (")
     assert first.endswith("listener.free_bytes_min is 1000000.0 GB): senders are refused (A700); make room")
 
