@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from storage.database import Database, revision_of
@@ -64,10 +65,7 @@ def make(database: Database, files: Files, paths: Iterable[str], to: Path, now: 
     Raises:
         BackupError: if it cannot be made; what was begun is removed.
     """
-    name = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    whole, part = to / name, to / f"{name}.part"
-    if whole.exists() or part.exists():
-        raise BackupError(f"{whole} is there already, or just being made; remove it, or wait a second")
+    whole, part = _free_name(to, now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ"))
     try:
         part.mkdir(parents=True, mode=0o700)
         with files.keeping_all():
@@ -86,6 +84,16 @@ def make(database: Database, files: Files, paths: Iterable[str], to: Path, now: 
         raise BackupError(f"no backup was made in {to}: {error}") from error
     _sync_folder(to)
     return made
+
+
+def _free_name(to: Path, name: str) -> tuple[Path, Path]:
+    """The name of a backup and the one that it has until it is whole; a second one of the same second is numbered."""
+    for number in count(1):
+        numbered = name if number == 1 else f"{name}-{number}"
+        whole, part = to / numbered, to / f"{numbered}.part"
+        if not (whole.exists() or part.exists()):
+            break
+    return whole, part
 
 
 def problems(folder: Path) -> Iterator[str]:

@@ -173,8 +173,7 @@ def test_nothing_is_overwritten(kept: Kept):
 
     with pytest.raises(BackupError, match="is not empty, and nothing is ever overwritten"):
         backup.restore(Path(copy.folder), there)
-    with pytest.raises(BackupError, match="is there already"):
-        made(kept)
+    assert made(kept).folder == f"{copy.folder}-2"
 
 
 def test_what_is_no_backup_is_refused(kept: Kept):
