@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from agent.dicom.headers import Headers, Unreadable, read_headers
 from agent.dicom.reports import StructuredReport, load_report
-from agent.errors import TryLater
+from agent.errors import GiveUp, TryLater
 from agent.fetching import NOTHING_AWAITED, Awaited, awaited, study_query
 from agent.identity import rules_of_peers
 from agent.lost import lost
@@ -82,6 +82,7 @@ def selection_of(
     """Reads the headers of the radiographs among these instances and chooses those a model may see.
 
     Raises:
+        GiveUp: if the file of one is gone.
         TryLater: if the disk with the stored files is away.
     """
     headers: list[Headers] = []
@@ -93,8 +94,8 @@ def selection_of(
                 headers.append(read_headers(files.absolute(instance.path), assume_charset=charset))
             except Unreadable as error:
                 unreadable.append((instance.sop_instance_uid, error.reason))
-            except FileNotFoundError:
-                unreadable.append((instance.sop_instance_uid, lost(instance.path, files).reason))
+            except FileNotFoundError as error:
+                raise lost(instance.path, files) from error
     selection = select_images(headers, rules)
     return Selection(selection.images, (*unreadable, *selection.left_out))
 
@@ -200,7 +201,7 @@ def priors_of(
         candidate = PriorCandidate(study)
         if study.study_instance_uid in instances:
             of_study = instances[study.study_instance_uid]
-            selection = selection_of(of_study, files, settings, rules_of(settings))
+            selection = _selection_of_prior(of_study, files, settings)
             others = [other for other in studies if other is not study]
             report, left[study.study_instance_uid] = _report_of(
                 study, others, of_study, history.known, files, reports, settings
@@ -230,6 +231,14 @@ def priors_of(
         )
         + asked.notes,
     )
+
+
+def _selection_of_prior(instances: Sequence[Instance], files: Files, settings: Settings) -> Selection:
+    """As `selection_of`; a file that is gone costs the exam."""
+    try:
+        return selection_of(instances, files, settings, rules_of(settings))
+    except GiveUp as error:
+        return Selection((), tuple((instance.sop_instance_uid, error.reason) for instance in instances))
 
 
 def _use_of(settings: Settings) -> PriorUse:

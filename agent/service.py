@@ -111,14 +111,14 @@ def existing_store(settings: Settings, *, oldest_revision: str = HEAD) -> Store:
     Raises:
         storage.database.SchemaError: if there is no store, or its database cannot be used as it is.
     """
-    folder = settings.agent.storage.folder.absolute()
-    try:
-        (folder / _FILES).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise SchemaError(
-            f"no preread store in {folder}; name its --config, or is the disk mounted?"
-        ) from None
-    return _store(folder, connect_as_is(settings.agent.storage.connection_url(), oldest=oldest_revision))
+    storage = settings.agent.storage
+    folder = storage.folder.absolute()
+    url = storage.connection_url()
+    # A database file is enough: the images may be on a disk that is away. A server says nothing of this folder.
+    has_database = url.startswith("sqlite:///") and Path(url.removeprefix("sqlite:///")).exists()
+    if not (has_database or (folder / _FILES).exists()):
+        raise SchemaError(f"no preread store in {folder}; name its --config, or is the disk mounted?")
+    return _store(folder, connect_as_is(url, oldest=oldest_revision))
 
 
 def _store(folder: Path, database: Database) -> Store:

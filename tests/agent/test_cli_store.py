@@ -273,7 +273,7 @@ def test_a_file_of_another_user_is_a_sentence(
     code, _, said = preread("deliveries", "list")
 
     assert code == 1
-    assert said.endswith("files cannot be used: Permission denied; run this as the user of preread\n")
+    assert said.endswith(" cannot be used: Permission denied; run this as the user of preread\n")
 
 
 @pytest.mark.parametrize(

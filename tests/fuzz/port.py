@@ -24,8 +24,9 @@ AT_ONCE = 16
 CALM_SECONDS = 20.0
 START_SECONDS = 60.0
 RESIDENT_MEGABYTES_MAX = 400
-THREADS_MAX, DESCRIPTORS_MAX = 20, 40
-"""Of a `serve` at rest, with the database connections (3 descriptors each) and the idle threads that it keeps."""
+THREADS_MAX, DESCRIPTORS_MAX = 20, 135
+"""Of a `serve` at rest, with the database connections (3 descriptors each) and the idle threads that it keeps. SQLite
+keeps one descriptor more for each connection that was ever open beside others, 95 at most."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 CONFIG = """

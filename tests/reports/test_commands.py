@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.service import open_store
+from config.loading import load
 from tests.hl7.builders import an_obx, an_oru
 
 NAMES_AND_WORDS = ("DOE", "JANE", "A1^", "Clear", "19500101")
@@ -14,6 +16,7 @@ NAMES_AND_WORDS = ("DOE", "JANE", "A1^", "Clear", "19500101")
 def preread(folder: Path, *arguments: str | Path) -> tuple[int, str]:
     """Runs `preread reports` as a process of its own, with a store in `folder`."""
     (folder / "agent.toml").write_text('[storage]\nfolder = "data"\n')
+    open_store(load(folder)).database.close()
     command = [sys.executable, "-m", "agent", "reports", *map(str, arguments), "--config", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     said = done.stdout + done.stderr
