@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from agent.admission import SOP_CLASSES, role_of
 from agent.deciding import for_destinations, kept_rule, select_under, study_facts, under
 from agent.dicom.headers import Headers, Unreadable, read_headers
+from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
 from agent.identity import rules_of_peers
 from agent.rules import Decision, decide
@@ -55,7 +56,10 @@ def try_rules(material: Material, files: Files, settings: Settings) -> Trial:
     decision = decide(study_facts(study, instances, material.order, files, settings), rules)
     settings = for_destinations(under(settings, decision.rule), kept_rule(decision))
     today = max(instance.received_at for instance in instances).astimezone().date()
-    _, refusal = select_under(decision.rule, study, instances, files, settings, today)
+    try:
+        _, refusal = select_under(decision.rule, study, instances, files, settings, today)
+    except (GiveUp, TryLater) as error:  # a stored file is gone, or the disk of all is away
+        refusal = error.reason, False
     outcome = {"rule": f'"{decision.name}"' if decision.name else "none"}
     outcome |= _way(decision, settings) if refusal is None else {"read": f"no, {refusal[0]}"}
     return Trial(study.study_instance_uid, decision.words(), outcome)

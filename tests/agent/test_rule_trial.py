@@ -67,6 +67,19 @@ def test_a_study_that_is_here_is_tried_as_on_the_day_when_it_came(yesterday: tup
     assert "  read: yes\n" in said
 
 
+def test_a_study_whose_file_is_gone_is_told_in_a_sentence(
+    yesterday: tuple[str, str], line: Line, tmp_path: Path
+):
+    for path in (line.folder / "files").rglob("*.dcm"):
+        path.unlink()
+    config = a_folder(tmp_path / "now", tmp_path, SETTLE)
+
+    code, said = run("rules", "test", "--study", yesterday[1], "--config", config)
+
+    assert code == 0
+    assert "gone; send the study again" in said
+
+
 def test_trying_rules_changes_nothing(yesterday: tuple[str, str], line: Line, tmp_path: Path):
     config = a_folder(tmp_path / "now", tmp_path, SETTLE + NO_CHILDREN)
     before = [line.tools.jobs.events_of_study(study) for study in yesterday]
