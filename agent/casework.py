@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-
 _REPORTS = frozenset({"report_sr", "findings_sr", "findings_sr_air"})
 """Who takes one of these takes structured reports."""
 

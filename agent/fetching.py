@@ -9,7 +9,7 @@ from agent.dicom.answers import FoundStudy
 from agent.identity import IdentifierRules, in_one_form, names_patient_of, number_elsewhere
 from agent.priors import PriorCandidate, PriorRules, choose_priors
 from agent.selection import RADIOGRAPHY, SelectionRules
-from storage.identity import are_two, birth_date_of
+from storage.identity import are_two, whole_date
 from storage.outside_records import ExplainedStudy, Order, PriorRequest, RequestedStudy
 from storage.records import KnownPatients, PatientIdentifier, Study
 
@@ -251,7 +251,7 @@ def exam_ordered(order: Order) -> Study:
 
 
 def _is_same_patient(study: Study, order: Order, rules: IdentifierRules) -> bool:
-    if are_two(birth_date_of(study.birth_date), birth_date_of(order.birth_date)):
+    if are_two(whole_date(study.birth_date), whole_date(order.birth_date)):
         return False
     named = PatientIdentifier(order.patient_id, order.issuer_of_patient_id)
     if names_patient_of(in_one_form([named], rules), study):

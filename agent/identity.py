@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 
 from config.peers_settings import PeersSettings
-from storage.identity import are_two, birth_date_of, sex_of
+from storage.identity import are_two, sex_of, whole_date
 from storage.records import NUMBER_CHARACTERS_MAX, Demographics, KnownPatients, PatientIdentifier, Study
 
 IDENTIFIERS_MAX = 20
@@ -212,7 +212,7 @@ def _other_id(current: Study, other: Study, known: KnownPatients) -> str | None:
 
 
 def _other_birth_date(current: Study, other: Study, known: KnownPatients) -> str | None:
-    ours, theirs = birth_date_of(current.birth_date), birth_date_of(other.birth_date)
+    ours, theirs = whole_date(current.birth_date), whole_date(other.birth_date)
     if are_two(ours, theirs) and not _corrected(ours, theirs, _said(current, other, known, _born)):
         return f"birth date differs: {theirs}, current study {ours}"
     return None
@@ -242,7 +242,7 @@ def _unproved(current: Study, other: Study, known: KnownPatients) -> str | None:
     """A patient ID without its issuer is a number that two hospitals may give to two people."""
     if _common(current, other, known):
         return None
-    same_birth_date = birth_date_of(other.birth_date) == birth_date_of(current.birth_date) != ""
+    same_birth_date = whole_date(other.birth_date) == whole_date(current.birth_date) != ""
     same_sex = sex_of(other.sex) == sex_of(current.sex) != ""
     whose = _without_issuer(current, other)
     if whose is not None:
@@ -302,7 +302,7 @@ def _corrected(ours: str, theirs: str, said: Collection[str]) -> bool:
 
 
 def _born(demographics: Demographics) -> str:
-    return birth_date_of(demographics.birth_date)
+    return whole_date(demographics.birth_date)
 
 
 def _gender(demographics: Demographics) -> str:

@@ -64,13 +64,12 @@ def _find(
     request: PriorRequest, archive: ArchiveSettings, exam: Study, tools: Tools, patience: Patience
 ) -> None:
     settings = _settings_of(request, tools)
-    rules = priors_to_fetch(settings)
-    query = study_query(exam, rules.window_days, rules_of_peers(tools.settings.peers))
+    rules, numbers = priors_to_fetch(settings), rules_of_peers(tools.settings.peers)
+    query = study_query(exam, rules.window_days, numbers)
     found = FoundStudies() if query is None else tools.peers.find_studies(archive, query)
     if found.problem is not None:
         _put_off(request, found.problem, tools, patience, is_for_good=found.is_for_good)
         return
-    numbers = rules_of_peers(tools.settings.peers)
     there = [replace(one, study=identified(one.study, archive.sender, numbers)) for one in found.studies]
     history = tools.index.history(exam.identifiers)
     here = _here(exam, history.studies, tools, settings)

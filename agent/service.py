@@ -47,7 +47,16 @@ from config.settings import ReportServerSettings, Settings, WorklistSettings
 from storage.audit_records import AuditEvent
 from storage.audits import Audits
 from storage.census import Census
-from storage.database import HEAD, Database, DatabaseError, SchemaError, connect, connect_as_is, trouble_of
+from storage.database import (
+    HEAD,
+    Database,
+    DatabaseError,
+    SchemaError,
+    connect,
+    connect_as_is,
+    sqlite_file,
+    trouble_of,
+)
 from storage.deletions import Deletions
 from storage.files import Files
 from storage.holds import Holds
@@ -114,9 +123,9 @@ def existing_store(settings: Settings, *, oldest_revision: str = HEAD) -> Store:
     storage = settings.agent.storage
     folder = storage.folder.absolute()
     url = storage.connection_url()
+    file = sqlite_file(url)
     # A database file is enough: the images may be on a disk that is away. A server says nothing of this folder.
-    has_database = url.startswith("sqlite:///") and Path(url.removeprefix("sqlite:///")).exists()
-    if not (has_database or (folder / _FILES).exists()):
+    if not ((file is not None and file.exists()) or (folder / _FILES).exists()):
         raise SchemaError(f"no preread store in {folder}; name its --config, or is the disk mounted?")
     return _store(folder, connect_as_is(url, oldest=oldest_revision))
 

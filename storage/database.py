@@ -138,16 +138,31 @@ def connect_as_is(url: str, *, oldest: str = HEAD) -> Database:
     return _opened(url, lambda database, found: _check_revision(database, found, oldest), must_exist=True)
 
 
-def _opened(
-    url: str, prepare: Callable[[Database, str | None], None], *, must_exist: bool = False
-) -> Database:
+def _address_of(url: str | URL) -> URL:
     try:
-        address = make_url(url)
+        return make_url(url)
     except ArgumentError:
         raise SchemaError(
             'the database URL cannot be read; write "sqlite:///file" or "postgresql://…"'
         ) from None
-    if must_exist and address.get_backend_name() == "sqlite" and not Path(address.database or "").exists():
+
+
+def sqlite_file(url: str | URL) -> Path | None:
+    """The file of an SQLite database, whether it is there or not; None for a server's.
+
+    Raises:
+        SchemaError: if the address cannot be read.
+    """
+    address = _address_of(url)
+    return Path(address.database or "") if address.get_backend_name() == "sqlite" else None
+
+
+def _opened(
+    url: str, prepare: Callable[[Database, str | None], None], *, must_exist: bool = False
+) -> Database:
+    address = _address_of(url)
+    file = sqlite_file(address)
+    if must_exist and file is not None and not file.exists():
         raise SchemaError(
             f"there is no database {_shown(address)}; is its disk mounted? preread serve would begin an empty one"
         )

@@ -37,7 +37,7 @@ def _differing(before: Study, arrived: Study) -> list[str]:
             differing.append("patient ID")
         elif ours.issuer and theirs.issuer:
             differing.append("issuer of the patient ID")
-    if are_two(birth_date_of(before.birth_date), birth_date_of(arrived.birth_date)):
+    if are_two(whole_date(before.birth_date), whole_date(arrived.birth_date)):
         differing.append("birth date")
     if are_two(sex_of(before.sex), sex_of(arrived.sex)):
         differing.append("sex")
@@ -49,7 +49,7 @@ def are_two(one: str, other: str) -> bool:
     return one != other and "" not in (one, other)
 
 
-def birth_date_of(text: str) -> str:
+def whole_date(text: str) -> str:
     """ "YYYYMMDD" of a whole date, with the dots of ACR-NEMA or without; "" for what is none: 1950, 00000000."""
     digits = text.strip().replace(".", "")
     try:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy import URL, Connection, create_engine, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
+
+from storage.database import sqlite_file
 
 _CONNECT_SECONDS = 10
 _POSTGRESQL_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
@@ -47,7 +48,8 @@ def look_at_database(url: str, clock: Callable[[], datetime]) -> DatabaseFacts:
     address = make_url(url)
     place = address.render_as_string(hide_password=True)
     try:
-        if address.get_backend_name() == "sqlite" and not Path(address.database or "").exists():
+        file = sqlite_file(address)
+        if file is not None and not file.exists():
             return DatabaseFacts(place)
     except PermissionError as error:
         return DatabaseFacts(place, problem=f"{error.strerror} (this is not the user of preread)")

@@ -12,7 +12,7 @@ from agent.outputs.report_sr import impression_of, named, split_report
 from agent.outputs.stamp import Device
 from agent.outputs.wording import CONSIDERED, as_text, banner, withdrawn
 from inference.reading import Box, Finding, Reading, Score, Status
-from storage.identity import birth_date_of
+from storage.identity import whole_date
 from storage.records import ResultObject, Study
 
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d)?)?", re.ASCII)
@@ -117,7 +117,7 @@ def text_of(draft: Draft) -> str:
 
 def study_date_of(study: Study) -> str:
     """YYYYMMDD, local; "" if what was sent is no whole date."""
-    return birth_date_of(study.study_date)
+    return whole_date(study.study_date)
 
 
 def study_time_of(study: Study) -> str:

@@ -19,7 +19,7 @@ from agent.outgoing.draft import (
 from agent.outputs.codes import change_code, finding_code, side_code, status_code
 from agent.outputs.wording import program
 from inference.reading import Finding
-from storage.identity import birth_date_of
+from storage.identity import whole_date
 
 VERSION = 1
 """Of the form. It rises when a key goes or means something else; a new key is no new version."""
@@ -53,7 +53,7 @@ def json_of(draft: Draft) -> bytes:
             "patient_id": study.patient_id,
             "issuer_of_patient_id": study.issuer_of_patient_id,
             "patient_name": study.patient_name,
-            "birth_date": birth_date_of(study.birth_date),
+            "birth_date": whole_date(study.birth_date),
             "sex": patient_sex_of(study),
         },
         "sections": [

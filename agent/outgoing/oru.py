@@ -22,7 +22,7 @@ from agent.outputs.codes import change_code, code, finding_code, side_code, site
 from agent.outputs.wording import remark
 from config.receiver_settings import Hl7ReceiverSettings
 from inference.reading import Finding
-from storage.identity import birth_date_of
+from storage.identity import whole_date
 from storage.records import Study
 
 UTF8 = "UNICODE UTF-8"
@@ -78,7 +78,7 @@ def _patient(study: Study) -> list[str]:
         1: "1",
         3: identifier if study.patient_id else "",
         5: "~".join(_names(study.patient_name)),
-        7: birth_date_of(study.birth_date),
+        7: whole_date(study.birth_date),
         8: patient_sex_of(study) or "U",
     }
     return [segment("PID", fields), segment("PV1", {1: "1", 2: "U"})]

@@ -67,8 +67,7 @@ def normalised(header: Dataset) -> Dataset:
 def _leave_out_what_is_no_number(copy: Dataset) -> None:
     """highdicom takes these as they are, and one odd value would end the object, or be an error in it."""
     for keyword in _SPACINGS:
-        pair = numbers(copy, keyword)
-        if len(pair) != 2 or min(pair) <= 0:
+        if _lengths(copy, keyword) is None:
             _leave_out(copy, keyword)
     if not (numbers(copy, "WindowCenter") and numbers(copy, "WindowWidth")):
         _leave_out(copy, *_WINDOW)
@@ -79,6 +78,12 @@ def _leave_out_what_is_no_number(copy: Dataset) -> None:
         copy.RescaleType = "US"  # unspecified; type 1C (C.11.1)
     if not numbers(copy, "LossyImageCompressionRatio"):
         _leave_out(copy, "LossyImageCompressionRatio")
+
+
+def _lengths(header: Dataset, keyword: str) -> tuple[float, float] | None:
+    """Gives height and width, or what they are to one another; None if they are no pair of positive numbers."""
+    pair = numbers(header, keyword)
+    return (pair[0], pair[1]) if len(pair) == 2 and min(pair) > 0 else None
 
 
 def _leave_out(copy: Dataset, *keywords: str) -> None:
@@ -102,10 +107,10 @@ def evidence(header: Dataset) -> Dataset:
 def pixel_aspect(header: Dataset) -> Fraction:
     """Gives height over width of one pixel: by Pixel Aspect Ratio, else by spacing, else 1 (C.7.6.3.1.7)."""
     for keyword in ("PixelAspectRatio", "ImagerPixelSpacing", "PixelSpacing"):
-        pair = numbers(header, keyword)
-        if len(pair) != 2 or min(pair) <= 0:
+        lengths = _lengths(header, keyword)
+        if lengths is None:
             continue
-        aspect = Fraction(str(pair[0])) / Fraction(str(pair[1]))
+        aspect = Fraction(str(lengths[0])) / Fraction(str(lengths[1]))
         if 1 / ASPECT_MAX <= aspect <= ASPECT_MAX:
             return aspect.limit_denominator(1000)
     return Fraction(1)

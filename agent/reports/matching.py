@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from agent.identity import names_patient_of
-from storage.identity import are_two, birth_date_of
+from storage.identity import are_two, whole_date
 from storage.outside_records import Report, ReportStatus
 from storage.records import Study
 
@@ -184,7 +184,7 @@ def _sure_tie(report: Report, study: Study) -> str | None:
 
 def _patient_speaks_against(report: Report, study: Study, *, is_proof: bool) -> str | None:
     """Why the patient is another one, or None. A study UID is proof where only the ID was changed since."""
-    if are_two(birth_date_of(report.birth_date), birth_date_of(study.birth_date)):
+    if are_two(whole_date(report.birth_date), whole_date(study.birth_date)):
         return "names another birth date"
     if is_proof or names_patient_of(report.patients, study):
         return None

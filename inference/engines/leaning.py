@@ -1,10 +1,12 @@
 """How far an answer that has not begun leans to yes: what the model's own logits say of its first token."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from inference.engines.talk import Talk
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,14 @@ class YesNo:
         sums = [logits[:, list(ids)].float().logsumexp(1) for ids in (self.yes_ids, self.no_ids)]  # (B,) each
         leanings: list[float] = torch.stack(sums, dim=1).softmax(1)[:, 0].tolist()
         return leanings
+
+    def scores(self, talk: Talk, prompts: Mapping[str, Sequence[int]]) -> dict[str, float]:
+        """Asks for each finding alone, given the whole prompt for it, and gives how far the model leans to it.
+
+        One after the other: side by side each prompt would hold the images that all are about once more.
+        """
+        logits = torch.cat([talk.hear(ids, 1).logits for ids in prompts.values()])  # (findings, W)
+        return dict(zip(prompts, self.leanings(logits), strict=True))
 
 
 def yes_no(encode: Callable[[str], Sequence[int]], yes: Sequence[str], no: Sequence[str]) -> YesNo | None:

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from inference.case import Case
 from inference.engines.opening import Opened, free_memory
+from inference.engines.talk import Conversation, together
 from inference.engines.vision_rows import VisionRows
 from inference.reading import EngineIdentity
 
@@ -17,7 +18,7 @@ class Ready(Generic[Respondent]):
     """A model until it is closed.
 
     Args:
-        opened: its respondent is a dataclass with a field `vision_rows`.
+        opened: its respondent is a dataclass with the fields `model` and `vision_rows`.
         vision_rows: kept apart for each adapter, as `kept_rows` gives them.
     """
 
@@ -39,23 +40,27 @@ class Ready(Generic[Respondent]):
 
         return self._opened.use(adapter, seeing)
 
-    def use_together(
+    def converse(
         self,
         cases: Sequence[Case],
-        work: Callable[[Respondent, EngineIdentity, Sequence[Case]], list[Result]],
+        begin: Callable[[Respondent, EngineIdentity, Case], Conversation[Result]],
     ) -> list[Result]:
-        """Does some work with all cases of an adapter at once, adapter by adapter; gives the results case by case."""
+        """Carries on a conversation about each case, all of an adapter at once; gives what comes of them case by case.
+
+        Args:
+            begin: begins the one about a case.
+        """
         results: dict[int, Result] = {}
         for adapter in dict.fromkeys(case.adapter for case in cases):
             places = [place for place, case in enumerate(cases) if case.adapter == adapter]
             chosen = [cases[place] for place in places]
 
-            def with_them(
-                respondent: Respondent, identity: EngineIdentity, chosen: Sequence[Case] = chosen
+            def work(
+                respondent: Any, identity: EngineIdentity, chosen: Sequence[Case] = chosen
             ) -> list[Result]:
-                return work(respondent, identity, chosen)
+                return together(respondent.model, [begin(respondent, identity, case) for case in chosen])
 
-            results |= zip(places, self.use(adapter, with_them), strict=True)
+            results |= zip(places, self.use(adapter, work), strict=True)
         return [results[place] for place in range(len(cases))]
 
     def close(self) -> None:

@@ -16,7 +16,6 @@ from inference.engines.memory import check_memory, need_of
 from inference.engines.opening import Opened, identities_of, place_of
 from inference.engines.ready import Ready
 from inference.engines.sources import find_sources
-from inference.engines.talk import together
 from inference.engines.vision_rows import VisionRows, kept_rows
 from inference.question import Answer, Question, Task, check_question
 from inference.reading import EngineIdentity, Reading
@@ -116,11 +115,7 @@ class CXRLLaVAEngine:
             OutOfMemory: if there is not enough memory for them now.
             RuntimeError: if the engine is closed.
         """
-
-        def work(respondent: Respondent, identity: EngineIdentity, chosen: Sequence[Case]) -> list[Reading]:
-            return together(respondent.model, [read_case(respondent, identity, case) for case in chosen])
-
-        return self._ready.use_together(cases, work)
+        return self._ready.converse(cases, read_case)
 
     def ask(self, case: Case, question: Question) -> Answer:
         """Answers one question about a case, in a conversation of its own.

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
-import torch
-
 from inference.case import Case, Image
 from inference.engines.cxr_llava import parse, prompts
 from inference.engines.cxr_llava.model import CXRLLaVA
@@ -87,14 +85,14 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> C
 
 
 def _scores(respondent: Respondent, talk: Talk) -> dict[str, float]:
-    """Asks for each finding alone. One after the other: side by side each would hold the image once more."""
-    names = prompts.FINDING_NAMES
-    questions = [prompts.first_question(prompts.presence_question(name)) for name in names]
-    every = [respondent.vocabulary.ids(prompts.render([question], [])) for question in questions]
-    if respondent.yes_no is None or min(answer_room(respondent, ids) for ids in every) < 1:
+    """Gives a score for each finding; none if the vocabulary has none, or there is no room for the questions."""
+    questions = {
+        name: prompts.first_question(prompts.presence_question(name)) for name in prompts.FINDING_NAMES
+    }
+    every = {name: respondent.vocabulary.ids(prompts.render([text], [])) for name, text in questions.items()}
+    if respondent.yes_no is None or min(answer_room(respondent, ids) for ids in every.values()) < 1:
         return {}
-    logits = torch.cat([talk.hear(ids, 1).logits for ids in every])  # (6, W)
-    return dict(zip(names, respondent.yes_no.leanings(logits), strict=True))
+    return respondent.yes_no.scores(talk, every)
 
 
 def ask(

@@ -16,7 +16,6 @@ from inference.engines.memory import check_memory, need_of
 from inference.engines.opening import Opened, identities_of, place_of
 from inference.engines.ready import Ready
 from inference.engines.sources import find_sources
-from inference.engines.talk import together
 from inference.engines.vision_rows import VisionRows, kept_rows
 from inference.published import DEMO_FOLDER
 from inference.question import Answer, Question, Task, check_question
@@ -114,13 +113,7 @@ class M4CXREngine:
             OutOfMemory: if there is not enough memory for them now.
             RuntimeError: if the engine is closed.
         """
-
-        def work(respondent: Respondent, identity: EngineIdentity, chosen: Sequence[Case]) -> list[Reading]:
-            asks = self._asks_impression
-            conversations = [read_case(respondent, identity, case, asks_impression=asks) for case in chosen]
-            return together(respondent.model, conversations)
-
-        return self._ready.use_together(cases, work)
+        return self._ready.converse(cases, partial(read_case, asks_impression=self._asks_impression))
 
     def ask(self, case: Case, question: Question) -> Answer:
         """Answers one question about a case, in a conversation of its own.

@@ -15,7 +15,6 @@ from inference.engines.memory import check_memory, need_of
 from inference.engines.opening import Opened, Place, identities_of, place_of
 from inference.engines.ready import Ready
 from inference.engines.sources import find_sources
-from inference.engines.talk import together
 from inference.engines.vision_rows import VisionRows, kept_rows
 from inference.question import Answer, Question, Task, check_question
 from inference.reading import EngineIdentity, Reading
@@ -102,7 +101,6 @@ class MedGemmaEngine:
             OutOfMemory: if there is not enough memory for this case now.
             RuntimeError: if the engine is closed.
         """
-
         return self.read_many([case])[0]
 
     def read_many(self, cases: Sequence[Case]) -> list[Reading]:
@@ -116,13 +114,7 @@ class MedGemmaEngine:
             OutOfMemory: if there is not enough memory for them now.
             RuntimeError: if the engine is closed.
         """
-
-        def work(respondent: Respondent, identity: EngineIdentity, chosen: Sequence[Case]) -> list[Reading]:
-            asks = self._asks_impression
-            conversations = [read_case(respondent, identity, case, asks_impression=asks) for case in chosen]
-            return together(respondent.model, conversations)
-
-        return self._ready.use_together(cases, work)
+        return self._ready.converse(cases, partial(read_case, asks_impression=self._asks_impression))
 
     def ask(self, case: Case, question: Question) -> Answer:
         """Answers one question about a case, in a conversation of its own.

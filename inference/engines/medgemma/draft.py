@@ -104,13 +104,12 @@ def look(respondent: Respondent, images: Sequence[Image]) -> Talk:
 
 
 def _scores(respondent: Respondent, talk: Talk, plan: ReportPlan) -> dict[str, float]:
-    """Asks for each finding alone. One after the other: side by side each would hold all images once more."""
+    """Gives a score for each finding; none if the vocabulary has none, or there is no room for the questions."""
     model = respondent.model
-    every = [model.ids(model.render([plan.presence_question(name)], [])) for name in FINDING_NAMES]
-    if respondent.yes_no is None or max(map(len, every)) >= model.positions_max:
+    every = {name: model.ids(model.render([plan.presence_question(name)], [])) for name in FINDING_NAMES}
+    if respondent.yes_no is None or max(map(len, every.values())) >= model.positions_max:
         return {}
-    logits = torch.cat([talk.hear(ids, 1).logits for ids in every])  # (13, W)
-    return dict(zip(FINDING_NAMES, respondent.yes_no.leanings(logits), strict=True))
+    return respondent.yes_no.scores(talk, every)
 
 
 def ask(
