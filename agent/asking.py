@@ -12,7 +12,7 @@ from agent.errors import GiveUp
 from agent.manifest import Manifest
 from agent.outputs.wording import NOT_NAMED_IS_NOT_ABSENT, banner
 from agent.reader import open_configured_engine
-from agent.service import existing_store
+from agent.store import existing_store
 from config.settings import Settings
 from inference.question import Answer, CannotAsk, Question, Task
 from storage.files import Files

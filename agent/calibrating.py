@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from agent.errors import GiveUp
 from agent.manifest import load_reading
-from agent.service import existing_store
+from agent.store import existing_store
 from config.effective import toml_of
 from config.settings import CalibrationSettings, Settings
 from config.wording import expectation

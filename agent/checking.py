@@ -6,9 +6,9 @@ from functools import partial
 from time import monotonic
 
 from agent import writable
+from agent.clock import system_clock
 from agent.outgoing.greeting import greet
 from agent.peers import Called, EchoOutcome, Peers
-from agent.service import system_clock
 from config.settings import ReceiverSettings, ReportServerSettings, Settings
 from storage.database import HEAD, refusal_of
 from storage.inspection import look_at_database

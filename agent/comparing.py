@@ -14,7 +14,7 @@ from rich.table import Table
 from agent.comparison import CasePair, FindingCount, counts, pair_of
 from agent.manifest import load_reading
 from agent.second import standing_of
-from agent.service import existing_store
+from agent.store import existing_store
 from config.settings import Settings
 from inference.reading import EngineIdentity
 

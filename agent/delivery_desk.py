@@ -1,6 +1,7 @@
 """What an administrator does with deliveries that were given up: look, and send them once more."""
 
-from agent.service import existing_store, system_clock
+from agent.clock import system_clock
+from agent.store import existing_store
 from config.settings import Settings
 
 

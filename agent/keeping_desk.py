@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.clock import system_clock
 from agent.keeping import backup
 from agent.keeping.retention import Retention, remove
 from agent.operators import operator
-from agent.service import Store, existing_store, system_clock
+from agent.store import Store, existing_store
 from config.settings import Settings
 from storage.audit_records import AuditEvent, AuditRecord
 

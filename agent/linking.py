@@ -1,8 +1,9 @@
 """What an operator says of patient numbers: these two are one patient, or they are not after all."""
 
+from agent.clock import system_clock
 from agent.identity import identifier_of_cx, rules_of_peers
 from agent.operators import operator
-from agent.service import Store, existing_store, system_clock
+from agent.store import Store, existing_store
 from config.settings import Settings
 from storage.records import PatientIdentifier, PatientLink
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.errors import GiveUp
-from agent.service import existing_store
+from agent.store import existing_store
 from config.settings import Settings
 from storage.listing import ListedStudy, Listing
 from storage.records import Stage

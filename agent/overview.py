@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agent import manifest as manifests
+from agent.clock import system_clock
 from agent.manifest import Manifest, ManifestRule
 from agent.presence import lacks, look
 from agent.second import standing_of
-from agent.service import Store, existing_store, system_clock
+from agent.store import Store, existing_store
 from config.settings import Settings
 from inference.reading import Reading
 from storage.index import PatientHistory

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from agent import writable
+from agent.clock import system_clock
 from agent.configuration import load
 from agent.logs import set_log_level
 from agent.metrics.health import Condition, is_alive
@@ -19,9 +20,10 @@ from agent.notifying import notify, watched_less
 from agent.outage import Outage
 from agent.peers import Peers
 from agent.pulse import BEAT_SECONDS, Pulse
-from agent.service import Store, open_store, patience_of, system_clock
+from agent.service import patience_of
 from agent.signals import awaited_signals
 from agent.steps import Tools
+from agent.store import Store, open_store
 from agent.worker import Worker
 from config.changes import differences, in_force
 from config.loading import ConfigError

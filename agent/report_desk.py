@@ -3,9 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
+from agent.clock import system_clock
 from agent.reports.importing import ImportCount, Importer
 from agent.reports.importing import replay as replay_one
-from agent.service import existing_store, open_intake, system_clock
+from agent.service import open_intake
+from agent.store import existing_store
 from config.settings import Settings
 
 

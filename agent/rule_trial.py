@@ -15,7 +15,7 @@ from agent.errors import GiveUp, TryLater
 from agent.fetching import order_of
 from agent.identity import rules_of_peers
 from agent.rules import Decision, decide
-from agent.service import Store, existing_store
+from agent.store import Store, existing_store
 from config.settings import Settings
 from storage.files import Files
 from storage.outside_records import Order

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from agent import loaded, writable
+from agent.clock import system_clock
 from agent.configuration import load
 from agent.delivering import noting_commitments
 from agent.identity import rules_of_peers
@@ -39,113 +40,23 @@ from agent.report_feed import ask_report_server
 from agent.reports.results import result_messages
 from agent.signals import awaited_signals, next_signal
 from agent.steps import Tools, close_reported, settle
+from agent.store import Store, open_store
 from agent.tls import PortContext, warn_of_expiry
-from agent.worker import Worker
+from agent.worker import Worker, stop_all
 from config.changes import differences, in_force
 from config.loading import ConfigError
 from config.settings import ReportServerSettings, Settings, WorklistSettings
 from storage.audit_records import AuditEvent
-from storage.audits import Audits
-from storage.census import Census
 from storage.database import (
-    HEAD,
-    Database,
     DatabaseError,
     SchemaError,
-    connect,
-    connect_as_is,
-    sqlite_file,
     trouble_of,
 )
-from storage.deletions import Deletions
-from storage.files import Files
-from storage.holds import Holds
-from storage.index import Index
-from storage.jobs import Jobs
-from storage.orders import Orders
-from storage.patients import Patients
-from storage.processes import Processes
 from storage.records import Stage
-from storage.reports import Reports
-from storage.requests import PriorRequests
 
 log = structlog.get_logger()
 
 _CLOCK_THREADS_MAX = 100
-_FILES = "files"
-"""Where the files are in the storage folder: as old as the store itself, whatever database it has."""
-
-
-def system_clock() -> datetime:
-    """The time now, UTC and aware: the one place that asks the system."""
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """The places of state that are ours to write, opened."""
-
-    database: Database
-    files: Files
-    index: Index
-    jobs: Jobs
-    reports: Reports
-    requests: PriorRequests
-    orders: Orders
-    patients: Patients
-    holds: Holds
-    deletions: Deletions
-    audits: Audits
-    processes: Processes
-    census: Census
-
-
-def open_store(settings: Settings) -> Store:
-    """Opens the database and the files folder, makes what is missing and brings it up to date: for who serves or reads.
-
-    Raises:
-        storage.database.SchemaError: if the database was written by a newer preread, or cannot be used.
-    """
-    folder = settings.agent.storage.folder
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return _store(folder, connect(settings.agent.storage.connection_url()))
-
-
-def existing_store(settings: Settings, *, oldest_revision: str = HEAD) -> Store:
-    """Opens what is there, and neither makes nor changes it: for every command that looks or asks for something.
-
-    Args:
-        oldest_revision: the first revision of the database that the caller can do with.
-
-    Raises:
-        storage.database.SchemaError: if there is no store, or its database cannot be used as it is.
-    """
-    storage = settings.agent.storage
-    folder = storage.folder.absolute()
-    url = storage.connection_url()
-    file = sqlite_file(url)
-    # A database file is enough: the images may be on a disk that is away. A server says nothing of this folder.
-    if not ((file is not None and file.exists()) or (folder / _FILES).exists()):
-        raise SchemaError(f"no preread store in {folder}; name its --config, or is the disk mounted?")
-    return _store(folder, connect_as_is(url, oldest=oldest_revision))
-
-
-def _store(folder: Path, database: Database) -> Store:
-    return Store(
-        database,
-        Files(folder / _FILES),
-        Index(database),
-        Jobs(database),
-        Reports(database),
-        PriorRequests(database),
-        Orders(database),
-        Patients(database),
-        Holds(database),
-        Deletions(database),
-        Audits(database),
-        Processes(database),
-        Census(database),
-    )
 
 
 def open_intake(
@@ -463,21 +374,20 @@ class Serving:
             self._workers["gather"].wake()
 
     def stop(self) -> None:
-        """Takes no more associations, finishes the step in hand or gives its lease back, ends the reader."""
+        """Finishes the steps in hand or gives their leases back, takes no more associations, ends the reader.
+
+        The listener goes after the workers: an archive that was told to send a prior sends it there.
+        """
         notify("STOPPING=1")
         seconds = self._settings.agent.worker.stop_seconds
+        if self._scheduler is not None and self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        stop_all((*self._workers.values(), *self._leaving), seconds)
         self.listener.stop(seconds)
         if self.mllp is not None:
             self.mllp.stop(seconds)
-        if self._scheduler is not None and self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
-        workers = (*self._workers.values(), *self._leaving)
-        for worker in workers:
-            worker.stop()
         for child in self._children.values():
             child.stop(seconds)
-        for worker in workers:
-            worker.finish(seconds)
         if self.metrics is not None:
             self.metrics.stop()
         self._pulse.end()

@@ -7,7 +7,7 @@ from datetime import datetime
 from agent.casework import draft_of, messages_of, withdrawal_objects
 from agent.errors import GiveUp
 from agent.manifest import load_manifest, load_reading
-from agent.service import Store, existing_store
+from agent.store import Store, existing_store
 from config.settings import Settings
 from storage.records import Closing, ClosingKind, Delivery, Job, ResultObject
 

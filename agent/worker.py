@@ -3,6 +3,7 @@
 import errno
 import random
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -76,6 +77,7 @@ class Worker(threading.Thread):
         self._stopping = threading.Event()
         self._in_hand: tuple[Job, ...] = ()
         self._sending: tuple[Delivery, ...] = ()
+        self._asking: PriorRequest | None = None
         self._second_in_hand: SecondReading | None = None
         self._owed: list[Callable[[], None]] = []
 
@@ -117,6 +119,9 @@ class Worker(threading.Thread):
         for delivery in self._sending:
             with suppress(LeaseLost):
                 self._tools.jobs.deliveries.give_back(delivery, self._tools.clock())
+        if self._asking is not None:
+            with suppress(LeaseLost):
+                self._tools.requests.give_back(self._asking)
         if self._second_in_hand is not None:
             with suppress(LeaseLost):
                 self._tools.jobs.second_readings.give_back(self._second_in_hand)
@@ -278,6 +283,7 @@ class Worker(threading.Thread):
 
     def _do_request(self, request: PriorRequest) -> None:
         requests = self._tools.requests
+        self._asking = request
 
         def extend() -> None:
             requests.extend(request, self._tools.clock(), self._patience.lease_seconds)
@@ -287,6 +293,8 @@ class Worker(threading.Thread):
                 self._ask(request, extend)
         except LeaseLost:
             log.warning("lease lost; asked again by another", request=request.number, archive=request.archive)
+        finally:
+            self._asking = None
 
     def _ask(self, request: PriorRequest, extend: Callable[[], object]) -> None:
         requests = self._tools.requests
@@ -472,3 +480,12 @@ class Worker(threading.Thread):
         finally:
             done.set()
             keeper.join()
+
+
+def stop_all(workers: Collection[Worker], seconds: float) -> None:
+    """Ends each after the step in hand, or gives that back when as many seconds are over for all of them together."""
+    for worker in workers:
+        worker.stop()
+    ends_at = time.monotonic() + seconds
+    for worker in workers:
+        worker.finish(max(0.0, ends_at - time.monotonic()))

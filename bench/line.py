@@ -13,10 +13,11 @@ from datetime import datetime
 from pathlib import Path
 
 from agent import manifest as manifests
+from agent.clock import system_clock
 from agent.demo.pacs import MiniPacs
 from agent.demo.run import FINISHED, PACS_AE_TITLE, running_preread, write_config
 from agent.demo.studies import demo_patient
-from agent.service import Store, open_store, system_clock
+from agent.store import Store, open_store
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,11 @@ class PriorRequests:
         with self._database.writing() as connection:
             change(connection, prior_requests, request, {**NO_LEASE, **values})
 
+    def give_back(self, request: PriorRequest) -> None:
+        """Ends the lease because the worker is told to stop; costs no attempt. Raises LeaseLost."""
+        with self._database.writing() as connection:
+            change(connection, prior_requests, request, NO_LEASE)
+
     def _change_study(self, request: PriorRequest, study_instance_uid: str, **values: Any) -> None:
         its_own = and_(
             requested_studies.c.study_instance_uid == study_instance_uid,

@@ -19,8 +19,8 @@ def compare(
 ) -> None:
     """What [second_engine] says of the studies that the first engine read: agreement by finding, and who differs."""
     from agent import comparing, listing
+    from agent.clock import system_clock
     from agent.errors import GiveUp
-    from agent.service import system_clock
 
     now = system_clock()
     try:

@@ -43,9 +43,9 @@ def models_pull(
     with_bin: Annotated[bool, typer.Option("--bin", help="Fetch *.bin too; preread reads none.")] = False,
 ) -> None:
     """Fetch published weights at one commit, once their licence is accepted. Run again, it goes on where it stopped."""
+    from agent.clock import system_clock
     from agent.errors import GiveUp
     from agent.models import consent, pulling
-    from agent.service import system_clock
     from inference.published import in_bytes, published_model
 
     try:

@@ -37,7 +37,7 @@ def try_rules(
 ) -> None:
     """Say of a file, a study or all of some time which rule fits and why, what would be read, and what sent where."""
     from agent import rule_trial
-    from agent.service import system_clock
+    from agent.clock import system_clock
 
     settings = settings_of(config)
     proposed = None if new is None else settings_of(new)

@@ -121,10 +121,11 @@ def probe(
     objects: Annotated[bool, typer.Option(help="Send a test object of each kind, marked as a test.")] = True,
 ) -> None:
     """Ask a destination what it takes, and print the profile for it as TOML. Exit 1 if it takes nothing of ours."""
-    from agent import probing, service
+    from agent import probing
+    from agent.clock import system_clock
 
     settings = settings_of(config)
-    now = service.system_clock().astimezone()
+    now = system_clock().astimezone()
     try:
         result = probing.probe(settings, destination, now, send_objects=objects)
     except (LookupError, ValueError) as error:
@@ -149,9 +150,9 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Look at disk, database, clock, ports, permissions, GPU, model, certificates, peers. Exit 1 on a problem."""
+    from agent.clock import system_clock
     from agent.doctor import lines
     from agent.doctor.examination import examine
-    from agent.service import system_clock
 
     found = examine(settings_of(config), system_clock, look_at_model=model)
     typer.echo(json.dumps(lines.as_json(found), indent=2) if as_json else lines.as_text(found))
@@ -203,8 +204,8 @@ def films(
     patients: Annotated[int, typer.Option(min=1, max=1000, help="How many synthetic patients.")] = 1,
 ) -> None:
     """Write synthetic radiographs with earlier exams and reports as DICOM files, for trying an installation out."""
+    from agent.clock import system_clock
     from agent.demo.films import write_films
-    from agent.service import system_clock
 
     try:
         written = write_films(folder, patients, system_clock().astimezone())

@@ -22,10 +22,11 @@ def scrub(
     ] = False,
 ) -> None:
     """Read every stored file and compare it with its digest. May run beside the service. Exit 1 if one is damaged."""
-    from agent import scrubbing, service
+    from agent import scrubbing
+    from agent.store import existing_store
     from storage.inventory import Inventory
 
-    store = service.existing_store(settings_of(config))
+    store = existing_store(settings_of(config))
     read = (0, 0)
 
     def told(count: int, size_bytes: int) -> None:

@@ -38,8 +38,8 @@ def list_studies(
 ) -> None:
     """The studies that came last and how far each has come, without the patients."""
     from agent import listing
+    from agent.clock import system_clock
     from agent.errors import GiveUp
-    from agent.service import system_clock
 
     try:
         from_when = None if since is None else listing.since_of(since, system_clock())
@@ -103,12 +103,13 @@ def ask(
 @app.command()
 def again(study: str, config: Config = None) -> None:
     """Read a study once more, as the next revision."""
-    from agent import service
+    from agent.clock import system_clock
     from agent.operators import operator
+    from agent.store import existing_store
 
-    store = service.existing_store(settings_of(config))
+    store = existing_store(settings_of(config))
     try:
-        job = store.jobs.again(study, service.system_clock(), operator())
+        job = store.jobs.again(study, system_clock(), operator())
     except LookupError as error:
         typer.echo(error.args[0], err=True)
         raise typer.Exit(1) from None
@@ -189,6 +190,7 @@ def withdraw(
     config: Config = None,
 ) -> None:
     """Take the drafts of a study back: whoever may hold one is told, and nothing else of it is sent any more."""
-    from agent import service, withdrawing
+    from agent import withdrawing
+    from agent.clock import system_clock
 
-    say_or_exit(lambda: withdrawing.withdraw(settings_of(config), study, why, service.system_clock()))
+    say_or_exit(lambda: withdrawing.withdraw(settings_of(config), study, why, system_clock()))

@@ -25,7 +25,7 @@ from agent.demo.pictures import write_picture
 from agent.demo.studies import DemoPatient, demo_patient
 from agent.manifest import Manifest
 from agent.peers import Peers
-from agent.service import Store, open_store
+from agent.store import Store, open_store
 from config.settings import DestinationSettings, Settings
 from inference.reading import Finding, Reading, Status
 from storage.records import Job, Stage

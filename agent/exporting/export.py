@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from agent.clock import system_clock
 from agent.dicom.deidentifying import (
     Identity,
     Pseudonyms,
@@ -26,7 +27,7 @@ from agent.exporting.words import Words
 from agent.manifest import load_manifest
 from agent.operators import operator
 from agent.outputs import KINDS_WITH_PICTURES
-from agent.service import Store, existing_store, system_clock
+from agent.store import Store, existing_store
 from config.settings import Settings
 from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import shown_patient

@@ -5,7 +5,7 @@ import socket
 from agent.dicom.deidentifying import Identity, Pseudonyms, name_parts
 from agent.exporting.life import Life
 from agent.exporting.words import Words
-from agent.service import Store
+from agent.store import Store
 from config.settings import Settings
 from storage.records import ClosingKind
 

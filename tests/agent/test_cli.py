@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.demo.pacs import MiniPacs
-from agent.service import open_store
+from agent.store import open_store
 from config.loading import load
 from storage.records import InstanceRole, Refusal, Stage
 from tests.agent.line import NOON

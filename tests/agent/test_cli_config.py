@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from agent import loaded
-from agent.service import open_store
+from agent.store import open_store
 from config.loading import load, storage_folder_of
 from tests.agent.test_cli import a_config, run
 from tests.agent.test_loaded import put

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine
 from agent import keeping_desk
 from agent.cli import main
 from agent.ports import PortError, opening
-from agent.service import open_store
+from agent.store import open_store
 from agent.writable import trouble_of_file, trouble_of_folder
 from config.loading import load
 from config.settings import Settings

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.lanes import delivery_lanes
-from agent.service import open_store
+from agent.store import open_store
 from agent.worker import Worker
 from config.loading import load
 from inference.reading import Reading

@@ -8,7 +8,7 @@ import pytest
 
 from agent.errors import GiveUp
 from agent.listing import since_of
-from agent.service import open_store
+from agent.store import open_store
 from config.loading import load
 from storage.records import Stage
 from tests.agent.test_cli import a_config, run

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent import loaded
+from agent.clock import system_clock
 from agent.presence import Presence, lacks, look, presence_of
-from agent.service import open_store, system_clock
+from agent.store import open_store
 from config.loading import load
 from storage.database import connect
 from storage.processes import Processes

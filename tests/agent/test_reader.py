@@ -13,10 +13,11 @@ from queue import SimpleQueue
 import pytest
 import structlog
 
+from agent.clock import system_clock
 from agent.loaded import keep, put_in_force
 from agent.logs import set_log_level
 from agent.reader import _Reader
-from agent.service import open_store, system_clock
+from agent.store import open_store
 from config.loading import load
 from config.settings import (
     AdapterSettings,

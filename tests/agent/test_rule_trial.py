@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import service
-from agent.service import open_store
+from agent import clock
+from agent.store import open_store
 from config.loading import load
 from tests.agent.line import NOON, Line
 from tests.agent.test_cli import a_config, run
@@ -29,7 +29,7 @@ def yesterday(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tu
     woman = line.arrive(a_radiograph(patient_id="W1", birth_date="19600101"))
     line.wait(60)
     line.gather()
-    monkeypatch.setattr(service, "system_clock", lambda: NOON + timedelta(hours=23))
+    monkeypatch.setattr(clock, "system_clock", lambda: NOON + timedelta(hours=23))
     return child, woman
 
 

@@ -49,6 +49,20 @@ def test_a_request_is_claimed_by_one_and_again_after_its_lease(
         requests.done(request, later(61))
 
 
+def test_a_request_of_a_stopped_worker_is_free_at_once_and_costs_no_attempt(
+    index: Index, jobs: Jobs, requests: PriorRequests
+):
+    request = an_asked_archive(index, jobs, requests)
+
+    requests.give_back(request)
+    again = requests.claim("asker 2", later(1), LEASE_SECONDS)
+
+    assert again is not None
+    assert (again.number, again.attempts) == (request.number, 0)
+    with pytest.raises(LeaseLost):
+        requests.give_back(request)
+
+
 def test_a_request_to_a_busy_archive_is_left_alone(index: Index, jobs: Jobs, requests: PriorRequests):
     requests.ask(an_open_job(index, jobs).number, ["a", "b"], NOW, later(60))
 

@@ -22,7 +22,8 @@ from pydicom import Dataset
 from agent.hl7.framing import framed
 from agent.logs import configure_log
 from agent.reader import read
-from agent.service import Store, open_store, serve
+from agent.service import serve
+from agent.store import Store, open_store
 from config.settings import EngineSettings, LogSettings, Settings, WorkerSettings
 from storage.jobs import ENDS
 from storage.records import Stage

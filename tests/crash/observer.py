@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Table, select
 
-from agent.service import Store, open_store
+from agent.store import Store, open_store
 from storage.jobs import ENDS
 from storage.records import Job, Stage
 from storage.tables import deliveries, instances, jobs, prior_requests, quarantined_messages, result_objects

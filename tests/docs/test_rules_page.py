@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent import service
+from agent import clock
 from agent.cli import app
 from config.conditions import FACTS
 from tests.builders import a_code, a_radiograph, having, write
@@ -62,7 +62,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine_zone: Callable
     for name, dataset in FILES.items():
         write(dataset, tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(service, "system_clock", lambda: NOON)
+    monkeypatch.setattr(clock, "system_clock", lambda: NOON)
     machine_zone("UTC")
     return tmp_path
 

@@ -16,7 +16,7 @@ import pytest
 
 from agent.demo.pacs import MiniPacs
 from agent.peers import Peers
-from agent.service import Store, open_store
+from agent.store import Store, open_store
 from config.loading import load
 from config.settings import DestinationSettings, Settings
 from storage.records import Job, Stage

@@ -27,7 +27,8 @@ from agent.listener.file_meta import file_meta
 from agent.listener.messages import Incoming, Wire
 from agent.listener.statuses import ProtocolBreach, Refused
 from agent.reports.importing import Importer
-from agent.service import open_intake, open_store
+from agent.service import open_intake
+from agent.store import open_store
 from config.loading import ConfigError, load
 from config.settings import AgentSettings, ListenerSettings, Settings, StorageSettings
 from tests.builders import a_uid

@@ -4,7 +4,8 @@ import socket
 from pathlib import Path
 
 from agent.hl7.framing import framed
-from agent.service import Serving, open_store
+from agent.service import Serving
+from agent.store import open_store
 from config.settings import (
     AgentSettings,
     Hl7Settings,

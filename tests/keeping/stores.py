@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from agent.keeping.retention import Retention
-from agent.service import Store, open_store
+from agent.store import Store, open_store
 from config.settings import AgentSettings, ListenerSettings, RetentionSettings, Settings, StorageSettings
 from tests.storage.builders import NOW, a_study, an_instance, done
 

@@ -11,7 +11,7 @@ import pytest
 
 from agent.keeping import backup
 from agent.keeping.backup import Backup, BackupError
-from agent.service import Store, open_store
+from agent.store import Store, open_store
 from config.settings import AgentSettings, Settings, StorageSettings
 from storage.index import PutVerdict
 from storage.records import Stage

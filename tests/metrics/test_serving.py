@@ -10,8 +10,10 @@ from urllib.request import urlopen
 
 import pytest
 
+from agent.clock import system_clock
 from agent.metrics.port import CONNECTIONS_MAX
-from agent.service import Serving, open_store, system_clock
+from agent.service import Serving
+from agent.store import open_store
 from config.settings import (
     AgentSettings,
     Hl7Settings,

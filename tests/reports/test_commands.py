@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.service import open_store
+from agent.store import open_store
 from config.loading import load
 from tests.hl7.builders import an_obx, an_oru
 
