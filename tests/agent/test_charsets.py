@@ -17,6 +17,8 @@ from config.settings import OutputKind, SenderSettings
 from tests.agent.line import Line
 from tests.builders import a_radiograph, a_report_sr, having, undeclared, write
 
+pytestmark = pytest.mark.slow
+
 EUC_KR = "ISO 2022 IR 149"
 UNDECLARED = [
     ("ISO_IR 192", None, "Müller^Jörg", "Müdigkeit"),

@@ -22,6 +22,8 @@ from tests.outputs.drafts import texts
 from tests.outputs.test_encapsulated_pdf import pages_of
 from tests.scripted_engine import an_effusion
 
+pytestmark = pytest.mark.slow
+
 NONE_SHOWN = "No prior exam was shown to the model; nothing here is a comparison."
 
 

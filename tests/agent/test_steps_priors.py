@@ -19,6 +19,8 @@ from tests.builders import a_day, a_radiograph, a_report_sr
 from tests.outputs.drafts import texts
 from tests.storage.builders import a_report
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_model_sees_the_earlier_exam_with_its_report(line: Line):
     line.arrive(a_radiograph(days_ago=20), a_report_sr(days_ago=20, findings="Small left effusion."))

@@ -245,6 +245,7 @@ def freeze(connection: Connection, frozen: list[int]) -> None:
     os.kill(frozen[-1], signal.SIGSTOP)
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_in_a_statement_counts_as_away(
     patient_database: Database, frozen: list[int]
 ):
@@ -271,6 +272,7 @@ def test_a_connection_that_fell_silent_between_two_transactions_is_replaced(
     assert patient_database.problem() is None
 
 
+@pytest.mark.slow
 def test_a_statement_that_takes_too_long_is_ended_by_the_server(patient_database: Database):
     with pytest.raises(DatabaseError) as raised, patient_database.reading() as connection:
         connection.execute(text("SELECT pg_sleep(30)"))

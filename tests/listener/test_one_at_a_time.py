@@ -3,6 +3,8 @@
 import struct
 import threading
 
+import pytest
+
 from agent.admission import Sender
 from agent.listener import Commitments
 from agent.peers import CommitmentReport
@@ -88,6 +90,7 @@ def test_a_flood_of_reports_is_taken_one_after_the_other(start: StartListener) -
         assert [sender.answer().status for _ in range(50)] == [0x0000] * 50
 
 
+@pytest.mark.slow
 def test_two_requests_in_one_pdu_end_the_association(inbox: Inbox) -> None:
     with echoing(inbox) as sender:
         sender.socket.sendall(pdu(P_DATA, ECHO * 1000))

@@ -194,6 +194,7 @@ def test_a_sender_has_its_answer_when_the_refusal_cannot_be_written_down(inbox: 
     assert answers == [0xC000, 0x0000]
 
 
+@pytest.mark.slow
 def test_a_sender_is_told_to_come_again_while_the_database_takes_nothing(inbox: Inbox) -> None:
     uid, data = a_cr()
     with inbox.database.writing() as connection:

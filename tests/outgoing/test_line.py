@@ -28,6 +28,8 @@ from tests.outgoing.conftest import OpenLine
 from tests.outgoing.peers import MllpPeer, Script, acknowledged, dead, mllp_peer, silent, web_peer
 from tests.scripted_engine import an_effusion
 
+pytestmark = pytest.mark.slow
+
 
 def a_study_read(line: Line, **about: Any) -> str:
     study = line.arrive(a_radiograph(accession="4711", **about))
