@@ -29,15 +29,17 @@ from bench.listener import peak_rss_mb
 from inference.case import Case, Image
 from inference.engines.adapters import AttachedAdapters
 from inference.engines.decoding import greedy, until_end
-from inference.engines.m4cxr import DEMO_WEIGHTS, M4CXREngine
-from inference.engines.m4cxr.draft import Respondent
+from inference.engines.m4cxr import DEMO_WEIGHTS
+from inference.engines.m4cxr.draft import Respondent, read_case
 from inference.engines.m4cxr.loading import load_model
 from inference.engines.m4cxr.model import M4CXR, M4CXRConfig
 from inference.engines.m4cxr.parse import parse_findings, tidy
 from inference.engines.m4cxr.preprocess import pixel_values
 from inference.engines.m4cxr.prompts import grounding_question, render, report_plans
+from inference.engines.m4cxr.tasks import answer
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.opening import Opened, Place
+from inference.engines.ready import ReadyEngine
 from inference.engines.report_words import FINDING_NAMES
 from inference.engines.talk import running_on
 from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
@@ -75,7 +77,7 @@ class Subject:
     """The model under measurement, and the ids of every answer it gave, by text and count of tokens."""
 
     respondent: Respondent
-    engine: M4CXREngine
+    engine: ReadyEngine[Respondent]
     ids_of: dict[tuple[str, int], set[tuple[int, ...]]]
 
 
@@ -103,7 +105,8 @@ def open_subject(shape: str, device: str, answer_tokens_max: int) -> Subject:
     identity = EngineIdentity("m4cxr", "bench", shape, "sha256:", is_demo=True)
     dtype = model.abstractor.pos_emb.dtype
     opened = Opened(respondent, AttachedAdapters(None, ()), {None: identity}, Place(device, dtype))
-    engine = M4CXREngine(opened, {None: KEEPS_NOTHING}, frozenset(), impression=False)
+    begin = partial(read_case, asks_impression=False)
+    engine = ReadyEngine(opened, {None: KEEPS_NOTHING}, frozenset(), begin=begin, answer=answer)
     return Subject(respondent, engine, ids_of)
 
 

@@ -1,12 +1,9 @@
 """The engine for CXR-LLaVA: opens the weights, checks them, and reads cases with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from inference.case import Case
 from inference.engines.capability import trained_tasks
 from inference.engines.cxr_llava.draft import Respondent, read_case
 from inference.engines.cxr_llava.loading import config_of, load_sources, published_names, text_shape
@@ -14,11 +11,9 @@ from inference.engines.cxr_llava.tasks import TASKS, answer
 from inference.engines.cxr_llava.tokens import open_vocabulary
 from inference.engines.memory import check_memory, need_of
 from inference.engines.opening import Opened, identities_of, place_of
-from inference.engines.ready import Ready
+from inference.engines.ready import ReadyEngine
 from inference.engines.sources import find_sources
-from inference.engines.vision_rows import VisionRows, kept_rows
-from inference.question import Answer, Question, Task, check_question
-from inference.reading import EngineIdentity, Reading
+from inference.engines.vision_rows import kept_rows
 
 
 def open_cxr_llava(
@@ -36,8 +31,10 @@ def open_cxr_llava(
     weights_digest: str | None = None,
     allow_pickled_weights: bool = False,
     digests_kept_in: Path | None = None,
-) -> "CXRLLaVAEngine":
+) -> ReadyEngine[Respondent]:
     """Loads a CXR-LLaVA and makes it ready to read; the settings are those of `inference.engine.open_engine`.
+
+    It drafts a report on one frontal image, then asks for differential diagnoses.
 
     Args:
         model_folder: config.json, weights, tokenizer.model or tokenizer.json with tokenizer_config.json, and
@@ -61,6 +58,7 @@ def open_cxr_llava(
     )
     config = config_of(sources)
     vocabulary = open_vocabulary(sources.folder, config)
+    tasks = trained_tasks(sources.folder, TASKS)
     shape = text_shape(config, answer_tokens_max)
     check_memory("CXR-LLaVA", partial(need_of, sources, shape), place)
     identities = identities_of(
@@ -73,65 +71,10 @@ def open_cxr_llava(
     )
     loaded = load_sources(sources, place)
     respondent = Respondent(loaded.model, vocabulary, answer_tokens_max)
-    return CXRLLaVAEngine(
+    return ReadyEngine(
         Opened(respondent, loaded.adapters, identities, place),
         kept_rows(Path(vision_folder), vision_cache_mb, identities, place),
-        trained_tasks(sources.folder, TASKS),
+        tasks,
+        begin=read_case,
+        answer=answer,
     )
-
-
-class CXRLLaVAEngine:
-    """A CXR-LLaVA that is loaded and ready."""
-
-    def __init__(
-        self,
-        opened: Opened[Respondent],
-        vision_rows: Mapping[str | None, VisionRows],
-        tasks: frozenset[Task],
-    ) -> None:
-        self.identity = opened.identities[None]
-        self.tasks = tasks
-        self.is_exact_at_once = opened.place.dtype is torch.float32
-        self._ready = Ready(opened, vision_rows)
-
-    def read(self, case: Case) -> Reading:
-        """Drafts a report on one frontal image, then asks for differential diagnoses.
-
-        Raises:
-            ValueError: if the case has no image, or names an adapter that is not attached.
-            OutOfMemory: if there is not enough memory for this case now.
-            RuntimeError: if the engine is closed.
-        """
-        return self.read_many([case])[0]
-
-    def read_many(self, cases: Sequence[Case]) -> list[Reading]:
-        """Reads several cases; in float32 each gets the words that it would get alone.
-
-        Those that are read with the same adapter are read at once.
-
-        Raises:
-            ValueError: if one of them has no image, or names an adapter that is not attached; then nothing is said of
-                the others either.
-            OutOfMemory: if there is not enough memory for them now.
-            RuntimeError: if the engine is closed.
-        """
-        return self._ready.converse(cases, read_case)
-
-    def ask(self, case: Case, question: Question) -> Answer:
-        """Answers one question about a case, in a conversation of its own.
-
-        Raises:
-            CannotAsk: if the weights were not trained for it, or the question does not fit the case or the model.
-            OutOfMemory: if there is not enough memory for it now.
-            RuntimeError: if the engine is closed.
-        """
-        check_question(question, self.tasks, self.identity.model_name)
-
-        def work(respondent: Respondent, identity: EngineIdentity) -> Answer:
-            return answer(respondent, identity, case, question)
-
-        return self._ready.use(case.adapter, work)
-
-    def close(self) -> None:
-        """Gives the memory back."""
-        self._ready.close()

@@ -1,23 +1,19 @@
 """The engine for MedGemma: opens the weights with transformers' own classes, and reads cases with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from inference.case import Case
 from inference.engines.capability import trained_tasks
 from inference.engines.medgemma.draft import Respondent, read_case
 from inference.engines.medgemma.loading import check_config, load_sources, published_names, text_shape
 from inference.engines.medgemma.tasks import TASKS, answer
 from inference.engines.memory import check_memory, need_of
 from inference.engines.opening import Opened, Place, identities_of, place_of
-from inference.engines.ready import Ready
+from inference.engines.ready import ReadyEngine
 from inference.engines.sources import find_sources
-from inference.engines.vision_rows import VisionRows, kept_rows
-from inference.question import Answer, Question, Task, check_question
-from inference.reading import EngineIdentity, Reading
+from inference.engines.vision_rows import kept_rows
+from inference.question import Task
 
 
 def open_medgemma(
@@ -35,8 +31,10 @@ def open_medgemma(
     weights_digest: str | None = None,
     allow_pickled_weights: bool = False,
     digests_kept_in: Path | None = None,
-) -> "MedGemmaEngine":
+) -> ReadyEngine[Respondent]:
     """Loads a MedGemma and makes it ready to read; the settings are those of `inference.engine.open_engine`.
+
+    It drafts a report in two turns and sums it up. No finding gets a place, since no format for boxes is published.
 
     Args:
         model_folder: the files of google/medgemma-4b-it as published, and perhaps model_card.json
@@ -55,6 +53,7 @@ def open_medgemma(
         attached=adapters,
         allow_pickled=allow_pickled_weights,
     )
+    tasks = trained_tasks(sources.folder, TASKS)
     shape = text_shape(sources.folder, answer_tokens_max)
     check_memory("MedGemma", partial(need_of, sources, shape), place)
     if place.device != "cpu":
@@ -65,72 +64,10 @@ def open_medgemma(
     )
     loaded = load_sources(sources, place)
     respondent = Respondent(loaded.model, answer_tokens_max)
-    return MedGemmaEngine(
+    return ReadyEngine(
         Opened(respondent, loaded.adapters, identities, place),
         kept_rows(Path(vision_folder), vision_cache_mb, identities, place),
-        trained_tasks(sources.folder, TASKS),
-        impression=impression,
+        tasks,
+        begin=partial(read_case, asks_impression=impression and Task.SUMMARY in tasks),
+        answer=answer,
     )
-
-
-class MedGemmaEngine:
-    """A MedGemma that is loaded and ready."""
-
-    def __init__(
-        self,
-        opened: Opened[Respondent],
-        vision_rows: Mapping[str | None, VisionRows],
-        tasks: frozenset[Task],
-        *,
-        impression: bool,
-    ) -> None:
-        self.identity = opened.identities[None]
-        self.tasks = tasks
-        self.is_exact_at_once = opened.place.dtype is torch.float32
-        self._asks_impression = impression and Task.SUMMARY in tasks
-        self._ready = Ready(opened, vision_rows)
-
-    def read(self, case: Case) -> Reading:
-        """Drafts a report in two turns and sums it up.
-
-        No finding gets a place, since no format for boxes is published.
-
-        Raises:
-            ValueError: if the case has no image, its questions do not fit into the model's context, or it names an
-                adapter that is not attached.
-            OutOfMemory: if there is not enough memory for this case now.
-            RuntimeError: if the engine is closed.
-        """
-        return self.read_many([case])[0]
-
-    def read_many(self, cases: Sequence[Case]) -> list[Reading]:
-        """Reads several cases; in float32 each gets the words that it would get alone.
-
-        Those that are read with the same adapter are read at once.
-
-        Raises:
-            ValueError: if one of them has no image, its questions do not fit into the model's context, or it names an
-                adapter that is not attached; then nothing is said of the others either.
-            OutOfMemory: if there is not enough memory for them now.
-            RuntimeError: if the engine is closed.
-        """
-        return self._ready.converse(cases, partial(read_case, asks_impression=self._asks_impression))
-
-    def ask(self, case: Case, question: Question) -> Answer:
-        """Answers one question about a case, in a conversation of its own.
-
-        Raises:
-            CannotAsk: if the weights were not trained for it, or the question does not fit the case or the model.
-            OutOfMemory: if there is not enough memory for it now.
-            RuntimeError: if the engine is closed.
-        """
-        check_question(question, self.tasks, self.identity.model_name)
-
-        def work(respondent: Respondent, identity: EngineIdentity) -> Answer:
-            return answer(respondent, identity, case, question)
-
-        return self._ready.use(case.adapter, work)
-
-    def close(self) -> None:
-        """Gives the memory back."""
-        self._ready.close()
