@@ -24,9 +24,10 @@ _STATUSES = {
     "amended": ReportStatus.CORRECTED,
     "corrected": ReportStatus.CORRECTED,
     "appended": ReportStatus.CORRECTED,
-    "cancelled": ReportStatus.CANCELLED,
-    "entered-in-error": ReportStatus.CANCELLED,
 }
+_WITHDRAWN = ("cancelled", "entered-in-error")
+"""The statuses of a report, and of an Observation in it, whose words do not hold."""
+
 _ACCESSION, _FILLER = "ACSN", "FILL"  # HL7 Table 0203
 
 
@@ -88,9 +89,19 @@ class _DiagnosticReport(_Model):
 
 
 class _Observation(_Model):
+    status: str = ""
     code: _Concept = _Concept()
     value_string: str = Field("", alias="valueString")
     value_concept: _Concept = Field(_Concept(), alias="valueCodeableConcept")
+
+    @property
+    def is_withdrawn(self) -> bool:
+        return self.status in _WITHDRAWN
+
+    def line(self) -> str:
+        value = self.value_string or next(iter(self.value_concept.words()), "")
+        name = next(iter(self.code.words()), "")
+        return f"{name}: {value}" if name and value else value
 
 
 class _Identified(_Model):
@@ -209,14 +220,15 @@ def _report(resource: Mapping[str, Any], resources: Resources, origin: str, rece
     filler = next((one.value for one in orders if one.is_a(_FILLER)), "")
     own = next((one.value for one in told.identifier if one.value), "")
     subject = _identified(told.subject, resources)
+    status, text = _status_and_text(told, resources)
     study = next(_study_uids(_identifiers([*told.imaging_study, *told.study], resources)), "")
     return checked(
         Report(
             number=0,
             report_key=filler or accession or own or study or told.id,
-            status=_STATUSES.get(told.status, ReportStatus.PRELIMINARY),
+            status=status,
             source=ReportSource.FHIR,
-            text=_text(told, resources),
+            text=text,
             # Without the system: it is a URI, and no Issuer of Patient ID in DICOM is; birth dates still count.
             patients=tuple(
                 PatientIdentifier(one.value, "")
@@ -255,24 +267,31 @@ def _study_uids(identifiers: Sequence[_Identifier]) -> Iterator[str]:
             yield one.value.removeprefix("urn:oid:")
 
 
-def _text(told: _DiagnosticReport, resources: Resources) -> str:
+def _status_and_text(told: _DiagnosticReport, resources: Resources) -> tuple[ReportStatus, str]:
+    """The report without the observations that are withdrawn; withdrawn itself if nothing else is in it.
+
+    Of a withdrawn report all words: nobody is shown them, and by them a withdrawal of ours is known.
+    """
+    observations = [
+        _Observation.model_validate(resources.get(reference.reference, {})) for reference in told.result
+    ]
+    text = _text(told, [one for one in observations if not one.is_withdrawn])
+    if told.status in _WITHDRAWN or (not text and any(one.is_withdrawn for one in observations)):
+        return ReportStatus.CANCELLED, _text(told, observations)
+    return _STATUSES.get(told.status, ReportStatus.PRELIMINARY), text
+
+
+def _text(told: _DiagnosticReport, observations: Sequence[_Observation]) -> str:
     """The report as it was presented; else its observations and its conclusion, under headings."""
     for kind, reading in (("text/plain", str), ("text/html", _plain_of_html)):
         for form in told.presented_form:
             media_type, _, parameters = form.content_type.lower().partition(";")
             if media_type.strip() == kind and (text := reading(_decoded(form.data, parameters)).strip()):
                 return text
-    lines = [line for reference in told.result if (line := _observation(reference, resources))]
+    lines = [line for one in observations if (line := one.line())]
     if told.conclusion:
         lines.append(f"IMPRESSION: {told.conclusion}")
     return "\n".join(lines)
-
-
-def _observation(reference: _Reference, resources: Resources) -> str:
-    told = _Observation.model_validate(resources.get(reference.reference, {}))
-    value = told.value_string or next(iter(told.value_concept.words()), "")
-    name = next(iter(told.code.words()), "")
-    return f"{name}: {value}" if name and value else value
 
 
 def _decoded(data: str, parameters: str) -> str:

@@ -121,6 +121,32 @@ def test_observations_and_conclusion_are_put_under_headings():
     assert report.text == "Findings: Clear.\nIMPRESSION: Normal."
 
 
+def an_observation(identifier: str, text: str, status: str) -> dict[str, Any]:
+    return {"resourceType": "Observation", "id": identifier, "status": status, "valueString": text}
+
+
+@pytest.mark.parametrize("status", ["entered-in-error", "cancelled"])
+def test_an_observation_that_does_not_hold_is_not_in_the_text(status: str):
+    wrong, right = an_observation("o1", "Pneumothorax.", status), an_observation("o2", "Clear.", "final")
+    result = [{"reference": "#o1"}, {"reference": "#o2"}]
+
+    report = the_report(a_resource(contained=[wrong, right], result=result))
+
+    assert (report.status, report.text) == (ReportStatus.FINAL, "Clear.\nIMPRESSION: Normal.")
+
+
+@pytest.mark.parametrize("conclusion", ["", "Normal."])
+def test_a_report_is_withdrawn_if_it_holds_nothing_but_what_was_entered_in_error(conclusion: str):
+    final = a_report("Pneumothorax.", reported_at="20260301000000")
+    wrong = an_observation("o1", "Pneumothorax.", "entered-in-error")
+    told = a_resource(identifier=[an_identifier("ACSN", "ACC1")], contained=[wrong], conclusion=conclusion)
+
+    later = the_report(told | {"result": [{"reference": "#o1"}]})
+
+    attached = choose_report(a_study(accession_number="ACC1"), [final, later], (), window_hours=24).attached
+    assert (attached.report.text if attached else "") == (f"IMPRESSION: {conclusion}" if conclusion else "")
+
+
 def test_in_a_bundle_references_lead_to_the_patient_and_the_study():
     patient = {
         "resourceType": "Patient",
