@@ -95,6 +95,17 @@ def identifier_of(patient_id: str, issuer: str, rules: IdentifierRules) -> Patie
     return PatientIdentifier(number, rule.name)
 
 
+def too_long(*named: tuple[str, str]) -> str | None:
+    """Says which of these, each given behind its name, is longer than any number, UID or name is; None if none is.
+
+    What it stands in cannot be kept: see `NUMBER_CHARACTERS_MAX`.
+    """
+    for name, text in named:
+        if len(text) > NUMBER_CHARACTERS_MAX:
+            return f"its {name} has {len(text)} characters; more than {NUMBER_CHARACTERS_MAX} are not taken"
+    return None
+
+
 def identifier_of_cx(text: str, rules: IdentifierRules) -> PatientIdentifier | None:
     """Reads an identifier as HL7 writes it, ID^^^ISSUER or ID alone; None as for `identifier_of`."""
     components = [*text.split("^"), "", "", ""]

@@ -7,7 +7,8 @@ from enum import StrEnum
 
 NUMBER_CHARACTERS_MAX = 256
 """A longer number of a patient, an issuer or an order is none: DICOM has 64 and 16 characters for them (PS3.5 Table
-6.2-1), HL7 250. They are looked up by index, and PostgreSQL has 2,704 bytes for all that is in an entry of one."""
+6.2-1), HL7 250. They are looked up by index, and PostgreSQL has 2,704 bytes for all that is in an entry of one: three
+of them fit, whatever script of today they are in (3 bytes a character in UTF-8)."""
 
 
 class Stage(StrEnum):

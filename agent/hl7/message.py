@@ -7,6 +7,8 @@ takes 46 s and 1.3 GB for 2 MB of "^~", ends a text at a lone "\", and logs the 
 import re
 from dataclasses import dataclass
 
+from agent.identity import too_long
+
 UNSUPPORTED_TYPE = "200^Unsupported message type^HL70357"
 SEGMENT_ERROR = "100^Segment sequence error^HL70357"
 FIELD_MISSING = "101^Required field missing^HL70357"
@@ -26,6 +28,13 @@ class MessageError(ValueError):
         super().__init__(reason)
         self.reason = reason
         self.condition = condition
+
+
+def refuse_too_long(*named: tuple[str, str]) -> None:
+    """Raises MessageError if one of these, each given behind its name, is longer than any number or name is."""
+    problem = too_long(*named)
+    if problem is not None:
+        raise MessageError(problem)
 
 
 @dataclass(frozen=True, slots=True)

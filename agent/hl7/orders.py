@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.hl7.message import FIELD_MISSING, SEGMENT_ERROR, MessageError, Segment
+from agent.hl7.message import FIELD_MISSING, SEGMENT_ERROR, MessageError, Segment, refuse_too_long
 from agent.hl7.times import date_digits, local_digits
 from storage.outside_records import Order
 from storage.records import Priority
@@ -96,6 +96,13 @@ def _told(patient: Segment, group: _Group, source: str, heard_at: datetime) -> T
             FIELD_MISSING,
         )
     patient_id, issuer = _patient_id(patient)
+    refuse_too_long(
+        ("placer order number (ORC-2, OBR-2)", placer),
+        ("filler order number (ORC-3, OBR-3)", filler),
+        ("accession number (IPC-1, OBR-18)", accession),
+        ("patient ID (PID-3)", patient_id),
+        ("assigning authority (PID-3.4)", issuer),
+    )
     scheduled = local_digits(group.first(("TQ1", 7, 1), ("ORC", 7, 4), ("OBR", 36, 1), ("OBR", 27, 4)))
     order = Order(
         source=source,

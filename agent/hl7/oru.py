@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent.hl7.message import FIELD_MISSING, Message, MessageError, Segment
+from agent.hl7.message import FIELD_MISSING, Message, MessageError, Segment, refuse_too_long
 from agent.hl7.times import date_digits, local_digits
 from storage.outside_records import Report, ReportSource, ReportStatus
 from storage.records import PatientIdentifier
@@ -171,6 +171,13 @@ def _report(group: _Group, lines: Sequence[Segment], message: Message, received_
         )
     if not (patients or study):
         raise MessageError("PID-3 names no patient, and no study UID stands in for it", FIELD_MISSING)
+    refuse_too_long(
+        ("filler order number (OBR-3)", filler),
+        ("accession number (IPC-1, OBR-18)", accession),
+        ("study UID (ZDS-1, IPC-3, OBX-5)", study),
+        *(("patient ID (PID-3)", one.patient_id) for one in patients),
+        *(("assigning authority (PID-3.4)", one.issuer) for one in patients),
+    )
     return Report(
         number=0,
         report_key=key,

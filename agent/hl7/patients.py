@@ -2,7 +2,15 @@
 
 from collections.abc import Sequence
 
-from agent.hl7.message import DATA_ERROR, FIELD_MISSING, UNSUPPORTED_TYPE, Message, MessageError, Segment
+from agent.hl7.message import (
+    DATA_ERROR,
+    FIELD_MISSING,
+    UNSUPPORTED_TYPE,
+    Message,
+    MessageError,
+    Segment,
+    refuse_too_long,
+)
 from agent.identity import IdentifierRules, digits_of, identifier_of
 from storage.records import Demographics, PatientChange, PatientIdentifier
 
@@ -95,12 +103,18 @@ def _typed(
         kind = segment.part(one, 5).upper()
         authority = segment.part(one, 4) or segment.part(one, 4, 2)  # HD: namespace, else universal ID
         number_text = segment.part(one)
+        if kind in _NOT_OF_A_PERSON:
+            continue
+        refuse_too_long(
+            (f"patient ID ({segment.name}-{number})", number_text),
+            (f"assigning authority ({segment.name}-{number}.4)", authority),
+        )
         identifier = identifier_of(
             "" if number_text == _NULL else number_text,
             default_issuer if authority in ("", _NULL) else authority,
             rules,
         )
-        if identifier is not None and kind not in _NOT_OF_A_PERSON:
+        if identifier is not None:
             found.append((identifier, kind))
     return found
 
@@ -128,8 +142,10 @@ def _demographics(patient: Segment) -> Demographics:
     birth_date = digits_of(said(7))[:8]
     # XPN puts the suffix before the prefix, PN of DICOM behind it (PS3.5 6.2.1).
     family, given, middle, suffix, prefix = (said(5, component) for component in range(1, 6))
+    name = "^".join((family, given, middle, prefix, suffix)).rstrip("^")
+    refuse_too_long(("patient name (PID-5)", name))
     return Demographics(
-        patient_name="^".join((family, given, middle, prefix, suffix)).rstrip("^"),
+        patient_name=name,
         birth_date=birth_date if len(birth_date) == 8 else "",
         sex=_SEXES.get(said(8).upper(), ""),
     )

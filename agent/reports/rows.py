@@ -22,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from agent.hl7.oru import is_draft_text, status_of
 from agent.hl7.times import date_digits, local_digits
+from agent.identity import too_long
 from storage.outside_records import Report, ReportSource, ReportStatus
 from storage.records import PatientIdentifier
 
@@ -116,4 +117,13 @@ def checked(report: Report) -> Report:
         raise RowError("it has no report ID, accession number or study UID to go by")
     if not (report.patients or report.study_instance_uid):
         raise RowError("it names neither a patient nor a study UID")
+    problem = too_long(
+        ("report ID", report.report_key),
+        ("accession number", report.accession_number),
+        ("study UID", report.study_instance_uid),
+        *(("patient ID", one.patient_id) for one in report.patients),
+        *(("issuer", one.issuer) for one in report.patients),
+    )
+    if problem is not None:
+        raise RowError(problem)
     return report

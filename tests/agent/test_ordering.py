@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.config import IGNORE
 from pydicom.sequence import Sequence
 from pynetdicom import evt
 
@@ -77,6 +78,16 @@ def test_an_entry_that_could_not_be_found_again_is_left_out(line: Line):
         assert ask_worklist(a_worklist(worklist.port), line.tools) == 1
 
     assert len(line.tools.orders.of_study("", "78")) == 1
+
+
+def test_an_accession_number_longer_than_any_counts_as_not_sent(line: Line):
+    entry = an_entry()
+    entry[0x00080050] = DataElement(0x00080050, "SH", "7" * 257, validation_mode=IGNORE)
+
+    with a_query_archive(ae_title="RIS", on_find=answering(entry)) as worklist:
+        ask_worklist(a_worklist(worklist.port), line.tools)
+
+    assert [order.accession_number for order in line.tools.orders.of_study("2.25.77", "")] == [""]
 
 
 @pytest.mark.parametrize("status", [0xA900, 0xC001])

@@ -20,7 +20,7 @@ from storage.requests import PriorRequests
 from tests.agent.test_peers_web import a_web_archive
 from tests.hl7.builders import NOW
 from tests.hl7.conftest import Inbox, empty_database, inbox
-from tests.reports.test_fhir import a_resource
+from tests.reports.test_fhir import a_resource, an_identifier
 
 __all__ = ["empty_database", "inbox"]
 
@@ -150,6 +150,15 @@ def test_what_cannot_be_taken_is_in_quarantine_once_and_can_be_replayed(feed: Fe
     )
     said = replay(kept, feed.inbox.intake, feed.inbox.reports, feed.inbox.files, NOW)
     assert said == "still not taken: it is no FHIR R4 DiagnosticReport: conclusion"
+
+
+def test_a_number_that_no_index_takes_keeps_no_other_report_out(feed: Feed):
+    feed.server.reports = [a_told(1), a_told(2, identifier=[an_identifier("ACSN", "1" * 257)]), a_told(3)]
+
+    assert (feed.ask(), feed.ask()) == (2, 0)
+
+    (kept,) = feed.inbox.reports.quarantined()
+    assert (kept.times, kept.reason) == (1, "its report ID has 257 characters; more than 256 are not taken")
 
 
 @pytest.mark.parametrize(

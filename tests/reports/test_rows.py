@@ -60,6 +60,8 @@ def test_numbers_are_taken_for_the_identifiers_that_a_spreadsheet_made_them_of()
         ({"text": "AI DRAFT - NOT VERIFIED. Clear."}, "a draft of our own"),
         ({"patient_id": ""}, "neither a patient nor a study UID"),
         ({"accession_number": ""}, "no report ID, accession number or study UID"),
+        ({"accession_number": "1" * 257, "report_id": "R1"}, "its accession number has 257 characters"),
+        ({"patient_id": "Doe" * 86}, "its patient ID has 258 characters"),
         ({"text": ["Doe^Jane"], "procedure": 1.5}, "these columns hold no text: procedure, text"),
     ],
 )
