@@ -37,7 +37,7 @@ from agent.outputs.codes import (
     site_code,
     status_code,
 )
-from agent.outputs.wording import program, score_remark
+from agent.outputs.wording import certainty_percent, program, score_remark
 from config.receiver_settings import FhirServerSettings
 from inference.reading import Finding
 
@@ -316,8 +316,7 @@ def _components(finding: Finding, draft: Draft) -> list[Resource]:
         parts.append({"code": _concept(codes.DCM.QualitativeDifference), "valueCodeableConcept": change})
     score = score_of(draft, finding)
     if score is not None:
-        certainty = score.value if score.calibrated is None else score.calibrated
-        quantity = {"value": round(certainty * 100, 1), **_PERCENT}
+        quantity = {"value": certainty_percent(score), **_PERCENT}
         name = {**_concept(codes.DCM.CertaintyOfFinding), "text": score_remark(score)}
         parts.append({"code": name, "valueQuantity": quantity})
     for box in boxes_of(draft, finding):

@@ -19,7 +19,7 @@ from agent.outgoing.draft import (
     study_time_of,
 )
 from agent.outputs.codes import change_code, code, finding_code, side_code, site_code, status_code
-from agent.outputs.wording import remark
+from agent.outputs.wording import certainty_percent, remark
 from config.receiver_settings import Hl7ReceiverSettings
 from inference.reading import Finding
 from storage.identity import whole_date
@@ -232,9 +232,8 @@ def _coded(finding: Finding, draft: Draft) -> Iterator[tuple[str, str, str, str]
         yield "CWE", _code(codes.DCM.QualitativeDifference), _code(change_code(finding.change)), ""
     score = score_of(draft, finding)
     if score is not None:
-        certainty = score.value if score.calibrated is None else score.calibrated
         unit = components("%", "Percent", "UCUM")
-        yield "NM", _code(codes.DCM.CertaintyOfFinding), f"{certainty * 100:.1f}", unit
+        yield "NM", _code(codes.DCM.CertaintyOfFinding), f"{certainty_percent(score):.1f}", unit
         # A line of its own: receivers keep the name of a code once (OBX-3) and often drop what NTE holds.
         yield "TX", _code(codes.DCM.Comment), escaped(remark(finding, score, draft.reading.engine)), ""
 

@@ -47,7 +47,7 @@ from agent.outputs.sr import (
     procedure_item,
 )
 from agent.outputs.stamp import Narrative, Sources, Stamp
-from agent.outputs.wording import COMPLETION, as_text, banner, remark
+from agent.outputs.wording import COMPLETION, as_text, banner, certainty_percent, remark
 from inference.reading import EngineIdentity, Finding, Reading, Score, Status
 
 KIND = "findings_sr"
@@ -192,9 +192,7 @@ def _score_group(mark: Mark, score: Score, engine: EngineIdentity) -> Measuremen
 
 
 def _certainty(score: Score) -> Measurement:
-    # One number, so that a viewer cannot take the wrong one; the comment beside the region says what it is.
-    certainty = score.value if score.calibrated is None else score.calibrated
-    return Measurement(codes.DCM.CertaintyOfFinding, round(certainty * 100, 1), codes.UCUM.Percent)
+    return Measurement(codes.DCM.CertaintyOfFinding, certainty_percent(score), codes.UCUM.Percent)
 
 
 def _sites(finding: Finding) -> list[FindingSite] | None:

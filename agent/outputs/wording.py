@@ -137,6 +137,12 @@ def score_remark(score: Score | None) -> str:
     return f"model score {_percent(score.value)}, {calibrated}"
 
 
+def certainty_percent(score: Score) -> float:
+    """Gives the Certainty of Finding (111012, DCM), 0.0 to 100.0: the calibrated score where the site has one, else
+    the model's own. One number, so that no reader takes the wrong one; `score_remark` beside it says which it is."""
+    return round((score.value if score.calibrated is None else score.calibrated) * 100, 1)
+
+
 def remark(finding: Finding, score: Score | None, engine: EngineIdentity) -> str:
     """Says in one line what a place or a score is of: banner, finding, its status unless present, its score."""
     status = "" if finding.status is Status.PRESENT else finding.status.value
