@@ -178,12 +178,16 @@ def results_of(
     """
     manifest = as_shown(manifest, reading)
     predecessors = _predecessors(job, files, jobs)
+    with_pixels = not KINDS_WITH_PICTURES.isdisjoint(kinds)
+    unseen, unseen_pixels = _no_longer_seen(
+        manifest.current, predecessors, files, jobs, with_pixels=with_pixels
+    )
     sources = Sources(
         current=_headers(manifest.current, files, with_pixels_where_needed=True),
         priors=tuple(_prior_headers(manifest, files)),
-        pixels=_pixels(manifest, files) if KINDS_WITH_PICTURES.intersection(kinds) else {},
+        pixels=unseen_pixels | _pixels(manifest.current, files) if with_pixels else {},
         predecessors=predecessors,
-        no_longer_seen=_no_longer_seen(manifest.current, predecessors, files, jobs),
+        no_longer_seen=unseen,
         ordered=_ordered(manifest),
     )
     narrative, stamp = _narrative(manifest), _stamp(job, settings)
@@ -371,9 +375,9 @@ def _ordered(manifest: Manifest) -> Ordered:
     return Ordered(order.placer_order_number, order.filler_order_number, order.requested_procedure)
 
 
-def _pixels(manifest: Manifest, files: Files) -> dict[str, Image]:
+def _pixels(exam: ManifestExam, files: Files) -> dict[str, Image]:
     # A picture is for people: always as a viewer would show it, whatever the model was shown.
-    return {image.key: image for image in _images(manifest.current, files, "voi")}
+    return {image.key: image for image in _images(exam, files, "voi")}
 
 
 def _predecessors(job: Job, files: Files, jobs: Jobs) -> tuple[Predecessor, ...]:
@@ -400,23 +404,30 @@ def _predecessors(job: Job, files: Files, jobs: Jobs) -> tuple[Predecessor, ...]
 
 
 def _no_longer_seen(
-    current: ManifestExam, predecessors: Sequence[Predecessor], files: Files, jobs: Jobs
-) -> "tuple[Dataset, ...]":
-    """The headers of images that earlier presentation states are of, and that the model did not see this time."""
+    current: ManifestExam,
+    predecessors: Sequence[Predecessor],
+    files: Files,
+    jobs: Jobs,
+    *,
+    with_pixels: bool,
+) -> "tuple[tuple[Dataset, ...], dict[str, Image]]":
+    """The headers and, if asked for, pixels of images that objects of earlier revisions are of, and that the model
+    did not see this time."""
     seen = {image.sop_instance_uid for image in current.images}
     wanted = dict.fromkeys(uid for one in predecessors for uid in one.images if uid not in seen)
     if not wanted:
-        return ()
+        return (), {}
     manifests = [
         load_manifest(one.manifest_json)
         for one in jobs.jobs_of_study(current.study_instance_uid)
         if one.manifest_json is not None
     ]
     known = {image.sop_instance_uid: image for one in manifests for image in one.current.images}
-    images = tuple(known[uid] for uid in wanted if uid in known)
+    unseen = replace(current, images=tuple(known[uid] for uid in wanted if uid in known))
     with suppress(GiveUp):  # deleted meanwhile: then nobody can show it either
-        return _headers(replace(current, images=images), files, with_pixels_where_needed=True)
-    return ()
+        headers = _headers(unseen, files, with_pixels_where_needed=True)
+        return headers, _pixels(unseen, files) if with_pixels else {}
+    return (), {}
 
 
 def _narrative(manifest: Manifest) -> Narrative:

@@ -66,17 +66,22 @@ class Layout:
 def build_secondary_captures(
     sources: Sources, reading: Reading, narrative: Narrative, stamp: Stamp
 ) -> tuple[Dataset, ...]:
-    """Makes one picture for each current image with boxes; if there is none, one of the first frontal image.
+    """Makes one picture for each current image with boxes; if there is none, one of the first frontal image; and
+    one for each image that had one before.
 
-    That one carries only the words, so that who sees nothing but pictures knows that a draft exists.
+    Those without boxes carry only the words: who sees nothing but pictures knows that a draft exists, and that what
+    was drawn on an image does not hold any more. They come first, since viewers show the last of a series.
 
     Raises:
         ValueError: if the pixels of an image to be drawn are not in `sources.pixels`, or of another size.
     """
     marks = marks_of(sources, reading)
+    shown = pictured(sources, marks)
+    uids = {sop_instance_uid(header) for header in shown}
+    again = [header for header in sources.images_that_had(KIND) if sop_instance_uid(header) not in uids]
     return tuple(
         _capture(index, header, marks, sources, reading.engine, stamp)
-        for index, header in enumerate(pictured(sources, marks))
+        for index, header in enumerate((*again, *shown))
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from agent.dicom.uids import derived_uid
 from agent.outputs.normalise import sop_instance_uid
@@ -90,21 +91,30 @@ def marks_of(sources: Sources, reading: Reading) -> Marks:
     return Marks(tuple(marks), tuple(dropped))
 
 
-def images_of(state: Dataset) -> tuple[str, ...]:
-    """Gives the SOP Instance UIDs of the images that a presentation state of ours is of; () for other objects."""
-    if "GraphicAnnotationSequence" not in state:
-        return ()
+def images_of(made: Dataset) -> tuple[str, ...]:
+    """Gives the SOP Instance UIDs of the images that a presentation state, segmentation or picture of ours is of;
+    () for other objects."""
+    if "GraphicAnnotationSequence" not in made:
+        return tuple(str(image.ReferencedSOPInstanceUID) for image in made.get("SourceImageSequence") or ())
     return tuple(
         str(image.ReferencedSOPInstanceUID)
-        for series in state.ReferencedSeriesSequence
+        for series in made.ReferencedSeriesSequence
         for image in series.ReferencedImageSequence
     )
 
 
 def marked_images(made: Dataset) -> tuple[str, ...]:
-    """Gives the SOP Instance UIDs of the images on which a presentation state or findings SR of ours marks places."""
+    """Gives the SOP Instance UIDs of the images on which an object of ours marks places; () for one of words.
+
+    Of a picture, too: what is burned into it cannot be read from it.
+    """
     if any("GraphicObjectSequence" in one for one in made.get("GraphicAnnotationSequence") or ()):
         return images_of(made)
+    if any("TrackingUID" in segment for segment in made.get("SegmentSequence") or ()):
+        return images_of(made)
+    if made.SOPClassUID == KeyObjectSelectionDocumentStorage:
+        images = (item for item in made.ContentSequence if item.ValueType == "IMAGE")
+        return tuple(str(image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for image in images)
     return tuple(
         str(item.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
         for item in _regions(made)

@@ -21,7 +21,7 @@ from agent.dicom.greyscale import levels_of, numbers
 from agent.dicom.pixels import MONOCHROME, photometric_interpretation, stored_values
 from agent.outputs.heading import finished, heading
 from agent.outputs.marks import Mark, marks_of
-from agent.outputs.normalise import evidence, normalised, pixel_aspect, sop_instance_uid
+from agent.outputs.normalise import evidence, normalised, pixel_aspect
 from agent.outputs.stamp import Narrative, Sources, Stamp
 from agent.outputs.wording import banner, label, nothing_marked_now
 from inference.reading import EngineIdentity, Reading
@@ -51,10 +51,8 @@ def build_presentation_states(
     it can only point into its own. None for a film that is stored in colour: this one is for monochrome images.
     """
     marks = marks_of(sources, reading)
-    before = {uid for one in sources.predecessors if one.kind == KIND for uid in one.images}
-    monochrome = [header for header in (*sources.current, *sources.no_longer_seen) if _is_monochrome(header)]
-    marked = [header for header in monochrome if marks.on(header)]
-    bare = [one for one in monochrome if not marks.on(one) and sop_instance_uid(one) in before]
+    marked = [header for header in sources.current if _is_monochrome(header) and marks.on(header)]
+    bare = [header for header in sources.images_that_had(KIND) if not marks.on(header)]
     return tuple(
         _state(index, header, marks.on(header), sources, reading.engine, stamp)
         for index, header in enumerate((*marked, *bare))

@@ -24,7 +24,7 @@ from agent.outputs.marks import Mark, marks_of
 from agent.outputs.normalise import evidence, normalised
 from agent.outputs.sr import concept
 from agent.outputs.stamp import Narrative, Sources, Stamp
-from agent.outputs.wording import banner, label, phrase
+from agent.outputs.wording import banner, label, nothing_marked_now, phrase
 from inference.reading import Box, EngineIdentity, Reading
 
 KIND = "segmentation"
@@ -36,12 +36,14 @@ NO_OUTLINE = "A box roughly around what the model named: not its outline, and no
 def build_segmentations(
     sources: Sources, reading: Reading, narrative: Narrative, stamp: Stamp
 ) -> tuple[Dataset, ...]:
-    """Makes one Segmentation for each current image with boxes, one segment for each box."""
+    """Makes one Segmentation for each current image with boxes, one segment for each box; and one for each image
+    that had one before, with an empty segment that says that no place is marked any more."""
     marks = marks_of(sources, reading)
-    marked = [(header, marks.on(header)) for header in sources.current if marks.on(header)]
+    marked = [header for header in sources.current if marks.on(header)]
+    bare = [header for header in sources.images_that_had(KIND) if not marks.on(header)]
     return tuple(
-        _segmentation(index, header, on_image, sources, reading.engine, stamp)
-        for index, (header, on_image) in enumerate(marked)
+        _segmentation(index, header, marks.on(header), sources, reading.engine, stamp)
+        for index, header in enumerate((*marked, *bare))
     )
 
 
@@ -70,12 +72,14 @@ def _segmentation(
         if keyword in image:
             delattr(image, keyword)
     rows, columns = int(header.Rows), int(header.Columns)
-    masks = np.stack([mask_of(mark.box, rows, columns) for mark in marks], axis=-1)  # (rows, columns, marks)
+    masks = [mask_of(mark.box, rows, columns) for mark in marks] or [np.zeros((rows, columns), bool)]
+    segments = [_segment(number, mark, engine) for number, mark in enumerate(marks, start=1)]
     segmentation = Segmentation(
         [image],
-        masks[np.newaxis],
+        np.stack(masks, axis=-1)[np.newaxis],  # (1, rows, columns, segments)
         SegmentationTypeValues.BINARY,
-        [_segment(number, mark, engine) for number, mark in enumerate(marks, start=1)],
+        segments or [_empty_segment(engine, stamp)],
+        omit_empty_frames=False,
         content_label="AI_DEMO_BOXES" if engine.is_demo else "AI_BOXES",
         content_description=f"{banner(engine)} - boxes",
         content_creator_name="AI^CXR agent",
@@ -98,12 +102,7 @@ def _segment(number: int, mark: Mark, engine: EngineIdentity) -> SegmentDescript
         concept(codes.SCT.MorphologicallyAbnormalStructure),
         concept(finding_code(finding.name)),
         SegmentAlgorithmTypeValues.AUTOMATIC,
-        AlgorithmIdentificationSequence(
-            long_string(engine.name),
-            codes.DCM.ArtificialIntelligence,
-            long_string(engine.version),
-            parameters={"model": engine.model_name, "weights": engine.weights_digest},
-        ),
+        _algorithm(engine),
         tracking_uid=mark.tracking_uid,
         tracking_id=mark.identifier,
         anatomic_regions=[concept(site)] if site is not None else None,
@@ -111,6 +110,26 @@ def _segment(number: int, mark: Mark, engine: EngineIdentity) -> SegmentDescript
     said = (banner(engine), phrase(finding), finding.status.value, NO_OUTLINE)
     segment.SegmentDescription = "; ".join(said)
     return segment
+
+
+def _empty_segment(engine: EngineIdentity, stamp: Stamp) -> SegmentDescription:
+    """A Segmentation has a segment at least (PS3.3 C.8.20.2). Without tracking: it is of no finding."""
+    abnormal = concept(codes.SCT.MorphologicallyAbnormalStructure)
+    words = nothing_marked_now(stamp.revision)
+    segment = SegmentDescription(
+        1, words, abnormal, abnormal, SegmentAlgorithmTypeValues.AUTOMATIC, _algorithm(engine)
+    )
+    segment.SegmentDescription = f"{banner(engine)}; {words}"
+    return segment
+
+
+def _algorithm(engine: EngineIdentity) -> AlgorithmIdentificationSequence:
+    return AlgorithmIdentificationSequence(
+        long_string(engine.name),
+        codes.DCM.ArtificialIntelligence,
+        long_string(engine.version),
+        parameters={"model": engine.model_name, "weights": engine.weights_digest},
+    )
 
 
 def _derive_dimension_uid(segmentation: Dataset) -> None:

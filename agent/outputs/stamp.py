@@ -65,8 +65,9 @@ class Predecessor:
 
     Attributes:
         kind: a key of OUTPUTS.
-        images: SOP Instance UIDs of the images that a presentation state is of; () for other kinds.
-        marked: of the images on which it marks places, if it is a presentation state or a findings SR.
+        images: SOP Instance UIDs of the images that a presentation state, segmentation or picture is of; () for
+            other kinds.
+        marked: of the images on which it marks places, as far as that can be read from it: not from a picture.
     """
 
     kind: str
@@ -96,7 +97,8 @@ class Sources:
         current: headers of every current image that the model saw, with or without pixels; the first one
             lends its patient and study.
         priors: headers of the prior images that the model saw, oldest exam first.
-        pixels: SOP Instance UID to the rendered image; only secondary captures and PDFs look at it.
+        pixels: SOP Instance UID to the rendered image, those of `no_longer_seen` among them; only secondary
+            captures and PDFs look at it.
         predecessors: our newest objects of each kind, of earlier revisions; empty for revision 1.
         no_longer_seen: headers of images of this study that predecessors are of, and the model did not see now.
         ordered: what the images themselves do not say of their order is taken from here.
@@ -124,6 +126,12 @@ class Sources:
             raise ValueError(f"the images of study {studies.pop()} name {len(patients)} patients")
         if studies & prior_studies:
             raise ValueError(f"study {studies.pop()} stands among its own priors")
+
+    def images_that_had(self, kind: str) -> tuple[Dataset, ...]:
+        """Gives the images of this study, seen or not, of which an earlier revision made an object of a kind."""
+        before = {uid for one in self.predecessors if one.kind == kind for uid in one.images}
+        images = (*self.current, *self.no_longer_seen)
+        return tuple(header for header in images if str(header.SOPInstanceUID) in before)
 
 
 @dataclass(frozen=True, slots=True)
