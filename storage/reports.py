@@ -22,6 +22,9 @@ from storage.tables import (
     row_of,
 )
 
+_UIDS_AT_ONCE = 1000
+"""Values of one statement: PostgreSQL takes 65,535 and SQLite 32,766 at least, and a message of 16 MB holds more."""
+
 _NOT_OF_THE_VERSION = ("number", "source", "origin", "received_at")
 
 
@@ -74,9 +77,13 @@ class Reports:
 
     def made_by_us(self, uids: Collection[str]) -> bool:
         """True if one of these is the SOP Instance UID of an object that preread made."""
-        found = select(result_objects.c.kind).where(result_objects.c.sop_instance_uid.in_(list(uids)))
+        sent = list(uids)
+        parts = [sent[first : first + _UIDS_AT_ONCE] for first in range(0, len(sent), _UIDS_AT_ONCE)]
+        ours = (
+            select(result_objects.c.kind).where(result_objects.c.sop_instance_uid.in_(part)) for part in parts
+        )
         with self._database.reading() as connection:
-            return connection.execute(found.limit(1)).first() is not None
+            return any(connection.execute(one.limit(1)).first() is not None for one in ours)
 
     def quarantine(self, message: QuarantinedMessage) -> QuarantinedMessage:
         """Notes a message that could not be taken in; its file must be stored for good before.

@@ -106,6 +106,18 @@ def test_an_object_that_preread_made_is_known_by_its_uid(reports: Reports, index
     assert not reports.made_by_us([])
 
 
+def test_one_of_ours_is_found_among_more_uids_than_a_statement_takes(
+    index: Index, jobs: Jobs, reports: Reports
+):
+    job = at_compose(index, jobs)
+    result = a_result(job)
+    jobs.advance(job, Stage.DELIVER, NOW, results=[result], event="composed")
+    others = [f"2.25.{number}" for number in range(300_000)]
+
+    assert reports.made_by_us([*others, result.sop_instance_uid])
+    assert not reports.made_by_us(others)
+
+
 def test_a_message_in_quarantine_is_counted_until_it_is_resolved(reports: Reports):
     kept = reports.quarantine(a_quarantined_message())
     assert reports.quarantined() == (kept,)
