@@ -115,6 +115,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self._limits, self._tls, self.intake, self._index, self._clock = limits, tls, intake, index, clock
         self._changed = threading.Condition()
         self._connections: set[socket.socket] = set()
+        self._silent: dict[socket.socket, str] = {}  # those without a message so far: address, oldest first
 
     def open(self) -> None:
         try:
@@ -126,17 +127,28 @@ class _Server(socketserver.ThreadingTCPServer):
             raise
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Closes at once what may not send or is one too many; with a line among the refusals."""
+        """Closes at once what may not send or is one too many; with a line among the refusals.
+
+        Too many is first one that has brought no message yet, so that connections which only stand there keep no
+        engine out.
+        """
         address = str(client_address[0])
         if not comes_from(address, self._limits.addresses):
             self._refuse(address, f"{address} may not send HL7. If it may, add it to hl7.addresses.")
             return False
+        full = f"hl7.connections_max = {self._limits.connections_max} are open already"
+        cut_address = None
         with self._changed:
+            if len(self._connections) >= self._limits.connections_max:
+                cut_address = self._cut_a_silent_one()
             is_room = len(self._connections) < self._limits.connections_max
             if is_room:
                 self._connections.add(request)
+                self._silent[request] = address
         if not is_room:
-            self._refuse(address, f"hl7.connections_max = {self._limits.connections_max} are open already")
+            self._refuse(address, full)
+        elif cut_address is not None:
+            self._refuse(cut_address, f"{full}, and of those without a message this was the oldest")
         return is_room
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -145,10 +157,12 @@ class _Server(socketserver.ThreadingTCPServer):
         connection = request
         try:
             if self._tls is not None:
-                connection = self._shaken_hands(request)
+                connection = self._wrapped(request, address)
+                _shake_hands(connection)
             self._serve(connection, address)
         except (TooLong, TimeoutError) as error:
-            self._refuse(address, f"{error}; the connection was closed")
+            if connection in self._connections:  # else it was cut, and that has been said
+                self._refuse(address, f"{error}; the connection was closed")
         except DatabaseError as error:
             reason = trouble_of(error)
             if reason is None:
@@ -159,15 +173,15 @@ class _Server(socketserver.ThreadingTCPServer):
         finally:
             # First the place, then the connection: whoever sees it end may connect again at once.
             with self._changed:
-                self._connections.discard(request)
-                self._connections.discard(connection)
+                self._leave(request)
+                self._leave(connection)
                 self._changed.notify_all()
             connection.close()
 
     def shutdown_request(self, request: Any) -> None:
         """Closes what was never served; after a TLS handshake the plain socket is an empty shell."""
         with self._changed:
-            self._connections.discard(request)  # its place, if not even a thread could be had for it
+            self._leave(request)  # its place, if not even a thread could be had for it
         with suppress(OSError):
             super().shutdown_request(request)
 
@@ -183,16 +197,34 @@ class _Server(socketserver.ThreadingTCPServer):
                     socket.socket.shutdown(connection, socket.SHUT_RD)
             self._changed.wait_for(lambda: not self._connections, seconds)
 
-    def _shaken_hands(self, request: socket.socket) -> ssl.SSLSocket:
+    def _leave(self, connection: socket.socket) -> None:
+        self._connections.discard(connection)
+        self._silent.pop(connection, None)
+
+    def _cut_a_silent_one(self) -> str | None:
+        """Ends the oldest connection that has brought no message, and takes its place away; gives its address."""
+        oldest = next(iter(self._silent), None)
+        if oldest is None:
+            return None
+        address = self._silent[oldest]
+        self._leave(oldest)
+        # Not SSLSocket's own, which takes away what the other thread shakes hands with.
+        with suppress(OSError):
+            socket.socket.shutdown(oldest, socket.SHUT_RDWR)
+        return address
+
+    def _wrapped(self, request: socket.socket, address: str) -> ssl.SSLSocket:
+        """The connection with TLS around it, in the place of the plain one; hands are shaken afterwards."""
         assert self._tls is not None
-        request.settimeout(_HANDSHAKE_SECONDS)
-        try:
-            connection = self._tls.current().wrap_socket(request, server_side=True)
-        except ssl.SSLError as error:
-            raise TimeoutError(f"TLS handshake failed: {error.reason or type(error).__name__}") from error
+        context = self._tls.current()
         with self._changed:
-            self._connections.discard(request)
+            if request not in self._connections:
+                raise ConnectionAbortedError  # it was cut before it began
+            self._leave(request)
+            request.settimeout(_HANDSHAKE_SECONDS)
+            connection = context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
             self._connections.add(connection)
+            self._silent[connection] = address
         return connection
 
     def _serve(self, connection: socket.socket, address: str) -> None:
@@ -204,6 +236,8 @@ class _Server(socketserver.ThreadingTCPServer):
             was_inside = deframer.is_inside
             answered = False
             for message in deframer.feed(received):
+                with self._changed:
+                    self._silent.pop(connection, None)
                 _send(connection, framed(self.intake.answer(message, address)))
                 answered = True
             if answered or was_inside != deframer.is_inside:
@@ -230,6 +264,13 @@ class _Server(socketserver.ThreadingTCPServer):
         except Exception:
             # Some of this runs in the thread that accepts; without it the port would be deaf until a restart.
             log.exception("the refusal is on no list, the database does not take it")
+
+
+def _shake_hands(connection: ssl.SSLSocket) -> None:
+    try:
+        connection.do_handshake()
+    except ssl.SSLError as error:
+        raise TimeoutError(f"TLS handshake failed: {error.reason or type(error).__name__}") from error
 
 
 def _send(connection: socket.socket, answer: bytes) -> None:

@@ -116,7 +116,8 @@ class Hl7Settings(Frozen):
     no names to check, so this and TLS are all the protection there is."""
 
     connections_max: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Connections at the same time; one more is closed at once. Interface engines keep theirs open."""
+    """Connections at the same time; interface engines keep theirs open. For one more, the oldest is closed that
+    has brought no message yet; where each has brought one, the new one."""
 
     message_bytes_max: Annotated[int, Field(ge=4096, le=268_435_456)] = 16_777_216
     """Largest message we take, in bytes. A report has some thousand; one with a PDF inside, millions."""

@@ -4,6 +4,9 @@ import threading
 from collections import Counter
 from typing import Protocol
 
+_ENDING_MAX = 8
+"""Places for those that were cut and have not ended yet. Each takes a few milliseconds."""
+
 
 class Connected(Protocol):
     """One connection, as the gate sees it."""
@@ -24,7 +27,9 @@ class Gate:
 
     A connection is one from its TCP accept to its end; an association one from its acceptance to the start
     of its release or abort. There may be more of the first, and of those that are in no association one
-    address has a part only: what it opens and leaves standing keeps no association from the others.
+    address has a part only: what it opens and leaves standing keeps no association from the others. Where
+    several addresses together have taken the rest, whoever comes has the place of the one that has been in no
+    association for longest: a sender asks for its association at once, so it is not the one to go.
 
     Args:
         associations_max: associations at the same time.
@@ -32,14 +37,15 @@ class Gate:
 
     def __init__(self, associations_max: int) -> None:
         self._associations_max = associations_max
-        self.connections_max = 2 * associations_max + 16
+        self._crowded_at = 2 * associations_max + 16
+        self.connections_max = self._crowded_at + _ENDING_MAX
         # A router may come with all its associations at once. Not less than 16, since a connection counts until
         # its sender closes it, and the next one may be there before. The others can still have `associations_max`.
         self.waiting_max = max(associations_max, 16)
         self._changed = threading.Condition()
         self._connections = 0
         self._waiting: Counter[str] = Counter()  # connections in no association, by address
-        self._connected: set[Connected] = set()
+        self._connected: dict[Connected, None] = {}  # those in no association in the order of their wait
         self._associations: set[Connected] = set()
         self._is_closing = False
 
@@ -61,20 +67,40 @@ class Gate:
             self._waiting[address] += 1
             return ""
 
+    def make_room(self) -> str:
+        """Cuts a connection off if the port is crowded; gives its address, or "" if nobody had to go.
+
+        To be called after a connection was counted in, so that who is refused pushes nobody out.
+        """
+        with self._changed:
+            if self._connections <= self._crowded_at:
+                return ""
+            longest = next((one for one in self._connected if one not in self._associations), None)
+            if longest is None:
+                return ""
+            del self._connected[longest]  # it goes once, and into no association any more
+        longest.cut()
+        return longest.address
+
     def close_connection(self, address: str, connected: Connected | None = None) -> None:
         """Counts a connection out."""
         with self._changed:
             self._connections -= 1
             if connected is not None:
-                self._connected.discard(connected)
+                self._connected.pop(connected, None)
                 self._leave(connected)
             self._stop_waiting(address)
             self._changed.notify_all()
 
     def know(self, connected: Connected) -> None:
-        """Remembers a connection that must be told when we stop."""
+        """Remembers a connection that must be told when we stop, and may be cut if it only waits."""
         with self._changed:
-            self._connected.add(connected)
+            self._connected[connected] = None
+
+    def forget(self, connected: Connected) -> None:
+        """Takes back `know`; harmless if it was cut meanwhile."""
+        with self._changed:
+            self._connected.pop(connected, None)
 
     def enter(self, connected: Connected) -> bool:
         """Counts an association in, or says no; also to one whose connection has just ended."""
@@ -95,6 +121,8 @@ class Gate:
         if connected in self._associations:
             self._associations.discard(connected)
             self._waiting[connected.address] += 1
+            if connected in self._connected:
+                self._connected[connected] = self._connected.pop(connected)  # its wait begins now
 
     def _stop_waiting(self, address: str) -> None:
         self._waiting[address] -= 1

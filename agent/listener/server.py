@@ -198,6 +198,26 @@ class ListenerRequestHandler(RequestHandler):
         return assoc
 
 
+class _Handshake:
+    """A connection whose TLS handshake is under way, as the gate sees it."""
+
+    def __init__(self, connection: ssl.SSLSocket, address: str) -> None:
+        self._connection = connection
+        self.address = address
+        self.is_cut = False
+
+    def hurry(self) -> None:
+        """Ends it: no message is in it."""
+        self.cut()
+
+    def cut(self) -> None:
+        """Ends it now; from any thread."""
+        self.is_cut = True
+        # Not SSLSocket's own, which takes away what the other thread shakes hands with.
+        with suppress(OSError):
+            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
+
+
 class ListenerServer(ThreadedAssociationServer):
     """Accepts connections; a TLS handshake is done in the connection's own thread and against the clock."""
 
@@ -233,12 +253,15 @@ class ListenerServer(ThreadedAssociationServer):
             reason = self.gate.open_connection(address)
         if reason:
             self._turned_away.tell(address, reason, now_seconds)
+        elif crowded_out := self.gate.make_room():
+            told = "the port was full, and of all connections this one had been in no association for longest"
+            self._turned_away.tell(crowded_out, told, now_seconds)
         return not reason
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Shakes hands, then starts the association; in the connection's own thread."""
         try:
-            connection = self._shake_hands(request) if self.tls is not None else request
+            connection = self._shake_hands(request, str(client_address[0])) if self.tls else request
             connection.setblocking(False)
             super().finish_request(connection, client_address)
         except OSError as error:
@@ -262,10 +285,22 @@ class ListenerServer(ThreadedAssociationServer):
         self.gate.close_connection(str(client_address[0]))
         log.exception("connection failed", address=client_address[0])
 
-    def _shake_hands(self, request: socket.socket) -> ssl.SSLSocket:
+    def _shake_hands(self, request: socket.socket, address: str) -> ssl.SSLSocket:
         assert self.tls is not None
         request.settimeout(self.intake.limits.negotiation_seconds)
-        return self.tls.current().wrap_socket(request, server_side=True)
+        connection = self.tls.current().wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        handshake = _Handshake(connection, address)
+        self.gate.know(handshake)
+        try:
+            connection.do_handshake()
+        except OSError as error:
+            connection.close()
+            if handshake.is_cut:
+                raise ConnectionAbortedError from error  # not a handshake that failed: we ended it
+            raise
+        finally:
+            self.gate.forget(handshake)
+        return connection
 
     def _note_failure(self, address: str, error: OSError) -> None:
         if isinstance(error, TimeoutError):

@@ -137,6 +137,21 @@ def test_one_connection_too_many_is_closed_and_the_others_go_on(
     assert first.ask(an_oru(control_id="M2").encode()) == ("AA", "M2")
 
 
+def test_connections_that_bring_no_message_keep_no_engine_out(inbox: Inbox, port: OpenPort, engine: Connect):
+    receiver = port(connections_max=3)
+    ris = engine(receiver)
+    assert ris.ask(an_oru().encode()) == ("AA", "MSG1")
+    oldest, youngest = engine(receiver), engine(receiver)
+
+    assert engine(receiver).ask(an_oru(control_id="M2").encode()) == ("AA", "M2")
+
+    assert oldest.is_closed()
+    assert inbox.the_refusal() == (
+        "hl7.connections_max = 3 are open already, and of those without a message this was the oldest"
+    )
+    assert [one.ask(an_oru(control_id="M3").encode()) for one in (ris, youngest)] == [("AA", "M3")] * 2
+
+
 def test_a_place_becomes_free_when_its_connection_ends(port: OpenPort, engine: Connect):
     receiver = port(connections_max=1, idle_seconds=0.1)
     assert engine(receiver).is_closed()
@@ -203,6 +218,19 @@ def test_messages_come_encrypted_too(
     ris = engine(receiver, context)
 
     assert [ris.ask(an_oru(control_id=name).encode()) for name in "AB"] == [("AA", "A"), ("AA", "B")]
+
+
+def test_handshakes_that_never_end_keep_no_engine_out(
+    inbox: Inbox, port: OpenPort, engine: Connect, keys: tuple[ListenerTlsSettings, ssl.SSLContext]
+):
+    settings, context = keys
+    receiver = port(tls=settings, connections_max=1)
+    halfway = engine(receiver)
+
+    assert engine(receiver, context).ask(an_oru().encode()) == ("AA", "MSG1")
+
+    assert halfway.is_closed()
+    assert "of those without a message this was the oldest" in inbox.the_refusal()
 
 
 def test_a_plain_connection_to_an_encrypted_port_is_closed_with_the_reason(

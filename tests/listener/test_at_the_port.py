@@ -1,12 +1,14 @@
 """Who may come in, how many at once, and what is agreed upon."""
 
 import socket
+from dataclasses import dataclass
 
 import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 from structlog.testing import capture_logs
 
+from agent.listener.gate import Gate
 from agent.listener.turned_away import TurnedAway
 from config.peers_settings import SenderSettings
 from storage.audits import Audits
@@ -107,16 +109,82 @@ def test_connections_that_say_nothing_take_no_association_away(start: StartListe
         connection.socket.close()
 
 
-def test_the_number_of_connections_is_limited(start: StartListener) -> None:
+def test_a_port_that_several_addresses_have_filled_takes_in_who_comes_all_the_same(
+    start: StartListener,
+) -> None:
     inbox = start(associations_max=1, negotiation_seconds=30)
     silent = [come_from(inbox, f"127.0.0.{2 + number % 2}") for number in range(18)]
 
-    with come_from(inbox, "127.0.0.4") as one_more:
-        assert is_closed(one_more)
+    with come_from(inbox, "127.0.0.4").associate() as sender:
+        assert sender.store(*reversed(a_cr())).status == 0x0000
 
     for connection in silent:
         connection.socket.close()
-    await_that(lambda: can_associate(inbox))
+
+
+def test_what_had_to_go_from_a_full_port_is_told_with_its_address(start: StartListener) -> None:
+    inbox = start(associations_max=1, negotiation_seconds=30)
+
+    with capture_logs() as logs:
+        silent = [come_from(inbox, f"127.0.0.{2 + number % 2}") for number in range(19)]
+        await_that(lambda: any(line["event"] == "connection closed at once" for line in logs))
+
+    (told,) = (line for line in logs if line["event"] == "connection closed at once")
+    assert told["reason"].startswith("the port was full, and of all connections this one")
+    assert told["address"] in ("127.0.0.2", "127.0.0.3")
+    for connection in silent:
+        connection.socket.close()
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A connection as the gate sees it."""
+
+    address: str
+    is_cut: bool = False
+
+    def hurry(self) -> None:
+        raise AssertionError("nobody stops")
+
+    def cut(self) -> None:
+        self.is_cut = True
+
+
+def test_who_has_been_in_no_association_for_longest_goes_first_and_an_association_never() -> None:
+    gate = Gate(1)
+    connections = [Waiting(f"192.0.2.{number}") for number in range(19)]
+    for connection in connections:
+        assert gate.open_connection(connection.address) == ""
+        gate.know(connection)
+    first, second = connections[:2]
+    assert gate.enter(first)
+
+    assert gate.make_room() == second.address
+    gate.close_connection(second.address, second)
+    assert gate.make_room() == ""
+
+    assert [one for one in connections if one.is_cut] == [second]
+
+
+def test_the_wait_of_who_was_in_an_association_begins_when_that_ends() -> None:
+    gate = Gate(1)
+    connections = [Waiting(f"192.0.2.{number}") for number in range(19)]
+    for connection in connections:
+        gate.open_connection(connection.address)
+        gate.know(connection)
+    gate.enter(connections[0])
+    gate.leave(connections[0])
+
+    assert gate.make_room() == connections[1].address
+
+
+def test_the_number_of_connections_is_limited_even_if_nobody_can_be_cut() -> None:
+    gate = Gate(1)
+
+    taken = [gate.open_connection(f"192.0.2.{number}") for number in range(27)]
+
+    assert (taken[:26], taken[26]) == ([""] * 26, "26 connections are open already")
+    assert gate.make_room() == ""
 
 
 def test_an_address_that_takes_all_it_can_leaves_the_others_every_association(start: StartListener) -> None:

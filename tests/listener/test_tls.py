@@ -123,6 +123,24 @@ def test_who_stops_in_the_middle_of_the_handshake_holds_nobody_up(start: StartLi
     }
 
 
+def test_handshakes_that_several_addresses_begin_and_never_end_keep_nobody_out(
+    start: StartListener, keys: Keys
+) -> None:
+    inbox = start(tls=keys.settings, associations_max=1, negotiation_seconds=30)
+    port = ("127.0.0.1", inbox.port)
+    halfway = [
+        socket.create_connection(port, 10, source_address=(f"127.0.0.{2 + number % 2}", 0))
+        for number in range(18)
+    ]
+
+    with encrypted(inbox, keys, keys.authority) as sender:
+        assert sender.associate().store(*reversed(a_cr())).status == 0x0000
+
+    assert inbox.refusals() == ()
+    for connection in halfway:
+        connection.close()
+
+
 def refused_handshake(inbox: Inbox, *arguments: str) -> str:
     """What openssl says when it tries to shake hands; fails if it could."""
     tried = subprocess.run(
