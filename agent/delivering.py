@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from agent.dicom.uids import derived_uid
+from agent.dicom.uids import drawn_uid
 from agent.outgoing import Outgoing
 from agent.outgoing import send as send_message
 from agent.patience import Patience, pause_seconds
@@ -194,8 +194,9 @@ def _ask_to_commit(
 ) -> None:
     """Asks a destination to commit to what it took; what it does not commit to in time is due again."""
     classes = {r.sop_instance_uid: r.sop_class_uid for r in tools.jobs.results_of_job(taken[0][0].job_number)}
-    claims = (f"{delivery.number} {delivery.claim_number}" for delivery, _ in taken)
-    transaction_uid = derived_uid("commitment", destination.name, *claims)
+    # Drawn, since numbers of deliveries and claims can be guessed. Each try has one of its own anyhow: a second
+    # request under the same would have two reports. The rows keep it, so it need not be made again.
+    transaction_uid = drawn_uid()
     for delivery, outcome in taken:
         status = outcome.status or 0
         tools.jobs.deliveries.taken(delivery, transaction_uid, status, tools.clock(), outcome.problem)
@@ -268,8 +269,8 @@ def note_commitment(
     What it does not commit to is sent again, `attempts_max` times in all. What it does not name waits on.
 
     Args:
-        reporters: names of the destinations that the reporter may be. A transaction UID can be guessed, so what
-            went to others is none of its business.
+        reporters: names of the destinations that the reporter may be. Others may have seen the transaction UID on
+            the network, so what went to them is none of its business.
     """
     asked_for = {
         delivery.sop_instance_uid: delivery

@@ -1,7 +1,7 @@
 """Derives UIDs: the same facts give the same UID, so doing a thing twice makes no twins in the PACS."""
 
 from hashlib import sha256
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5  # noqa: TID251 - `drawn_uid` is for what is no result
 
 _NAMESPACE = UUID("6f7b3c52-8a55-5d0e-9c0b-0d5f6a1c9e84")  # ours alone; changing it renames every result
 
@@ -19,6 +19,15 @@ def derived_uid(*parts: str) -> str:
         raise ValueError("a UID is derived from at least one part")
     name = "".join(f"{len(part)}:{part}" for part in parts)
     return f"2.25.{uuid5(_NAMESPACE, name).int}"
+
+
+def drawn_uid() -> str:
+    """Gives a UID that nobody can guess, another one each time (PS3.5 B.2, RFC 4122 4.4).
+
+    For what must not be answered by those who were not asked, and is written down before it is used. Never for an
+    object.
+    """
+    return f"2.25.{uuid4().int}"
 
 
 IMPLEMENTATION_CLASS_UID = derived_uid("preread", "implementation class")

@@ -189,6 +189,19 @@ def test_what_is_not_committed_to_is_sent_again_and_given_up_in_the_end(tmp_path
     assert "took it and does not commit to it (reason 0110)" in (line.job(study).problem or "")
 
 
+def test_the_transaction_cannot_be_guessed_from_the_delivery(tmp_path: Path):
+    asked = []
+    for folder in ("one", "other"):
+        with committing(tmp_path / folder) as (line, _):
+            study = deliver(line)
+            own = delivery(line, study)
+            asked.append((own.sop_instance_uid, own.number, own.claim_number, own.transaction_uid))
+
+    (*facts, transaction_uid), (*same_facts, another) = asked
+    assert facts == same_facts
+    assert transaction_uid != another
+
+
 def test_a_report_that_comes_twice_is_answered_twice_and_changes_nothing(tmp_path: Path):
     with committing(tmp_path) as (line, peer):
         study = deliver(line)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
-from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
+from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid, drawn_uid
 
 
 @given(st.lists(st.text(), min_size=1))
@@ -29,6 +29,13 @@ def test_the_uids_of_old_results_never_change():
 def test_nothing_has_no_uid():
     with pytest.raises(ValueError, match="at least one part"):
         derived_uid()
+
+
+def test_a_drawn_uid_is_valid_and_another_one_each_time():
+    drawn = {drawn_uid() for _ in range(100)}
+
+    assert len(drawn) == 100
+    assert all(UID(uid).is_valid for uid in drawn)
 
 
 def test_our_implementation_has_a_valid_name():
