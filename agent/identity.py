@@ -17,6 +17,9 @@ from storage.records import NUMBER_CHARACTERS_MAX, Demographics, KnownPatients, 
 IDENTIFIERS_MAX = 20
 """Identifiers kept of one study; real headers have up to four."""
 
+NUMBERS_MAX = 4
+"""Numbers of one patient that an archive is asked for; a patient who was merged twice has three."""
+
 # SequenceMatcher ratio. Slips of the pen had 0.82 to 0.87 ("Smith^John", "Smyth^Jon"), different people up to
 # 0.61 ("Johnson^Mary", "Jackson^Marie").
 _ALIKE_MIN = 0.7
@@ -148,6 +151,28 @@ def number_elsewhere(study: Study, rules: IdentifierRules) -> str:
             if identifier_of(bare, study.issuer_of_patient_id, rules) in study.identifiers[:1]:
                 return bare
     return number
+
+
+def numbers_elsewhere(
+    study: Study, rules: IdentifierRules, known: KnownPatients, issuer: str
+) -> tuple[str, ...]:
+    """Gives the numbers under which an archive may have the patient, NUMBERS_MAX at most.
+
+    The study's own as `number_elsewhere` gives it, then what the study names beside it and what links add, valid ones
+    before those that they have replaced; of these only what the archive's issuer has given: elsewhere the same number
+    is somebody else's. They are in one form, since how the archive writes what a rule ignores is not known.
+
+    Args:
+        known: links between the study's identifiers.
+        issuer: whose numbers the archive has; "" = the issuer of the study's own number.
+    """
+    number = number_elsewhere(study, rules)
+    own = identifier_of(number, study.issuer_of_patient_id, rules)
+    if own is None:
+        return (number,)
+    whose = rules.issuers.get(issuer.lower(), IssuerRule(issuer)).name or own.issuer
+    more = [one.patient_id for one in known.linked(study.identifiers) if one != own and one.issuer == whose]
+    return tuple(dict.fromkeys((number, *more)))[:NUMBERS_MAX]
 
 
 def names_patient_of(named: Iterable[PatientIdentifier], study: Study) -> bool:

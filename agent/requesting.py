@@ -8,9 +8,10 @@ from datetime import timedelta
 import structlog
 
 from agent.deciding import under
+from agent.dicom.answers import FoundStudy
 from agent.fetching import Here, choose_to_fetch, exam_ordered, study_query, what_is_missing
 from agent.gathering import prior_rules_of, priors_of, priors_to_fetch, rules_of
-from agent.identity import identified, rules_of_peers
+from agent.identity import IdentifierRules, identified, numbers_elsewhere, rules_of_peers
 from agent.patience import Patience, pause_seconds
 from agent.peers import Arrived, FoundStudies
 from agent.steps import Tools
@@ -65,8 +66,7 @@ def _find(
 ) -> None:
     settings = _settings_of(request, tools)
     rules, numbers = priors_to_fetch(settings), rules_of_peers(tools.settings.peers)
-    query = study_query(exam, rules.window_days, numbers)
-    found = FoundStudies() if query is None else tools.peers.find_studies(archive, query)
+    found = _ask_for_each_number(exam, archive, rules.window_days, numbers, tools)
     if found.problem is not None:
         _put_off(request, found.problem, tools, patience, is_for_good=found.is_for_good)
         return
@@ -97,6 +97,34 @@ def _find(
     )
     answered = tools.requests.found(request, wanted, now, found.note, to_fetch.passed_over)
     _fetch(answered, archive, exam, tools, patience)
+
+
+def _ask_for_each_number(
+    exam: Study, archive: ArchiveSettings, window_days: int, rules: IdentifierRules, tools: Tools
+) -> FoundStudies:
+    """Queries for the patient under each number that the archive may know, one after the other; a study counts once.
+
+    If one query has a problem, nothing was found: all are put again.
+    """
+    query = study_query(exam, window_days, rules)
+    if query is None:
+        return FoundStudies()
+    known = tools.index.known_patients(exam.identifiers)
+    numbers = numbers_elsewhere(exam, rules, known, archive.default_issuer)
+    if archive.information_model == "patient":
+        # Here a C-MOVE names the patient, too (PS3.4 C.4.2.2.1), and would have to name the number that the study
+        # was found under; no row keeps that.
+        numbers = numbers[:1]
+    studies: dict[str, FoundStudy] = {}
+    note = None
+    for number in numbers:
+        found = tools.peers.find_studies(archive, replace(query, patient_id=number))
+        if found.problem is not None:
+            return found
+        for one in found.studies:
+            studies.setdefault(one.study.study_instance_uid, one)
+        note = found.note or note
+    return FoundStudies(tuple(studies.values()), note)
 
 
 def _here(exam: Study, studies: Sequence[Study], tools: Tools, settings: Settings) -> Here:

@@ -229,7 +229,8 @@ class ArchiveSettings(Frozen):
     for one."""
 
     information_model: Literal["study", "patient"] = "study"
-    """Query/Retrieve information model: study root, or patient root where the archive knows no other."""
+    """Query/Retrieve information model: study root, or patient root where the archive knows no other. In patient root
+    a patient is asked for under the exam's own number alone, not under those that were merged with it."""
 
     for_priors: bool = True
     """Ask it for earlier exams of a study that is to be read, and of one that is ordered."""
@@ -250,7 +251,8 @@ class ArchiveSettings(Frozen):
     """Requests to it at the same time. The others wait their turn."""
 
     answers_max: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Studies of one patient that we listen to. At the next one the query is cancelled, and the draft says so."""
+    """Studies of one patient (of one patient ID, where there are several) that we listen to. At the next one the
+    query is cancelled, and the draft says so."""
 
     assume_charset: OptionalCharset = None
     """Specific Character Set to assume where it names none although its texts need one."""

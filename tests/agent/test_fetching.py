@@ -14,12 +14,12 @@ from agent.fetching import (
     study_query,
     what_is_missing,
 )
-from agent.identity import identified, rules_of_peers
+from agent.identity import identified, numbers_elsewhere, rules_of_peers
 from agent.priors import PriorRules
 from agent.selection import RADIOGRAPHY, SelectionRules
 from config.settings import IssuerSettings, PeersSettings, SenderSettings
 from storage.outside_records import ExplainedStudy, PriorRequest, RequestedStudy
-from storage.records import KnownPatients, Study
+from storage.records import KnownPatients, PatientIdentifier, Study
 from tests.storage.builders import NOW, PRIOR, STUDY, a_prior, a_study, an_order, later
 
 RULES = rules_of_peers(
@@ -292,6 +292,53 @@ def test_an_archive_is_asked_for_the_number_without_what_its_sender_puts_before_
     asked = [study_query(identified(sent, sender, RULES), 365, RULES) for sender in ("XRAY", "OTHER")]
 
     assert [query.patient_id for query in asked if query is not None] == ["0815", "N-0815"]
+
+
+def north(number: str) -> PatientIdentifier:
+    return PatientIdentifier(number, "NORTH")
+
+
+MERGED_TWICE = KnownPatients({north("1"): north("3"), north("2"): north("3")})
+
+
+@pytest.mark.parametrize(("own", "numbers"), [("1", ("1", "3", "2")), ("3", ("3", "1", "2")), ("4", ("4",))])
+def test_an_archive_may_know_a_patient_under_each_number_the_valid_one_first(
+    own: str, numbers: tuple[str, ...]
+):
+    study = a_study(patient_id=own, issuer_of_patient_id="NORTH")
+
+    assert numbers_elsewhere(study, RULES, MERGED_TWICE, "") == numbers
+
+
+def test_a_number_is_not_asked_for_a_second_time_in_its_one_form():
+    sent = a_study(patient_id="N-0815", issuer_of_patient_id="north", study_date="20260301")
+    known = KnownPatients({north("815"): north("3")})
+
+    assert numbers_elsewhere(identified(sent, "XRAY", RULES), RULES, known, "") == ("0815", "3")
+
+
+def test_an_archive_is_asked_for_no_number_that_another_issuer_gave():
+    study = a_study(
+        patient_id="1",
+        issuer_of_patient_id="NORTH",
+        identifiers=(north("1"), PatientIdentifier("S7", "SOUTH"), PatientIdentifier("T8", "")),
+    )
+
+    assert numbers_elsewhere(study, RULES, MERGED_TWICE, "1.2.3") == ("1", "3", "2")
+    assert numbers_elsewhere(study, RULES, MERGED_TWICE, "SOUTH") == ("1", "S7")
+
+
+def test_an_archive_is_asked_for_four_numbers_at_most():
+    known = KnownPatients({north(str(number)): north("99") for number in range(9)})
+    study = a_study(patient_id="99", issuer_of_patient_id="NORTH")
+
+    assert numbers_elsewhere(study, RULES, known, "") == ("99", "0", "1", "2")
+
+
+def test_a_number_that_identifies_nobody_brings_no_other():
+    study = a_study(patient_id="unknown", issuer_of_patient_id="NORTH", identifiers=(north("1"),))
+
+    assert numbers_elsewhere(study, RULES, MERGED_TWICE, "NORTH") == ("unknown",)
 
 
 def test_an_exam_that_is_ordered_without_a_day_is_taken_for_todays():

@@ -16,7 +16,11 @@ from agent.manifest import Manifest, ManifestOrder
 from agent.ordering import take_order
 from agent.steps import settle
 from agent.worker import Worker
-from storage.records import Stage
+from storage.audit_records import AuditEvent, AuditRecord
+from storage.audits import Audits
+from storage.database import connect
+from storage.patients import Patients
+from storage.records import PatientIdentifier, Stage
 from tests.agent.archives import a_free_port
 from tests.agent.line import PATIENCE, Away, Line
 from tests.agent.query_archives import Answer, QueryArchive, a_query_archive, archive_settings
@@ -112,6 +116,84 @@ def test_newer_films_of_the_hand_in_the_archive_are_left_there_and_told(
     assert len(manifest.priors) == 1
     assert all("its description names hand" in one.reason for one in manifest.passed_over)
     assert {one.study_instance_uid for one in manifest.passed_over} == {one.StudyInstanceUID for one in hands}
+
+
+def linked(line: Line, old: str, new: str) -> None:
+    """As a registry says by HL7, or a person by `preread patients link`."""
+    numbers = (PatientIdentifier(old, "CLINIC"), PatientIdentifier(new, "CLINIC"))
+    Patients(connect(f"sqlite:///{line.folder / 'preread.sqlite'}")).link(*numbers, "merge", "HIS", line.now)
+
+
+def test_an_exam_that_the_archive_has_under_an_old_number_is_fetched_by_one_request(
+    make_line: MakeLine, archive: QueryArchive
+):
+    newer = a_radiograph(days_ago=5, issuer="CLINIC", patient_id="B2", study_uid="2.25.5")
+    archive.holds.append(newer)
+    line = make_line(archive.port)
+    linked(line, "A1", "B2")
+
+    study = line.arrive(current(patient_id="B2"))
+    manifest = read(line, study, 1)
+
+    assert [query.PatientID for query in archive.queries] == ["B2", "A1"]
+    assert [prior.study_instance_uid for prior in manifest.priors] == [PRIOR.StudyInstanceUID]
+    assert set(archive.moved) == {PRIOR.StudyInstanceUID, newer.StudyInstanceUID}
+    assert len(line.tools.requests.of_job(line.job(study).number)) == 1
+    assert [one.detail for one in queried(line)] == ["2 exams chosen"]
+
+
+def test_a_study_that_the_archive_tells_of_under_both_numbers_is_one(
+    make_line: MakeLine, archive: QueryArchive
+):
+    def whoever_it_is(event: evt.Event) -> Iterator[Answer]:
+        query = deepcopy(event.identifier)
+        query.PatientID = ""
+        return archive._answers(query)
+
+    archive.on_find = whoever_it_is
+    line = make_line(archive.port)
+    linked(line, "A1", "B2")
+
+    manifest = read(line, line.arrive(current(patient_id="B2")), 1)
+
+    assert (len(archive.queries), archive.moved) == (2, [PRIOR.StudyInstanceUID])
+    assert len(manifest.priors) == 1
+
+
+def test_a_query_under_the_second_number_that_fails_puts_the_whole_request_off(
+    make_line: MakeLine, archive: QueryArchive
+):
+    refused = iter([None, 0xA700])
+
+    def refuse_the_second(event: evt.Event) -> Iterator[Answer]:
+        status = next(refused, None)
+        yield from archive._answers(event.identifier) if status is None else [(status, None)]
+
+    archive.on_find = refuse_the_second
+    line = make_line(archive.port)
+    linked(line, "A1", "B2")
+
+    manifest = read(line, line.arrive(current(patient_id="B2")), 10, 10)
+
+    assert [query.PatientID for query in archive.queries] == ["B2", "A1", "B2", "A1"]
+    assert (len(manifest.priors), manifest.notes) == (1, ())
+    assert len(queried(line)) == 1
+
+
+def test_in_patient_root_the_archive_is_asked_for_the_exam_s_own_number_alone(
+    make_line: MakeLine, archive: QueryArchive
+):
+    line = make_line(archive.port, information_model="patient")
+    linked(line, "A1", "B2")
+
+    read(line, line.arrive(current(patient_id="B2")), 1)
+
+    assert {query.PatientID for query in archive.queries} == {"B2"}
+
+
+def queried(line: Line) -> list[AuditRecord]:
+    records = Audits(connect(f"sqlite:///{line.folder / 'preread.sqlite'}")).waiting("filed_at", 100)
+    return [one for one in records if one.event is AuditEvent.QUERIED]
 
 
 def test_two_studies_of_a_patient_fetch_their_prior_once(make_line: MakeLine, archive: QueryArchive):
