@@ -11,7 +11,13 @@ from agent.deciding import under
 from agent.dicom.answers import FoundStudy
 from agent.fetching import Here, choose_to_fetch, exam_ordered, study_query, what_is_missing
 from agent.gathering import prior_rules_of, priors_of, priors_to_fetch, rules_of
-from agent.identity import IdentifierRules, identified, numbers_elsewhere, rules_of_peers
+from agent.identity import (
+    IdentifierRules,
+    identified,
+    number_elsewhere,
+    numbers_elsewhere,
+    rules_of_peers,
+)
 from agent.patience import Patience, pause_seconds
 from agent.peers import Arrived, FoundStudies
 from agent.steps import Tools
@@ -144,13 +150,14 @@ def _here(exam: Study, studies: Sequence[Study], tools: Tools, settings: Setting
 def _fetch(
     request: PriorRequest, archive: ArchiveSettings, exam: Study, tools: Tools, patience: Patience
 ) -> None:
+    patient_id = number_elsewhere(exam, rules_of_peers(tools.settings.peers))  # as the query named it
     for study in tools.requests.to_fetch(request):
         uid = study.study_instance_uid
         tools.requests.fetching(request, uid, tools.clock())
         outcome = tools.peers.retrieve(
             archive,
             uid,
-            exam.patient_id,
+            patient_id,
             tools.settings.agent.device.ae_title,
             lambda arrived: _take(arrived, archive, tools),
         )

@@ -16,6 +16,7 @@ from agent.manifest import Manifest, ManifestOrder
 from agent.ordering import take_order
 from agent.steps import settle
 from agent.worker import Worker
+from config.settings import SenderSettings
 from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import Audits
 from storage.database import connect
@@ -42,9 +43,9 @@ def current(**fields: object):
 def make_line(tmp_path: Path) -> Iterator[MakeLine]:
     pacs = MiniPacs("TESTPACS", tmp_path / "pacs")
 
-    def make(port: int, **settings: object) -> Line:
+    def make(port: int, *, senders: tuple[SenderSettings, ...] = (), **settings: object) -> Line:
         archive = archive_settings(port, retrieve="c-get", **settings)
-        return Line(tmp_path, pacs, archives=(archive,))
+        return Line(tmp_path, pacs, archives=(archive,), senders=senders)
 
     yield make
     pacs.close()
@@ -189,6 +190,27 @@ def test_in_patient_root_the_archive_is_asked_for_the_exam_s_own_number_alone(
     read(line, line.arrive(current(patient_id="B2")), 1)
 
     assert {query.PatientID for query in archive.queries} == {"B2"}
+
+
+def test_in_patient_root_the_retrieval_names_the_patient_as_the_query_did(
+    make_line: MakeLine, archive: QueryArchive
+):
+    named: list[str] = []
+    archive.on_get = lambda event: iter([named.append(event.identifier.PatientID) or 0])
+    senders = (SenderSettings(ae_title="XRAY", remove_id_prefix="N-"),)
+    line = make_line(archive.port, senders=senders, information_model="patient")
+
+    ordered = an_order(
+        source="XRAY",
+        patient_id="N-A1",
+        issuer_of_patient_id="CLINIC",
+        scheduled_date=a_day(),
+        heard_at=line.now,
+    )
+    take_order(ordered, line.tools.orders, line.tools.settings)
+    line.run()
+
+    assert ({query.PatientID for query in archive.queries}, named) == ({"A1"}, ["A1"])
 
 
 def queried(line: Line) -> list[AuditRecord]:
