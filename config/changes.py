@@ -4,10 +4,10 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from config.contradictions import AGENT_FILE, PEERS_FILE, READING_FILE
+from config.contradictions import contradictions
 from config.effective import toml_of, toml_value
-from config.loading import contradictions
-from config.problems import ConfigError
+from config.problems import AGENT_FILE, PEERS_FILE, READING_FILE, ConfigError
+from config.readable import readable
 from config.settings import Settings
 from config.wording import quoted
 
@@ -116,7 +116,8 @@ def in_force(running: Settings, new: Settings) -> Settings:
     reading = new.reading.model_copy(update={"reader": reader})
     merged = new.model_copy(update={"agent": held, "reading": reading})
     files = {AGENT_FILE: merged.agent, PEERS_FILE: merged.peers, READING_FILE: merged.reading}
-    problems = tuple(contradictions(files))
+    found = {place: one for file, values in files.items() for place, one in readable(file, values).items()}
+    problems = tuple(contradictions(found))
     if problems:
         raise ConfigError(problems)
     return merged

@@ -1,33 +1,49 @@
 """Settings that are right one by one and wrong together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from config.agent_settings import AgentSettings, ListenerSettings, ListenerTlsSettings, StorageSettings
-from config.conditions import OneOf, When
+from config.agent_settings import (
+    Hl7Settings,
+    ListenerSettings,
+    ListenerTlsSettings,
+    MetricsSettings,
+    StorageSettings,
+    WorkerSettings,
+)
+from config.keeping_settings import AuditSettings, RetentionSettings
 from config.peers_settings import (
     ALWAYS_MADE,
     ArchiveSettings,
     DestinationSettings,
+    IssuerSettings,
     PeersSettings,
     ReportServerSettings,
+    SenderSettings,
     WorklistSettings,
 )
-from config.problems import Problem
-from config.reading_settings import ReadingSettings
+from config.problems import AGENT_FILE, PEERS_FILE, READING_FILE, Problem
+from config.readable import Numbered, Readable
+from config.reading_settings import CalibrationSettings, EngineSettings, OutputSettings, PriorSettings
 from config.receiver_settings import (
     FhirServerSettings,
     Hl7ReceiverSettings,
     ReceiverSettings,
     WebhookSettings,
 )
-from config.rule_settings import RuleSettings
+from config.rule_contradictions import (
+    never_asked,
+    unknown_adapters,
+    unknown_called_titles,
+    unknown_destinations,
+)
+from config.rule_settings import AdapterSettings, RuleSettings
 from config.tls_settings import DestinationTlsSettings
 from config.values import OutputKind, Secret, is_loopback, open_to_others
 from config.wording import quoted, shown
 
-AGENT_FILE, PEERS_FILE, READING_FILE = "agent.toml", "peers.toml", "reading.toml"
 _WithTls = (
     DestinationSettings
     | Hl7ReceiverSettings
@@ -37,21 +53,31 @@ _WithTls = (
     | WorklistSettings
     | ReportServerSettings
 )
+_WithAuthorization = DestinationSettings | FhirServerSettings | ArchiveSettings | ReportServerSettings
 _EVERY_INTERFACE = ("0.0.0.0", "::")
 
 
-def agent_contradictions(agent: AgentSettings) -> Iterator[Problem]:
-    """Finds what does not go together in agent.toml, and files it names that cannot be read."""
-    worker = agent.worker
+def contradictions(found: Readable) -> Iterator[Problem]:
+    """Finds what does not go together in and between the files, as far as each could be read.
+
+    Each contradiction is looked for if all that it needs could be read, whatever else is wrong beside it.
+    """
+    for look, needs in CONTRADICTIONS:
+        if all(need in found for need in needs):
+            yield from look(*(found[need] for need in needs))
+
+
+# --- agent.toml -----------------------------------------------------------------------------------------------------
+
+
+def _retries(worker: WorkerSettings) -> Iterator[Problem]:
     if worker.retry_seconds_max < worker.retry_seconds_min:
         least = f"at least worker.retry_seconds_min = {worker.retry_seconds_min}"
         yield Problem(AGENT_FILE, "worker.retry_seconds_max", str(worker.retry_seconds_max), least)
-    yield from _port_tls("listener", agent.listener.tls)
-    yield from _hl7(agent)
-    yield from _metrics(agent)
-    yield from _database(agent.storage)
-    yield from _retention(agent)
-    yield from _audit(agent)
+
+
+def _listener(listener: ListenerSettings) -> Iterator[Problem]:
+    yield from _port_tls("listener", listener.tls)
 
 
 def _port_tls(port: str, tls: ListenerTlsSettings | None) -> Iterator[Problem]:
@@ -65,31 +91,31 @@ def _port_tls(port: str, tls: ListenerTlsSettings | None) -> Iterator[Problem]:
     yield from _open_key(AGENT_FILE, f"{port}.tls.key_file", tls.key_file)
 
 
-def _hl7(agent: AgentSettings) -> Iterator[Problem]:
-    hl7 = agent.hl7
+def _hl7(hl7: Hl7Settings | None) -> Iterator[Problem]:
     if hl7 is None:
         return
     if not hl7.addresses and not is_loopback(hl7.host):
         known = f"at least one address, since hl7.host = {quoted(hl7.host)} opens the port to the network"
         yield Problem(AGENT_FILE, "hl7.addresses", "[]", known)
-    if hl7.port == agent.listener.port:
-        yield Problem(AGENT_FILE, "hl7.port", str(hl7.port), "another port than listener.port")
     yield from _port_tls("hl7", hl7.tls)
 
 
-def _metrics(agent: AgentSettings) -> Iterator[Problem]:
-    metrics = agent.metrics
-    if metrics is None:
-        return
-    if not metrics.addresses and not is_loopback(metrics.host):
+def _metrics(metrics: MetricsSettings | None) -> Iterator[Problem]:
+    if metrics is not None and not metrics.addresses and not is_loopback(metrics.host):
         asks = (
             f"at least one address, since metrics.host = {quoted(metrics.host)} opens the port to the network"
         )
         yield Problem(AGENT_FILE, "metrics.addresses", "[]", asks)
-    others = {"listener.port": agent.listener.port, "hl7.port": agent.hl7 and agent.hl7.port}
-    for key, port in others.items():
-        if metrics.port == port:
-            yield Problem(AGENT_FILE, "metrics.port", str(port), f"another port than {key}")
+
+
+def _port_twice(
+    second: str,
+    first: str,
+    one: MetricsSettings | Hl7Settings | None,
+    other: ListenerSettings | Hl7Settings | None,
+) -> Iterator[Problem]:
+    if one is not None and other is not None and one.port == other.port:
+        yield Problem(AGENT_FILE, f"{second}.port", str(one.port), f"another port than {first}.port")
 
 
 def _database(storage: StorageSettings) -> Iterator[Problem]:
@@ -102,8 +128,7 @@ def _database(storage: StorageSettings) -> Iterator[Problem]:
     yield from _hidden(AGENT_FILE, "storage.database_password", password, "a password")
 
 
-def _retention(agent: AgentSettings) -> Iterator[Problem]:
-    kept = agent.retention
+def _retention(kept: RetentionSettings) -> Iterator[Problem]:
     if kept.prior_days < kept.image_days:
         least = f"at least retention.image_days = {kept.image_days}"
         yield Problem(AGENT_FILE, "retention.prior_days", str(kept.prior_days), least)
@@ -111,18 +136,19 @@ def _retention(agent: AgentSettings) -> Iterator[Problem]:
         if kept.study_days < getattr(kept, key):
             least = f"at least retention.{key} = {getattr(kept, key)}"
             yield Problem(AGENT_FILE, "retention.study_days", str(kept.study_days), least)
-    if not kept.free_bytes_start:
-        return
-    if kept.free_bytes_start <= agent.listener.free_bytes_min:
-        more = f"more than listener.free_bytes_min = {agent.listener.free_bytes_min}, or 0"
-        yield Problem(AGENT_FILE, "retention.free_bytes_start", str(kept.free_bytes_start), more)
-    if kept.free_bytes_stop <= kept.free_bytes_start:
+    if kept.free_bytes_start and kept.free_bytes_stop <= kept.free_bytes_start:
         more = f"more than retention.free_bytes_start = {kept.free_bytes_start}"
         yield Problem(AGENT_FILE, "retention.free_bytes_stop", str(kept.free_bytes_stop), more)
 
 
-def _audit(agent: AgentSettings) -> Iterator[Problem]:
-    syslog = agent.audit.syslog
+def _room(kept: RetentionSettings, listener: ListenerSettings) -> Iterator[Problem]:
+    if 0 < kept.free_bytes_start <= listener.free_bytes_min:
+        more = f"more than listener.free_bytes_min = {listener.free_bytes_min}, or 0"
+        yield Problem(AGENT_FILE, "retention.free_bytes_start", str(kept.free_bytes_start), more)
+
+
+def _audit(audit: AuditSettings) -> Iterator[Problem]:
+    syslog = audit.syslog
     if syslog is None:
         return
     if (syslog.certificate_file is None) != (syslog.key_file is None):
@@ -134,62 +160,50 @@ def _audit(agent: AgentSettings) -> Iterator[Problem]:
         yield from _unreadable(AGENT_FILE, f"audit.syslog.{key}", getattr(syslog, key))
 
 
-def peers_contradictions(peers: PeersSettings) -> Iterator[Problem]:
-    """Finds what does not go together in peers.toml, and files it names that cannot be read."""
-    yield from _named_once(PEERS_FILE, "sender", "ae_title", [one.ae_title for one in peers.senders])
-    yield from _names_of_receivers(peers)
-    yield from _issuers(peers)
-    yield from _named_once(PEERS_FILE, "archive", "name", [one.name for one in peers.archives])
-    yield from _named_once(PEERS_FILE, "worklist", "name", [one.name for one in peers.worklists])
-    yield from _named_once(PEERS_FILE, "report_server", "name", [one.name for one in peers.report_servers])
-    for number, archive in enumerate(peers.archives, start=1):
+# --- peers.toml -----------------------------------------------------------------------------------------------------
+
+
+def _senders(senders: Sequence[SenderSettings]) -> Iterator[Problem]:
+    yield from _named_once(PEERS_FILE, "sender", "ae_title", [one.ae_title for one in senders])
+
+
+def _peers_named_once(
+    table: str, peers: Sequence[ArchiveSettings | WorklistSettings | ReportServerSettings]
+) -> Iterator[Problem]:
+    yield from _named_once(PEERS_FILE, table, "name", [one.name for one in peers])
+
+
+def _archives(archives: Numbered[ArchiveSettings]) -> Iterator[Problem]:
+    for number, archive in archives:
         yield from _unreachable(f"archive[{number}]", archive)
-    asked: tuple[
-        tuple[
-            str, Sequence[DestinationSettings | ArchiveSettings | FhirServerSettings | ReportServerSettings]
-        ],
-        ...,
-    ] = (
-        ("destination", peers.destinations),
-        ("fhir_server", peers.fhir_servers),
-        ("archive", peers.archives),
-        ("report_server", peers.report_servers),
-    )
-    for table, ones in asked:
-        for number, one in enumerate(ones, start=1):
-            yield from _hidden(
-                PEERS_FILE, f"{table}[{number}].authorization", one.authorization, "a header's value"
-            )
-    called: tuple[tuple[str, Sequence[_WithTls]], ...] = (
-        ("destination", peers.destinations),
-        ("hl7_receiver", peers.hl7_receivers),
-        ("fhir_server", peers.fhir_servers),
-        ("webhook", peers.webhooks),
-        ("archive", peers.archives),
-        ("worklist", peers.worklists),
-        ("report_server", peers.report_servers),
-    )
-    for table, peers_of_table in called:
-        for number, peer in enumerate(peers_of_table, start=1):
-            if peer.tls is not None:
-                yield from _peer_tls(f"{table}[{number}].tls", peer.tls)
-    for number, webhook in enumerate(peers.webhooks, start=1):
+
+
+def _authorizations(table: str, peers: Numbered[_WithAuthorization]) -> Iterator[Problem]:
+    for number, peer in peers:
+        key = f"{table}[{number}].authorization"
+        yield from _hidden(PEERS_FILE, key, peer.authorization, "a header's value")
+
+
+def _tls(table: str, peers: Numbered[_WithTls]) -> Iterator[Problem]:
+    for number, peer in peers:
+        if peer.tls is not None:
+            yield from _peer_tls(f"{table}[{number}].tls", peer.tls)
+
+
+def _webhooks(webhooks: Numbered[WebhookSettings]) -> Iterator[Problem]:
+    for number, webhook in webhooks:
         yield from _hidden(PEERS_FILE, f"webhook[{number}].secret", webhook.secret, "a secret")
-    for number, destination in enumerate(peers.destinations, start=1):
+
+
+def _destinations(destinations: Numbered[DestinationSettings]) -> Iterator[Problem]:
+    for number, destination in destinations:
         yield from _destination(f"destination[{number}]", destination)
 
 
-def _names_of_receivers(peers: PeersSettings) -> Iterator[Problem]:
+def _names_of_receivers(*tables: Sequence[DestinationSettings | ReceiverSettings]) -> Iterator[Problem]:
     """A delivery is a row with a name: destinations and receivers of messages share one set of names."""
-    tables: tuple[tuple[str, Sequence[DestinationSettings | ReceiverSettings]], ...] = (
-        ("destination", peers.destinations),
-        ("hl7_receiver", peers.hl7_receivers),
-        ("fhir_server", peers.fhir_servers),
-        ("webhook", peers.webhooks),
-        ("drop_folder", peers.drop_folders),
-    )
     first: dict[str, str] = {}
-    for table, ones in tables:
+    for table, ones in zip(_NAMED, tables, strict=True):
         for number, one in enumerate(ones, start=1):
             place = f"{table}[{number}]"
             if first.setdefault(one.name, place) != place:
@@ -236,9 +250,9 @@ def _findings_twice(file: str, key: str, outputs: Sequence[OutputKind]) -> Itera
         yield Problem(file, key, shown(outputs), one)
 
 
-def _issuers(peers: PeersSettings) -> Iterator[Problem]:
+def _issuers(issuers: Sequence[IssuerSettings]) -> Iterator[Problem]:
     taken: dict[str, int] = {}
-    for number, issuer in enumerate(peers.issuers, start=1):
+    for number, issuer in enumerate(issuers, start=1):
         for called in (issuer.name, *issuer.also_called):
             first = taken.setdefault(called.lower(), number)
             if first != number:
@@ -264,99 +278,78 @@ def _peer_tls(place: str, tls: DestinationTlsSettings) -> Iterator[Problem]:
     yield from _open_key(PEERS_FILE, f"{place}.key_file", tls.key_file)
 
 
-def reading_contradictions(reading: ReadingSettings) -> Iterator[Problem]:
-    """Finds what does not go together in reading.toml."""
-    for table, engine in (("engine", reading.engine), ("second_engine", reading.second_engine)):
-        if engine and engine.model_folder is not None and not engine.accepted_licence.strip():
-            licence = (
-                f"the licence of the weights in {table}.model_folder, "
-                'written by the person who has accepted it, such as "CC-BY-NC-4.0"'
-            )
-            place = f"{table}.accepted_licence"
-            yield Problem(READING_FILE, place, quoted(engine.accepted_licence), licence)
-    yield from _findings_twice(READING_FILE, "outputs.defaults", reading.outputs.defaults)
-    names = [one.finding for one in reading.calibrations]
-    yield from _named_once(READING_FILE, "calibration", "finding", names)
-    adapters = [one.name for one in reading.adapters]
-    yield from _named_once(READING_FILE, "adapter", "name", adapters)
-    yield from _named_once(READING_FILE, "rule", "name", [one.name for one in reading.rules])
-    for number, rule in enumerate(reading.rules, start=1):
+# --- reading.toml ---------------------------------------------------------------------------------------------------
+
+
+def _licence(table: str, engine: EngineSettings | None) -> Iterator[Problem]:
+    if engine and engine.model_folder is not None and not engine.accepted_licence.strip():
+        licence = (
+            f"the licence of the weights in {table}.model_folder, "
+            'written by the person who has accepted it, such as "CC-BY-NC-4.0"'
+        )
+        yield Problem(READING_FILE, f"{table}.accepted_licence", quoted(engine.accepted_licence), licence)
+
+
+def _default_outputs(outputs: OutputSettings) -> Iterator[Problem]:
+    yield from _findings_twice(READING_FILE, "outputs.defaults", outputs.defaults)
+
+
+def _calibrations(calibrations: Sequence[CalibrationSettings]) -> Iterator[Problem]:
+    yield from _named_once(READING_FILE, "calibration", "finding", [one.finding for one in calibrations])
+
+
+def _read_by_name(table: str, ones: Sequence[AdapterSettings | RuleSettings]) -> Iterator[Problem]:
+    yield from _named_once(READING_FILE, table, "name", [one.name for one in ones])
+
+
+def _outputs_of_rules(rules: Numbered[RuleSettings]) -> Iterator[Problem]:
+    for number, rule in rules:
         yield from _findings_twice(READING_FILE, f"rule[{number}].outputs", rule.outputs)
-        if rule.adapter and rule.adapter not in adapters:
-            known = f"the name of an [[adapter]]; there {_are(adapters)}"
-            yield Problem(READING_FILE, f"rule[{number}].adapter", quoted(rule.adapter), known)
-        yield from _never_asked(number, reading.rules)
 
 
-def _never_asked(number: int, rules: Sequence[RuleSettings]) -> Iterator[Problem]:
-    always = next((one.name for one in rules[: number - 1] if one.when == When()), None)
-    if always is not None:
-        earlier = f"a place before rule {quoted(always)}, which fits every study"
-        yield Problem(READING_FILE, f"rule[{number}].name", quoted(rules[number - 1].name), earlier)
+# --- between the files ----------------------------------------------------------------------------------------------
 
 
-def contradictions_of_rules(peers: PeersSettings, reading: ReadingSettings) -> Iterator[Problem]:
-    """Finds rules that send to somebody who is not there."""
-    names = [one.name for one in (*peers.destinations, *peers.receivers)]
-    for number, rule in enumerate(reading.rules, start=1):
-        for name in rule.destinations:
-            if name not in names:
-                known = f"a destination or receiver of peers.toml; there {_are(names)}"
-                yield Problem(READING_FILE, f"rule[{number}].destinations", quoted(name), known)
-
-
-def contradictions_of_titles(agent: AgentSettings, reading: ReadingSettings) -> Iterator[Problem]:
-    """Finds rules for AE titles that nobody can call us by."""
-    if not agent.listener.check_called_ae_title:
-        return
-    ours = (agent.device.ae_title, *agent.device.also_called)
-    known = f"an AE title of ours (device.ae_title, device.also_called of agent.toml); there {_are(ours)}"
-    for number, rule in enumerate(reading.rules, start=1):
-        for title in _called_titles(rule):
-            if title.lower() not in [one.lower() for one in ours]:
-                yield Problem(READING_FILE, f"rule[{number}].when", quoted(title), known)
-
-
-def _called_titles(rule: RuleSettings) -> Iterator[str]:
-    for test in rule.when.every_test():
-        if test.fact == "called_ae_title" and isinstance(test.wanted, OneOf):
-            yield from (str(title).strip() for title in test.wanted.values)
-
-
-def _are(names: Sequence[str]) -> str:
-    return f"are {', '.join(names)}" if names else "are none"
-
-
-def contradictions_between(agent: AgentSettings, peers: PeersSettings) -> Iterator[Problem]:
-    """Finds what does not go together between the files."""
-    host = agent.listener.host
-    everybody_by_default = peers.accept_any_sender and "accept_any_sender" not in peers.model_fields_set
-    if everybody_by_default and not is_loopback(host):
+def _open_to_everybody(
+    peers: PeersSettings, accepts_any: bool, listener: ListenerSettings
+) -> Iterator[Problem]:
+    by_default = accepts_any and "accept_any_sender" not in peers.model_fields_set  # nobody is listed
+    if by_default and not is_loopback(listener.host):
         known = (
             "at least one [[sender]], or accept_any_sender = true, "
-            f"since agent.toml opens the port to the network (listener.host = {quoted(host)})"
+            f"since agent.toml opens the port to the network (listener.host = {quoted(listener.host)})"
         )
         yield Problem(PEERS_FILE, "sender", "", known)
-    tls = agent.listener.tls
-    for number, sender in enumerate(peers.senders, start=1):
-        for key in ("certificate_subject", "certificate_sha256"):
-            if getattr(sender, key) and (tls is None or tls.ca_file is None):
-                needed = (
-                    "listener.tls with ca_file in agent.toml, since without it nobody shows a certificate"
-                )
-                yield Problem(PEERS_FILE, f"sender[{number}].{key}", "", needed)
-    if not peers.accept_any_sender and not peers.senders:
+
+
+def _open_to_nobody(senders: Sequence[SenderSettings], accepts_any: bool) -> Iterator[Problem]:
+    if not accepts_any and not senders:
         someone = "at least one [[sender]], since accept_any_sender = false lets nobody else send"
         yield Problem(PEERS_FILE, "sender", "", someone)
-    for number, destination in enumerate(peers.destinations, start=1):
-        if _is_ourselves(destination, agent.listener):
+
+
+def _certificates_of_senders(
+    senders: Numbered[SenderSettings], listener: ListenerSettings
+) -> Iterator[Problem]:
+    if listener.tls is not None and listener.tls.ca_file is not None:
+        return
+    needed = "listener.tls with ca_file in agent.toml, since without it nobody shows a certificate"
+    for number, sender in senders:
+        for key in ("certificate_subject", "certificate_sha256"):
+            if getattr(sender, key):
+                yield Problem(PEERS_FILE, f"sender[{number}].{key}", "", needed)
+
+
+def _loops(destinations: Numbered[DestinationSettings], listener: ListenerSettings) -> Iterator[Problem]:
+    for number, destination in destinations:
+        if _is_ourselves(destination, listener):
             other = "another system: host and port are those of this agent's own listener"
             yield Problem(PEERS_FILE, f"destination[{number}].port", str(destination.port), other)
 
 
-def contradictions_of_waiting(agent: AgentSettings, reading: ReadingSettings) -> Iterator[Problem]:
+def _waiting(worker: WorkerSettings, priors: PriorSettings) -> Iterator[Problem]:
     """Finds a wait for priors that would outlast the patience of its stage, and so fail the study."""
-    patience, wait = agent.worker.gather_patience_seconds, reading.priors.wait_seconds
+    patience, wait = worker.gather_patience_seconds, priors.wait_seconds
     if wait >= patience:
         less = f"less than worker.gather_patience_seconds = {patience:g} of agent.toml"
         yield Problem(READING_FILE, "priors.wait_seconds", f"{wait:g}", less)
@@ -390,3 +383,54 @@ def _unreadable(file: str, key: str, path: Path | None) -> Iterator[Problem]:
             return
     except OSError as error:
         yield Problem(file, key, quoted(str(path)), f"a file that we can read ({error.strerror})")
+
+
+# --- all of them ----------------------------------------------------------------------------------------------------
+
+_NAMED = ("destination", "hl7_receiver", "fhir_server", "webhook", "drop_folder")
+_BY_HTTP = ("destination", "fhir_server", "archive", "report_server")
+_CALLED = ("destination", "hl7_receiver", "fhir_server", "webhook", "archive", "worklist", "report_server")
+_PLACES_OF_NAMED = tuple(f"peers.{table}" for table in _NAMED)
+
+CONTRADICTIONS: tuple[tuple[Callable[..., Iterator[Problem]], tuple[str, ...]], ...] = (
+    (_retries, ("agent.worker",)),
+    (_listener, ("agent.listener",)),
+    (_hl7, ("agent.hl7",)),
+    (partial(_port_twice, "hl7", "listener"), ("agent.hl7", "agent.listener")),
+    (_metrics, ("agent.metrics",)),
+    (partial(_port_twice, "metrics", "listener"), ("agent.metrics", "agent.listener")),
+    (partial(_port_twice, "metrics", "hl7"), ("agent.metrics", "agent.hl7")),
+    (_database, ("agent.storage",)),
+    (_retention, ("agent.retention",)),
+    (_room, ("agent.retention", "agent.listener")),
+    (_audit, ("agent.audit",)),
+    (_senders, ("peers.sender",)),
+    (_names_of_receivers, _PLACES_OF_NAMED),
+    (_issuers, ("peers.issuer",)),
+    *(
+        (partial(_peers_named_once, table), (f"peers.{table}",))
+        for table in ("archive", "worklist", "report_server")
+    ),
+    (_archives, ("peers.archive[]",)),
+    *((partial(_authorizations, table), (f"peers.{table}[]",)) for table in _BY_HTTP),
+    *((partial(_tls, table), (f"peers.{table}[]",)) for table in _CALLED),
+    (_webhooks, ("peers.webhook[]",)),
+    (_destinations, ("peers.destination[]",)),
+    (partial(_licence, "engine"), ("reading.engine",)),
+    (partial(_licence, "second_engine"), ("reading.second_engine",)),
+    (_default_outputs, ("reading.outputs",)),
+    (_calibrations, ("reading.calibration",)),
+    (partial(_read_by_name, "adapter"), ("reading.adapter",)),
+    (partial(_read_by_name, "rule"), ("reading.rule",)),
+    (_outputs_of_rules, ("reading.rule[]",)),
+    (unknown_adapters, ("reading.rule[]", "reading.adapter")),
+    (never_asked, ("reading.rule[]",)),
+    (_open_to_everybody, ("peers", "peers.accept_any_sender", "agent.listener")),
+    (_certificates_of_senders, ("peers.sender[]", "agent.listener")),
+    (_open_to_nobody, ("peers.sender", "peers.accept_any_sender")),
+    (_loops, ("peers.destination[]", "agent.listener")),
+    (_waiting, ("agent.worker", "reading.priors")),
+    (unknown_called_titles, ("reading.rule[]", "agent.device", "agent.listener")),
+    (unknown_destinations, ("reading.rule[]", *_PLACES_OF_NAMED)),
+)
+"""What may be wrong together: who looks for it, and the places (`config.readable`) that it needs, its arguments."""

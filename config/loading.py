@@ -13,21 +13,11 @@ from pydantic_core import ErrorDetails
 
 from config.agent_settings import AgentSettings, StorageSettings
 from config.conditions import Dictionary, Mistakes
-from config.contradictions import (
-    AGENT_FILE,
-    PEERS_FILE,
-    READING_FILE,
-    agent_contradictions,
-    contradictions_between,
-    contradictions_of_rules,
-    contradictions_of_titles,
-    contradictions_of_waiting,
-    peers_contradictions,
-    reading_contradictions,
-)
+from config.contradictions import contradictions
 from config.effective import effective, toml_of
 from config.peers_settings import PeersSettings
-from config.problems import ConfigError, Problem
+from config.problems import AGENT_FILE, PEERS_FILE, READING_FILE, ConfigError, Problem
+from config.readable import Readable, readable, readable_beside
 from config.reading_settings import ReadingSettings
 from config.settings import Settings
 from config.sources import FILE_BYTES_MAX, Source, read_leniently, read_source, variable_of
@@ -47,7 +37,6 @@ __all__ = [
     "FILES",
     "ConfigError",
     "Problem",
-    "contradictions",
     "effective",
     "load",
     "load_with_origins",
@@ -97,18 +86,19 @@ def load_with_origins(
         raise ConfigError(tuple(problems))
     sources: dict[str, Source] = {}
     values: dict[str, Frozen] = {}
+    found: dict[str, Any] = {}
     for file, model in FILES.items():
         source, mistakes = read_source(folder, file, model, environment)
         problems += mistakes
         if source is None:
             continue
         sources[file] = source
-        read = _values(source, model, {"folder": folder, "dictionary": dictionary})
-        if isinstance(read, Frozen):
+        read, beside, mistakes = _values(source, model, {"folder": folder, "dictionary": dictionary})
+        problems += mistakes
+        found |= beside
+        if read is not None:
             values[file] = read
-        else:
-            problems += read
-    problems += [sources[one.file].located(one) for one in contradictions(values)]
+    problems += [sources[one.file].located(one) for one in contradictions(found)]
     problems += _too_long(values)
     if problems:
         raise ConfigError(tuple(problems))
@@ -141,24 +131,6 @@ def storage_folder_of(folder: Path, environment: Mapping[str, str] | None = None
         return None
 
 
-def contradictions(values: Mapping[str, Frozen]) -> Iterator[Problem]:
-    """Finds what does not go together in and between the files, as far as each could be read."""
-    agent, peers, reading = (values.get(file) for file in FILES)
-    if isinstance(agent, AgentSettings):
-        yield from agent_contradictions(agent)
-    if isinstance(peers, PeersSettings):
-        yield from peers_contradictions(peers)
-    if isinstance(reading, ReadingSettings):
-        yield from reading_contradictions(reading)
-    if isinstance(agent, AgentSettings) and isinstance(peers, PeersSettings):
-        yield from contradictions_between(agent, peers)
-    if isinstance(agent, AgentSettings) and isinstance(reading, ReadingSettings):
-        yield from contradictions_of_waiting(agent, reading)
-        yield from contradictions_of_titles(agent, reading)
-    if isinstance(peers, PeersSettings) and isinstance(reading, ReadingSettings):
-        yield from contradictions_of_rules(peers, reading)
-
-
 def _folder_problems(folder: Path) -> Iterator[Problem]:
     try:
         names = sorted(path.name for path in folder.iterdir())
@@ -173,17 +145,27 @@ def _folder_problems(folder: Path) -> Iterator[Problem]:
             yield Problem(name, "", "", f"no other TOML file than {', '.join(FILES)} here")
 
 
-def _values(source: Source, model: type[Frozen], context: Mapping[str, Any]) -> Frozen | list[Problem]:
+def _values(
+    source: Source, model: type[Frozen], context: Mapping[str, Any]
+) -> tuple[Frozen | None, Readable, tuple[Problem, ...]]:
+    """The values of a file, None if there are mistakes in it; what of it can be read; and the mistakes."""
     # A table that is not written is validated as an empty one, so that its relative paths are resolved too.
     whole = {key: {} for key, field in fields_by_key(model).items() if is_table(field)} | dict(source.table)
     try:
-        return model.model_validate(whole, context=dict(context), by_alias=True, by_name=False)
+        values = model.model_validate(whole, context=dict(context), by_alias=True, by_name=False)
     except ValidationError as error:
-        told = [source.located(one) for one in islice(_told(source.file, error), PROBLEMS_MAX)]
-        if len(told) == PROBLEMS_MAX:
-            few = f"fewer than the {PROBLEMS_MAX} mistakes so far; the rest is told when these are corrected"
-            told.append(replace(told[-1], value="", expected=few))
-        return told
+        wrong = [detail["loc"] for detail in error.errors(include_url=False, include_input=False)]
+        beside = readable_beside(source.file, model, whole, wrong, context)
+        return None, beside, tuple(_bounded(source, error))
+    return values, readable(source.file, values), ()
+
+
+def _bounded(source: Source, error: ValidationError) -> list[Problem]:
+    told = [source.located(one) for one in islice(_told(source.file, error), PROBLEMS_MAX)]
+    if len(told) == PROBLEMS_MAX:
+        few = f"fewer than the {PROBLEMS_MAX} mistakes so far; the rest is told when these are corrected"
+        told.append(replace(told[-1], value="", expected=few))
+    return told
 
 
 def _too_long(values: Mapping[str, Frozen]) -> Iterator[Problem]:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+AGENT_FILE, PEERS_FILE, READING_FILE = "agent.toml", "peers.toml", "reading.toml"
+"""The three files of a config folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
