@@ -1,11 +1,19 @@
-"""The configuration as the agent loads it: with the dictionary that DICOM keywords in rules are held against."""
+"""The configuration as the agent loads it: with the dictionary that DICOM keywords in rules are held against.
 
-from collections.abc import Mapping
+Who serves, and who checks for that, has the TLS files opened too. The reader makes no such connection, and who only
+looks (`preread status`) is to see what runs well on the files of before while a certificate is being renewed.
+"""
+
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from config import loading
+from config.contradictions import tls_tables
+from config.problems import Problem
+from config.readable import Readable
+from config.wording import quoted
 
-__all__ = ["load", "load_with_origins"]
+__all__ = ["load", "load_to_serve", "load_with_origins"]
 
 
 def _vr_by_keyword() -> Mapping[str, str]:
@@ -15,8 +23,19 @@ def _vr_by_keyword() -> Mapping[str, str]:
     return vr_by_keyword()
 
 
+def _unusable_tls_files(found: Readable) -> Iterator[Problem]:
+    for file, place, tls in tls_tables(found):
+        from agent.tls import unusable_files  # most configurations have none
+
+        for key, expected in unusable_files(tls):
+            yield Problem(file, f"{place}.{key}", quoted(str(getattr(tls, key))), expected)
+
+
 load = partial(loading.load, dictionary=_vr_by_keyword)
 """`config.loading.load`."""
+
+load_to_serve = partial(load, look=_unusable_tls_files)
+"""The same, and certificates, keys and authorities that no connection can be made with are mistakes too."""
 
 load_with_origins = partial(loading.load_with_origins, dictionary=_vr_by_keyword)
 """`config.loading.load_with_origins`."""

@@ -16,7 +16,7 @@ import structlog
 
 from agent import loaded, writable
 from agent.clock import system_clock
-from agent.configuration import load
+from agent.configuration import load_to_serve
 from agent.delivering import noting_commitments
 from agent.identity import rules_of_peers
 from agent.keeping.chores import audit_trail, chores
@@ -314,7 +314,7 @@ class Serving:
         """
         self._loads += 1
         try:
-            new = load(self._settings.folder)
+            new = load_to_serve(self._settings.folder)
             settings = in_force(self._settings, new)
             loaded.keep(settings)
             # The audit's record of this goes there.

@@ -64,7 +64,7 @@ def port_context(tls: PortTls) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _apply(context, tls.profile)
-    context.load_cert_chain(tls.certificate_file, tls.key_file)
+    context.load_cert_chain(tls.certificate_file, tls.key_file, _nobody_types_it)
     if tls.ca_file is not None:
         context.load_verify_locations(tls.ca_file)
         # One that is shown must be good, asked for or not: `Sender.certificate_subject` looks at it.
@@ -79,7 +79,7 @@ def peer_context(tls: PeerTls, profile: str = "bcp195") -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=tls.ca_file)
     _apply(context, profile)
     if tls.certificate_file is not None:
-        context.load_cert_chain(tls.certificate_file, tls.key_file)
+        context.load_cert_chain(tls.certificate_file, tls.key_file, _nobody_types_it)
     return context
 
 
@@ -88,6 +88,77 @@ def _apply(context: ssl.SSLContext, profile: str) -> None:
     context.set_ciphers(SUITES[profile])
     # RFC 9325 3.3 and 3.5: neither compression nor renegotiation.
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+
+
+class _PassPhraseNeeded(OSError):
+    """A private key has a pass phrase."""
+
+
+def _nobody_types_it() -> str:
+    # Without this OpenSSL asks at the terminal, and a service that was started from one waits there for good.
+    raise _PassPhraseNeeded(
+        "the private key has a pass phrase; take it off with: openssl pkey -in OLD -out NEW"
+    )
+
+
+def unusable_files(tls: PeerTls) -> Iterator[tuple[str, str]]:
+    """Finds the files that no connection can be made with: (key of the table, what is expected there) of each.
+
+    A file that cannot be read is passed over: `config.contradictions` tells it.
+    """
+    if tls.ca_file is not None and not _holds_certificates(tls.ca_file):
+        yield "ca_file", "certificates in PEM form, at least one and all of them whole"
+    if tls.certificate_file is None or tls.key_file is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            tls.certificate_file, tls.key_file, _nobody_types_it
+        )
+    except _PassPhraseNeeded:
+        without = f"a private key without a pass phrase; run: openssl pkey -in {tls.key_file} -out NEW"
+        yield "key_file", without
+    except ssl.SSLError as error:
+        yield from _wrong_of_pair(tls.certificate_file, tls.key_file, error.reason)
+    except OSError:
+        return
+
+
+# The last one is OpenSSL's word for a key of another kind, such as an elliptic one for an RSA certificate.
+_OF_ANOTHER_CERTIFICATE = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+
+
+def _wrong_of_pair(certificate: Path, key: Path, reason: str | None) -> Iterator[tuple[str, str]]:
+    """Says which of a certificate and its key OpenSSL does not take; `reason` is its own word, if it has one."""
+    if reason in _OF_ANOTHER_CERTIFICATE:
+        yield "key_file", f"the private key of the first certificate in {certificate}"
+    elif not _holds_certificates(certificate):
+        yield "certificate_file", "our certificate in PEM form, whole"
+        if not _holds_key(key):
+            yield "key_file", "a private key in PEM form, whole"
+    elif reason is None:
+        yield "key_file", "a private key in PEM form, whole"
+    else:
+        yield "certificate_file", f"a certificate that OpenSSL takes ({reason.lower().replace('_', ' ')})"
+
+
+def _holds_certificates(file: Path) -> bool:
+    """Is there a certificate in it, and none that is damaged? True for a file that cannot be read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(file)
+    except ssl.SSLError:
+        return False
+    except OSError:
+        return True
+    return context.cert_store_stats()["x509"] > 0
+
+
+def _holds_key(file: Path) -> bool:
+    """Does it look as if a private key were in it? True for a file that cannot be read."""
+    try:
+        return b"PRIVATE KEY-----" in file.read_bytes()
+    except OSError:
+        return True
 
 
 class PortContext:

@@ -13,7 +13,7 @@ from config.agent_settings import (
     StorageSettings,
     WorkerSettings,
 )
-from config.keeping_settings import AuditSettings, RetentionSettings
+from config.keeping_settings import AuditSettings, AuditSyslogSettings, RetentionSettings
 from config.peers_settings import (
     ALWAYS_MADE,
     ArchiveSettings,
@@ -29,7 +29,6 @@ from config.readable import Numbered, Readable
 from config.reading_settings import CalibrationSettings, EngineSettings, OutputSettings, PriorSettings
 from config.receiver_settings import (
     FhirServerSettings,
-    Hl7ReceiverSettings,
     ReceiverSettings,
     WebhookSettings,
 )
@@ -44,15 +43,6 @@ from config.tls_settings import DestinationTlsSettings
 from config.values import OutputKind, Secret, is_loopback, open_to_others
 from config.wording import quoted, shown
 
-_WithTls = (
-    DestinationSettings
-    | Hl7ReceiverSettings
-    | FhirServerSettings
-    | WebhookSettings
-    | ArchiveSettings
-    | WorklistSettings
-    | ReportServerSettings
-)
 _WithAuthorization = DestinationSettings | FhirServerSettings | ArchiveSettings | ReportServerSettings
 _EVERY_INTERFACE = ("0.0.0.0", "::")
 
@@ -65,6 +55,25 @@ def contradictions(found: Readable) -> Iterator[Problem]:
     for look, needs in CONTRADICTIONS:
         if all(need in found for need in needs):
             yield from look(*(found[need] for need in needs))
+    for file, place, tls in tls_tables(found):
+        yield from _tls_files(file, place, tls)
+
+
+def tls_tables(
+    found: Readable,
+) -> Iterator[tuple[str, str, ListenerTlsSettings | AuditSyslogSettings | DestinationTlsSettings]]:
+    """Names the tables that hold certificates, as far as they could be read: file, place and table of each."""
+    for port in ("listener", "hl7"):
+        opened: ListenerSettings | Hl7Settings | None = found.get(f"agent.{port}")
+        if opened is not None and opened.tls is not None:
+            yield AGENT_FILE, f"{port}.tls", opened.tls
+    audit: AuditSettings | None = found.get("agent.audit")
+    if audit is not None and audit.syslog is not None:
+        yield AGENT_FILE, "audit.syslog", audit.syslog
+    for table in _CALLED:
+        for number, peer in found.get(f"peers.{table}[]", ()):
+            if peer.tls is not None:
+                yield PEERS_FILE, f"{table}[{number}].tls", peer.tls
 
 
 # --- agent.toml -----------------------------------------------------------------------------------------------------
@@ -81,14 +90,9 @@ def _listener(listener: ListenerSettings) -> Iterator[Problem]:
 
 
 def _port_tls(port: str, tls: ListenerTlsSettings | None) -> Iterator[Problem]:
-    if tls is None:
-        return
-    if tls.require_client_certificate and tls.ca_file is None:
+    if tls is not None and tls.require_client_certificate and tls.ca_file is None:
         needed = "the authorities of the client certificates, since require_client_certificate = true"
         yield Problem(AGENT_FILE, f"{port}.tls.ca_file", '""', needed)
-    for key in ("certificate_file", "key_file", "ca_file"):
-        yield from _unreadable(AGENT_FILE, f"{port}.tls.{key}", getattr(tls, key))
-    yield from _open_key(AGENT_FILE, f"{port}.tls.key_file", tls.key_file)
 
 
 def _hl7(hl7: Hl7Settings | None) -> Iterator[Problem]:
@@ -147,19 +151,6 @@ def _room(kept: RetentionSettings, listener: ListenerSettings) -> Iterator[Probl
         yield Problem(AGENT_FILE, "retention.free_bytes_start", str(kept.free_bytes_start), more)
 
 
-def _audit(audit: AuditSettings) -> Iterator[Problem]:
-    syslog = audit.syslog
-    if syslog is None:
-        return
-    if (syslog.certificate_file is None) != (syslog.key_file is None):
-        missing = "certificate_file" if syslog.certificate_file is None else "key_file"
-        yield Problem(
-            AGENT_FILE, f"audit.syslog.{missing}", "", "a path: a certificate and its key go together"
-        )
-    for key in ("ca_file", "certificate_file", "key_file"):
-        yield from _unreadable(AGENT_FILE, f"audit.syslog.{key}", getattr(syslog, key))
-
-
 # --- peers.toml -----------------------------------------------------------------------------------------------------
 
 
@@ -182,12 +173,6 @@ def _authorizations(table: str, peers: Numbered[_WithAuthorization]) -> Iterator
     for number, peer in peers:
         key = f"{table}[{number}].authorization"
         yield from _hidden(PEERS_FILE, key, peer.authorization, "a header's value")
-
-
-def _tls(table: str, peers: Numbered[_WithTls]) -> Iterator[Problem]:
-    for number, peer in peers:
-        if peer.tls is not None:
-            yield from _peer_tls(f"{table}[{number}].tls", peer.tls)
 
 
 def _webhooks(webhooks: Numbered[WebhookSettings]) -> Iterator[Problem]:
@@ -267,15 +252,6 @@ def _named_once(file: str, table: str, key: str, names: Sequence[str]) -> Iterat
         if first < number:
             other = f"another {key} than that of {table}[{first}]"
             yield Problem(file, f"{table}[{number}].{key}", quoted(name), other)
-
-
-def _peer_tls(place: str, tls: DestinationTlsSettings) -> Iterator[Problem]:
-    if (tls.certificate_file is None) != (tls.key_file is None):
-        missing = "certificate_file" if tls.certificate_file is None else "key_file"
-        yield Problem(PEERS_FILE, f"{place}.{missing}", "", "a path: a certificate and its key go together")
-    for key in ("ca_file", "certificate_file", "key_file"):
-        yield from _unreadable(PEERS_FILE, f"{place}.{key}", getattr(tls, key))
-    yield from _open_key(PEERS_FILE, f"{place}.key_file", tls.key_file)
 
 
 # --- reading.toml ---------------------------------------------------------------------------------------------------
@@ -362,9 +338,18 @@ def _is_ourselves(destination: DestinationSettings, listener: ListenerSettings) 
     return destination.host == listener.host or (is_loopback(destination.host) and we_hear_loopback)
 
 
-def _open_key(file: str, key: str, path: Path | None) -> Iterator[Problem]:
-    if path is not None and (problem := open_to_others(path)):
-        yield Problem(file, key, quoted(str(path)), f"a private key that is private ({problem})")
+def _tls_files(
+    file: str, place: str, tls: ListenerTlsSettings | AuditSyslogSettings | DestinationTlsSettings
+) -> Iterator[Problem]:
+    """Finds files that are missing, or that too few or too many can read; what is in them the agent looks at."""
+    if (tls.certificate_file is None) != (tls.key_file is None):
+        missing = "certificate_file" if tls.certificate_file is None else "key_file"
+        yield Problem(file, f"{place}.{missing}", "", "a path: a certificate and its key go together")
+    for key in ("ca_file", "certificate_file", "key_file"):
+        yield from _unreadable(file, f"{place}.{key}", getattr(tls, key))
+    if tls.key_file is not None and (problem := open_to_others(tls.key_file)):
+        private = f"a private key that is private ({problem})"
+        yield Problem(file, f"{place}.key_file", quoted(str(tls.key_file)), private)
 
 
 def _hidden(file: str, key: str, secret: Secret | None, what: str) -> Iterator[Problem]:
@@ -403,7 +388,6 @@ CONTRADICTIONS: tuple[tuple[Callable[..., Iterator[Problem]], tuple[str, ...]], 
     (_database, ("agent.storage",)),
     (_retention, ("agent.retention",)),
     (_room, ("agent.retention", "agent.listener")),
-    (_audit, ("agent.audit",)),
     (_senders, ("peers.sender",)),
     (_names_of_receivers, _PLACES_OF_NAMED),
     (_issuers, ("peers.issuer",)),
@@ -413,7 +397,6 @@ CONTRADICTIONS: tuple[tuple[Callable[..., Iterator[Problem]], tuple[str, ...]], 
     ),
     (_archives, ("peers.archive[]",)),
     *((partial(_authorizations, table), (f"peers.{table}[]",)) for table in _BY_HTTP),
-    *((partial(_tls, table), (f"peers.{table}[]",)) for table in _CALLED),
     (_webhooks, ("peers.webhook[]",)),
     (_destinations, ("peers.destination[]",)),
     (partial(_licence, "engine"), ("reading.engine",)),

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -54,10 +54,15 @@ PROBLEMS_MAX = 50
 """Mistakes of one file that are told; more than that is no typing mistake."""
 
 
+Look = Callable[[Readable], Iterable[Problem]]
+"""Finds what is wrong beyond the words of the files, in what could be read of them."""
+
+
 def load(
     folder: Path | None,
     environment: Mapping[str, str] | None = None,
     dictionary: Dictionary | None = None,
+    look: Look | None = None,
 ) -> Settings:
     """Reads the three files of a config folder, and the variables above them. What is not there keeps its default.
 
@@ -66,17 +71,19 @@ def load(
         environment: the variables, such as PREREAD_AGENT__LISTENER__PORT; None for those of this process.
         dictionary: gives the VR of every DICOM keyword; `agent.configuration.load` has it. Without it a rule that
             names a DICOM keyword is refused.
+        look: what it finds is told with the other mistakes; `agent.configuration.load_to_serve` has one.
 
     Raises:
         ConfigError: with every mistake of all three files and of the variables.
     """
-    return load_with_origins(folder, environment, dictionary)[0]
+    return load_with_origins(folder, environment, dictionary, look)[0]
 
 
 def load_with_origins(
     folder: Path | None,
     environment: Mapping[str, str] | None = None,
     dictionary: Dictionary | None = None,
+    look: Look | None = None,
 ) -> tuple[Settings, Mapping[str, Source]]:
     """Reads the settings as `load` does; gives also, for each file, where its values come from."""
     environment = os.environ if environment is None else environment
@@ -98,7 +105,8 @@ def load_with_origins(
         found |= beside
         if read is not None:
             values[file] = read
-    problems += [sources[one.file].located(one) for one in contradictions(found)]
+    together = (*contradictions(found), *(look(found) if look else ()))
+    problems += [sources[one.file].located(one) for one in together]
     problems += _too_long(values)
     if problems:
         raise ConfigError(tuple(problems))

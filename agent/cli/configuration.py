@@ -23,7 +23,7 @@ class ConfigFile(StrEnum):
 @app.command()
 def check(config: Config = None) -> None:
     """Every mistake in the files and in the environment at once, each with its line. Exit 2 if there is one."""
-    settings = settings_of(config)
+    settings = settings_of(config, to_serve=True)
     typer.echo(f"ok      configuration {settings.folder or '(built-in defaults)'}, {settings.digest}")
 
 
@@ -103,7 +103,7 @@ def diff(
     from config.changes import differences, in_force
     from config.loading import ConfigError
 
-    new = settings_of(config)
+    new = settings_of(config, to_serve=True)
     try:
         old = settings_of(against or loaded.kept(new.agent.storage.folder), environment={})
     except LookupError as error:

@@ -22,17 +22,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 EXIT_WRONG_CONFIG = 2
 
 
-def settings_of(config: Path | None, environment: "Mapping[str, str] | None" = None) -> "Settings":
+def settings_of(
+    config: Path | None, environment: "Mapping[str, str] | None" = None, *, to_serve: bool = False
+) -> "Settings":
     """Loads the configuration, or prints every mistake in it and exits with EXIT_WRONG_CONFIG.
 
     Args:
         environment: the variables that stand above the files; None for those of this process.
+        to_serve: with a look into the TLS files.
     """
-    from agent.configuration import load
+    from agent.configuration import load, load_to_serve
     from config.loading import ConfigError
 
     try:
-        return load(config, environment)
+        return (load_to_serve if to_serve else load)(config, environment)
     except ConfigError as error:
         raise _told(error) from None
 

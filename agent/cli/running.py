@@ -48,7 +48,9 @@ def _configure_log(settings: "Settings") -> None:
 def serve(config: Config = None) -> None:
     """Listen for studies, gather priors, deliver drafts; starts the reader too, unless reading.toml says not to."""
     with _without_decoders():
-        settings = settings_of(config)  # for a rule that names a DICOM keyword pydicom is imported here
+        settings = settings_of(
+            config, to_serve=True
+        )  # for a rule that names a DICOM keyword pydicom is imported here
         from agent import service
 
     _configure_log(settings)
@@ -81,7 +83,7 @@ def reload(
     """Have the running service load its configuration anew, whole or not at all; exit 1, with reasons, if not."""
     from agent import loaded
 
-    settings = settings_of(config)
+    settings = settings_of(config, to_serve=True)
     try:
         service = loaded.ask_to_reload(settings.agent.storage.folder, seconds)
     except (LookupError, OSError) as error:
@@ -106,7 +108,7 @@ def check(
     """Look at configuration, folders, database, every peer and the model; writes nothing. Exit 1 if one is wrong."""
     from agent import checking
 
-    settings = settings_of(config)
+    settings = settings_of(config, to_serve=True)
     lines = checking.check(settings, open_model=model)
     for line in lines:
         typer.echo(f"{'ok     ' if line.ok else 'PROBLEM'} {line.text}")

@@ -11,6 +11,7 @@ from agent.store import open_store
 from config.loading import load, storage_folder_of
 from tests.agent.test_cli import a_config, run
 from tests.agent.test_loaded import put
+from tests.certificates import a_pair
 
 
 def test_check_tells_every_mistake_with_file_line_key_value_and_expectation(tmp_path: Path):
@@ -23,6 +24,38 @@ def test_check_tells_every_mistake_with_file_line_key_value_and_expectation(tmp_
         "agent.toml:3: listener.port = 99999: expected a whole number from 1 to 65535",
         "reading.toml:1: study = 1: expected a table",
     ]
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("check", "--no-model"), ("serve",), ("reload",)])
+def test_tls_files_that_cannot_be_used_are_told_beside_all_other_mistakes(
+    tmp_path: Path, command: tuple[str, ...]
+):
+    a_pair(tmp_path)
+    tls = '[{}.tls]\ncertificate_file = "own.pem"\nkey_file = "{}.key"\nca_file = "{}"\n'
+    peers = '[[archive]]\nname = "a"\nae_title = "A"\nhost = "h"\n'
+    config = a_config(
+        tmp_path,
+        agent="[worker]\nattempts_max = 0\n" + tls.format("listener", "other", "ca.pem"),
+        peers=peers + tls.format("archive", "own", "empty"),
+    )
+
+    code, said = run(*command, "--config", config)
+
+    assert code == 2
+    assert [line.partition(": expected ")[0] for line in said.splitlines()] == [
+        "agent.toml:2: worker.attempts_max = 0",
+        f'agent.toml:5: listener.tls.key_file = "{config}/other.key"',
+        f'peers.toml:8: archive[1].tls.ca_file = "{config}/empty"',
+    ]
+
+
+def test_who_only_looks_is_not_kept_from_it_by_a_certificate_that_is_being_renewed(tmp_path: Path):
+    a_pair(tmp_path)
+    files = 'certificate_file = "own.pem"\nkey_file = "other.key"\nca_file = "ca.pem"\n'
+    config = a_config(tmp_path, agent=f"[listener.tls]\n{files}")
+
+    assert run("config", "show", "--config", config)[0] == 0
+    assert run("config", "check", "--config", config)[0] == 2
 
 
 def test_check_of_what_is_right_says_which_configuration_that_is(tmp_path: Path):

@@ -15,6 +15,7 @@ from agent.service import Serving
 from config.loading import FILES, ConfigError, load
 from storage.records import Stage
 from tests.builders import a_radiograph
+from tests.certificates import a_pair
 from tests.config.test_broken_files import WAYS, broken
 from tests.end_to_end.conftest import free_port, wait_for
 
@@ -112,6 +113,19 @@ def test_worklists_are_asked_from_the_reload_on(site: Site):
 
     asked = {job.args[0].name for job in site.serving._scheduler.get_jobs() if job.args}
     assert asked == {"ris", "ris2"}
+
+
+def test_a_reload_with_tls_files_that_cannot_be_used_is_refused_and_says_so(site: Site):
+    a_pair(site.folder)
+    tls = '[destination.tls]\ncertificate_file = "own.pem"\nkey_file = "other.key"\n'
+
+    site.write(peers=SENDER.format("XRAY2") + DESTINATION.format("a") + tls)
+    told = site.serving.reload()
+
+    assert [problem.partition(" = ")[0] for problem in told.problems] == [
+        "peers.toml:10: destination[1].tls.key_file"
+    ]
+    assert (site.greeted("XRAY1"), site.greeted("XRAY2")) == (True, False)
 
 
 def test_what_needs_a_restart_stays_as_it_is_and_is_named(site: Site):

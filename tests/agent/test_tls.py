@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from agent.tls import expiring, peer_context
+from agent.tls import expiring, peer_context, unusable_files
 from config.tls_settings import DestinationTlsSettings
+from tests.certificates import a_pair
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -49,3 +50,54 @@ def test_towards_a_peer_nothing_older_and_nothing_weaker_is_offered(profile: str
     assert min(one["strength_bits"] for one in before_1_3) == (128 if profile == "bcp195" else 256)
     assert context.check_hostname
     assert context.verify_mode == ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({}, {}),
+        ({"ca_file": "empty"}, {"ca_file": "certificates in PEM form, at least one and all of them whole"}),
+        ({"ca_file": "own.key"}, {"ca_file": "certificates in PEM form, at least one and all of them whole"}),
+        (
+            {"ca_file": "damaged.pem"},
+            {"ca_file": "certificates in PEM form, at least one and all of them whole"},
+        ),
+        ({"key_file": "other.key"}, {"key_file": "the private key of the first certificate in {}/own.pem"}),
+        (
+            {"key_file": "elliptic.key"},
+            {"key_file": "the private key of the first certificate in {}/own.pem"},
+        ),
+        ({"key_file": "empty"}, {"key_file": "a private key in PEM form, whole"}),
+        ({"key_file": "damaged.key"}, {"key_file": "a private key in PEM form, whole"}),
+        (
+            {"key_file": "locked.key"},
+            {"key_file": "a private key without a pass phrase; run: openssl pkey -in {}/locked.key -out NEW"},
+        ),
+        ({"certificate_file": "damaged.pem"}, {"certificate_file": "our certificate in PEM form, whole"}),
+        (
+            {"certificate_file": "own.key", "key_file": "own.pem"},
+            {
+                "certificate_file": "our certificate in PEM form, whole",
+                "key_file": "a private key in PEM form, whole",
+            },
+        ),
+        (
+            {"certificate_file": "damaged.pem", "key_file": "gone"},
+            {"certificate_file": "our certificate in PEM form, whole"},
+        ),
+        ({"ca_file": "gone", "certificate_file": "gone"}, {}),
+    ],
+)
+def test_what_no_connection_can_be_made_with_is_told_by_its_key(
+    tmp_path: Path, files: dict[str, str], told: dict[str, str]
+) -> None:
+    tls = a_pair(tmp_path).model_copy(update={key: tmp_path / name for key, name in files.items()})
+
+    assert dict(unusable_files(tls)) == {key: words.format(tmp_path) for key, words in told.items()}
+
+
+def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    tls = a_pair(tmp_path).model_copy(update={"key_file": tmp_path / "locked.key"})
+
+    with pytest.raises(OSError, match="the private key has a pass phrase"):
+        peer_context(tls)
