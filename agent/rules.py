@@ -7,7 +7,6 @@ So conditions of one rule may be met by different images, and `not` means that n
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 from config.conditions import Kind, Matches, OneOf, Present, Test, Value, When, Within
@@ -166,11 +165,8 @@ def _meets(test: Test, values: Sequence[Value]) -> bool:
     match wanted:
         case OneOf(several):
             return not {_comparable(one, test.kind) for one in several}.isdisjoint(comparable)
-        case Matches(pattern):
-            # A bracket is a bracket here. fnmatch keeps to the first way that each star matches, so no pattern takes
-            # longer than the text is long for each star in it.
-            glob = pattern.lower().replace("[", "[[]")
-            return any(fnmatchcase(str(value), glob) for value in comparable)
+        case Matches():
+            return any(wanted.fits(str(value)) for value in comparable)
         case Within(least, most):
             return any(_is_within(value, least, most) for value in comparable)
 

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo
@@ -70,6 +71,12 @@ class Matches:
     """As a pattern says: `*` any characters, `?` one, whatever the case of letters."""
 
     pattern: str
+
+    def fits(self, text: str) -> bool:
+        """Is a text, without spaces around it, as the pattern says?"""
+        # A bracket is a bracket here. fnmatch keeps to the first way that each star matches, so no pattern takes
+        # longer than the text is long for each star in it.
+        return fnmatchcase(text.lower(), self.pattern.lower().replace("[", "[[]"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +241,10 @@ def _tests(
     else:
         words = own.words if own else ()
         wanted = _wanted(value, kind, words)
-        if wanted is None:
+        if wanted is None and (reversed_bounds := _reversed_bounds(value, kind)):
+            least, most = reversed_bounds
+            mistakes.append(Mistake(f"{place}.from", shown(least), f"at most to = {shown(most)}"))
+        elif wanted is None:
             forms = (
                 f"{one_of([quoted(word) for word in words])}, or a list of them" if words else _FORMS[kind]
             )
@@ -272,9 +282,15 @@ def _wanted(value: object, kind: Kind, words: tuple[str, ...]) -> Wanted | None:
 def _within(bounds: Mapping[str, Any], kind: Kind) -> Within | None:
     if kind in ("text", "sequence") or not all(_fits(one, kind, ()) for one in bounds.values()):
         return None
-    least, most = bounds.get("from"), bounds.get("to")
-    is_range = kind == "time" or least is None or most is None or least <= most
-    return Within(least, most) if is_range else None
+    return None if _reversed_bounds(bounds, kind) else Within(bounds.get("from"), bounds.get("to"))
+
+
+def _reversed_bounds(value: object, kind: Kind) -> tuple[Value, Value] | None:
+    """The bounds of a range that nothing lies in; a time of day may run over midnight."""
+    if kind not in ("number", "date") or not isinstance(value, dict) or value.keys() != {"from", "to"}:
+        return None
+    least, most = value["from"], value["to"]
+    return (least, most) if _fits(least, kind, ()) and _fits(most, kind, ()) and least > most else None
 
 
 def _fits(value: object, kind: Kind, words: tuple[str, ...]) -> bool:

@@ -36,6 +36,7 @@ from config.rule_contradictions import (
     never_asked,
     unknown_adapters,
     unknown_called_titles,
+    unknown_calling_titles,
     unknown_destinations,
 )
 from config.rule_settings import AdapterSettings, RuleSettings
@@ -414,6 +415,10 @@ CONTRADICTIONS: tuple[tuple[Callable[..., Iterator[Problem]], tuple[str, ...]], 
     (_loops, ("peers.destination[]", "agent.listener")),
     (_waiting, ("agent.worker", "reading.priors")),
     (unknown_called_titles, ("reading.rule[]", "agent.device", "agent.listener")),
+    (
+        unknown_calling_titles,
+        ("reading.rule[]", "peers.accept_any_sender", "peers.sender", "peers.archive"),
+    ),
     (unknown_destinations, ("reading.rule[]", *_PLACES_OF_NAMED)),
 )
 """What may be wrong together: who looks for it, and the places (`config.readable`) that it needs, its arguments."""

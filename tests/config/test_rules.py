@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from agent.dicom.attributes import vr_by_keyword
 from config.loading import ConfigError, effective, load
 
@@ -79,6 +81,56 @@ def test_a_rule_that_can_never_decide_is_a_mistake(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ('{ view = "PA" }', '{ view = "pa" }'),
+        ('{ Modality = "DX" }', '{ Modality = "DX", StationName = "ICU 1" }'),
+        ('{ Modality = ["CR", "DX"] }', '{ Modality = "DX", view = "AP" }'),
+        ('{ StationName = { matches = "icu*" } }', '{ StationName = ["ICU 1", "ICU 2"] }'),
+        ("{ patient_age_years = { from = 18 } }", "{ patient_age_years = { from = 65, to = 90 } }"),
+        ("{ KVP = { from = 60, to = 90 } }", "{ KVP = 70 }"),
+        ("{ StationName = { present = true } }", '{ StationName = "ICU 1" }'),
+        ('{ any = [{ view = "PA" }, { view = "AP" }] }', '{ view = "AP", Modality = "DX" }'),
+        ('{ any = [{ view = "PA" }, { view = "AP" }] }', '{ any = [{ view = "AP" }, { view = "PA" }] }'),
+        ('{ not = { view = "LATERAL" } }', '{ Modality = "DX", not = { view = "LATERAL" } }'),
+        (
+            '{ time_of_day = { from = "20:00", to = "07:00" } }',
+            '{ view = "PA", time_of_day = { from = "20:00", to = "07:00" } }',
+        ),
+    ],
+)
+def test_a_rule_behind_one_that_fits_all_of_its_studies_is_a_mistake(tmp_path: Path, first: str, later: str):
+    rules = f'[[rule]]\nname = "first"\nwhen = {first}\n[[rule]]\nname = "later"\nwhen = {later}\n'
+
+    assert problems(tmp_path, reading=rules) == [
+        'reading.toml:5: rule[2].name = "later": expected a place before rule "first", '
+        "which fits every study that this one fits"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ('{ view = "PA" }', '{ view = ["PA", "AP"] }'),
+        ('{ Modality = "DX", view = "AP" }', '{ Modality = "DX" }'),
+        ("{ patient_age_years = { from = 18 } }", "{ patient_age_years = { to = 90 } }"),
+        ("{ StationName = { present = false } }", '{ StationName = "ICU 1" }'),
+        ('{ any = [{ view = "PA", Modality = "CR" }] }', '{ view = "PA" }'),
+        ('{ all = [{ view = "PA" }] }', '{ not = { view = "PA" } }'),
+        ('{ not = { view = "PA" } }', '{ view = "PA" }'),
+        (
+            '{ time_of_day = { from = "20:00", to = "07:00" } }',
+            '{ time_of_day = { from = "08:00", to = "12:00" } }',
+        ),
+    ],
+)
+def test_a_rule_that_may_be_asked_is_none(tmp_path: Path, first: str, later: str):
+    rules = f'[[rule]]\nname = "first"\nwhen = {first}\n[[rule]]\nname = "later"\nwhen = {later}\n'
+
+    assert problems(tmp_path, reading=rules) == []
+
+
 def test_a_rule_for_an_ae_title_that_is_not_ours_is_a_mistake(tmp_path: Path):
     rules = '[[rule]]\nname = "a"\nwhen = { any = [{ called_ae_title = ["TRIAL", "preread"] }] }\n'
     trial = '[device]\nalso_called = ["TRIAL"]\n'
@@ -91,10 +143,39 @@ def test_a_rule_for_an_ae_title_that_is_not_ours_is_a_mistake(tmp_path: Path):
     assert problems(tmp_path, reading=rules, agent="[listener]\ncheck_called_ae_title = false\n") == []
 
 
-def test_each_rule_has_a_name_of_its_own(tmp_path: Path):
-    rule = '[[rule]]\nname = "a"\nwhen = { view = "PA" }\n'
+def test_a_rule_for_titles_like_none_of_ours_is_a_mistake(tmp_path: Path):
+    rules = '[[rule]]\nname = "a"\nwhen = {{ called_ae_title = {{ matches = "{}" }} }}\n'
 
-    assert problems(tmp_path, reading=rule + rule) == [
+    (problem,) = problems(tmp_path, reading=rules.format("TRIAL*"))
+
+    assert problem.startswith('reading.toml:3: rule[1].when = "TRIAL*": expected an AE title of ours')
+    assert problems(tmp_path, reading=rules.format("pre*")) == []
+
+
+@pytest.mark.parametrize("wanted", ['"XRAY9"', '["XRAY1", "XRAY9"]', '{ matches = "XRAY9" }'])
+def test_a_rule_for_a_system_that_may_not_send_is_a_mistake(tmp_path: Path, wanted: str):
+    rules = f'[[rule]]\nname = "a"\nwhen = {{ Modality = "DX", calling_ae_title = {wanted} }}\n'
+    sender = '[[sender]]\nae_title = "XRAY1"\n'
+
+    (problem,) = problems(tmp_path, reading=rules, peers=sender)
+
+    expected = "expected the AE title of a [[sender]] of peers.toml; there are XRAY1"
+    assert problem == f'reading.toml:3: rule[1].when = "XRAY9": {expected}'
+    assert problems(tmp_path, reading=rules, peers=f"accept_any_sender = true\n{sender}") == []
+    assert problems(tmp_path, reading=rules, peers="") == []
+
+
+def test_a_rule_may_name_a_sender_in_any_case_of_letters_and_an_archive(tmp_path: Path):
+    rules = '[[rule]]\nname = "a"\nwhen = { calling_ae_title = ["xray1", "ARCH"] }\n'
+    peers = '[[sender]]\nae_title = "XRAY1"\n[[archive]]\nname = "arch"\nae_title = "ARCH"\nhost = "h"\n'
+
+    assert problems(tmp_path, reading=rules, peers=peers) == []
+
+
+def test_each_rule_has_a_name_of_its_own(tmp_path: Path):
+    rule = '[[rule]]\nname = "a"\nwhen = {{ view = "{}" }}\n'
+
+    assert problems(tmp_path, reading=rule.format("PA") + rule.format("AP")) == [
         'reading.toml:5: rule[2].name = "a": expected another name than that of rule[1]'
     ]
 
