@@ -48,9 +48,8 @@ def _configure_log(settings: "Settings") -> None:
 def serve(config: Config = None) -> None:
     """Listen for studies, gather priors, deliver drafts; starts the reader too, unless reading.toml says not to."""
     with _without_decoders():
-        settings = settings_of(
-            config, to_serve=True
-        )  # for a rule that names a DICOM keyword pydicom is imported here
+        # For a rule that names a DICOM keyword pydicom is imported here.
+        settings = settings_of(config, to_serve=True)
         from agent import service
 
     _configure_log(settings)
