@@ -8,8 +8,9 @@ import logging
 import socket
 import ssl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, TypeGuard
 
@@ -126,9 +127,18 @@ class _CallingAE(AE):
     def _create_socket(
         self, assoc: Association, address: AddressInformation, tls_args: tuple[ssl.SSLContext, str] | None
     ) -> AssociationSocket:
-        self._calling_socket = _CallingSocket(assoc, address=address)
-        self._calling_socket.tls_args = tls_args
-        return self._calling_socket
+        self._calling_socket = calling = _CallingSocket(assoc, address=address)
+        calling.tls_args = tls_args
+        # A peer that goes on talking after our A-ABORT can end pynetdicom's thread before that has closed anything.
+        assoc.dul.run = partial(_run_and_close, assoc.dul.run, calling)
+        return calling
+
+
+def _run_and_close(run: Callable[[], None], calling: _CallingSocket) -> None:
+    try:
+        run()
+    finally:
+        calling.close()
 
 
 def _connection_opened(event: evt.Event, answer_seconds: float, opened: list[float]) -> None:

@@ -12,6 +12,7 @@ import trustme
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.fsm import StateMachine
 from pynetdicom.sop_class import BasicTextSRStorage, ComprehensiveSRStorage, Verification
 
 from agent.peers import Peers, StoreKind, judge_status
@@ -289,6 +290,29 @@ def test_a_port_that_speaks_no_dicom_is_no_traceback():
 
     assert not outcome.ok
     assert f"127.0.0.1:{port}" in outcome.problem
+
+
+def test_a_thread_of_pynetdicom_that_ends_early_leaves_no_connection_open(monkeypatch: pytest.MonkeyPatch):
+    was_closed = threading.Event()
+    do_action = StateMachine.do_action
+
+    def end_early(machine: StateMachine, event: str) -> None:
+        if event == "Evt19":  # what came is no PDU
+            machine.dul.kill_dul()
+        else:
+            do_action(machine, event)
+
+    def talk(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n")
+        while connection.recv(4096):
+            pass
+        was_closed.set()
+
+    monkeypatch.setattr(StateMachine, "do_action", end_early)
+    with a_bare_socket(talk) as port:
+        Peers("PREREAD").echo(a_destination(port, connect_seconds=0.5))
+
+        assert was_closed.wait(5)
 
 
 def test_an_echo_is_answered_and_timed():
