@@ -29,6 +29,8 @@ from tests.agent.archives import Archive, an_archive
 from tests.agent.line import PATIENCE, Line
 from tests.builders import a_radiograph
 
+pytestmark = pytest.mark.slow
+
 PACS_SETTINGS = DestinationSettings(name="pacs", ae_title="TESTPACS", host="h", commitment=True)
 
 
@@ -263,7 +265,6 @@ def test_a_destination_without_the_service_has_the_draft_and_somebody_is_told(tm
         assert "offers no storage commitment" in (delivery(line, study).problem or "")
 
 
-@pytest.mark.slow
 def test_a_request_that_is_refused_for_now_is_put_again(tmp_path: Path):
     with committing(tmp_path, status=0x0213) as (line, peer):
         study = deliver(line)

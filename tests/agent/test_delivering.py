@@ -28,6 +28,8 @@ from tests.builders import a_radiograph
 from tests.scripted_engine import IDENTITY
 from tests.storage.builders import NOW, claimed_deliveries, composed, later
 
+pytestmark = pytest.mark.slow
+
 MakeLine = Callable[..., Line]
 
 
@@ -110,7 +112,6 @@ def test_a_form_that_a_draft_does_not_have_is_stepped_over(taking: MakeLine):
     assert kinds_made(line, study) == {"findings_sr_air", "report_sr"}
 
 
-@pytest.mark.slow
 def test_without_a_fallback_what_is_refused_is_given_up_and_can_be_replayed(taking: MakeLine):
     line = taking(BasicTextSRStorage, outputs=("report_sr", "findings_sr"), fallback={})
     study = delivered(line)
@@ -148,7 +149,6 @@ def test_a_profile_is_a_list_of_forms(taking: MakeLine, profile: str, classes: s
     assert set(sent(line)) == classes
 
 
-@pytest.mark.slow
 def test_a_destination_that_is_down_rests_and_one_draft_tries_it_for_all(taking: MakeLine):
     line = taking(BasicTextSRStorage, outputs=("report_sr",), failures_max=2)
     assert isinstance(line.pacs, Archive)

@@ -19,6 +19,8 @@ from tests.certificates import a_pair
 from tests.config.test_broken_files import WAYS, broken
 from tests.end_to_end.conftest import free_port, wait_for
 
+pytestmark = pytest.mark.slow
+
 SENDER = '[[sender]]\nae_title = "{}"\n'
 DESTINATION = '[[destination]]\nname = "{}"\nae_title = "GONE"\nhost = "127.0.0.1"\nport = 1\n'
 WORKLIST = (
@@ -204,7 +206,6 @@ def send(port: int, calling_ae_title: str, number: int) -> int:
     return taken
 
 
-@pytest.mark.slow
 def test_reloads_under_load_lose_no_association_and_no_image(site: Site):
     titles = ("XRAY1", "XRAY2", "XRAY3")
     both = "".join(map(SENDER.format, titles))

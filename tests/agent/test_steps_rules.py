@@ -28,6 +28,8 @@ from tests.builders import a_radiograph, a_report_sr, having
 from tests.scripted_engine import ScriptedEngine
 from tests.storage.builders import an_order
 
+pytestmark = pytest.mark.slow
+
 MakeLine = Callable[..., Line]
 
 
@@ -113,7 +115,6 @@ def test_in_shadow_the_model_reads_and_nobody_gets_anything(make_line: MakeLine)
     assert 'nothing is sent: rule "watch" is in shadow' in life_of(line, study)
 
 
-@pytest.mark.slow
 def test_a_rule_says_what_its_destinations_get(make_line: MakeLine):
     line = make_line(a_rule(destinations=("pacs",), outputs=("report_sr",)))
     study = line.arrive(a_radiograph())

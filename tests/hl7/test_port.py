@@ -14,6 +14,8 @@ from config.agent_settings import ListenerTlsSettings
 from tests.hl7.builders import an_obx, an_oru
 from tests.hl7.conftest import Connect, Inbox, OpenPort
 
+pytestmark = pytest.mark.slow
+
 
 def test_many_messages_come_over_one_connection(inbox: Inbox, port: OpenPort, engine: Connect):
     ris = engine(port())
@@ -80,7 +82,6 @@ def test_who_is_not_listed_may_not_send(inbox: Inbox, port: OpenPort, engine: Co
     assert inbox.the_refusal() == "127.0.0.1 may not send HL7. If it may, add it to hl7.addresses."
 
 
-@pytest.mark.slow
 def test_the_port_hears_on_when_a_refusal_cannot_be_written_down(
     tmp_path: Path, port: OpenPort, engine: Connect
 ):

@@ -15,6 +15,8 @@ from storage.audits import Audits
 from tests.listener.conftest import Inbox, StartListener, a_cr, await_that
 from tests.listener.wire import ABORT, ASSOCIATE_RJ, CR, EXPLICIT, RawSender, associate_request
 
+pytestmark = pytest.mark.slow
+
 SENDERS = (
     SenderSettings(ae_title="ROOM_3", addresses=("127.0.0.0/8",)),
     SenderSettings(ae_title="ELSEWHERE", addresses=("192.0.2.7",)),

@@ -27,6 +27,8 @@ from tests.listener.wire import (
     store_request,
 )
 
+pytestmark = pytest.mark.slow
+
 UID, DATA = a_cr(rows=100, columns=100)
 COMMAND = pdv(store_request(CR, UID), is_command=True, is_last=True)
 FRAGMENT = pdv(DATA[:1000], is_command=False, is_last=False)
@@ -94,7 +96,6 @@ def test_another_protocol_on_the_port_is_put_out(inbox: Inbox, content: bytes) -
     still_works(inbox)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07])
 @pytest.mark.parametrize("content", [b"", b"\0", b"\xff" * 80, bytes(300)])
 def test_a_mutilated_pdu_before_negotiation_is_put_out(inbox: Inbox, kind: int, content: bytes) -> None:
@@ -245,7 +246,6 @@ def test_an_idle_association_is_aborted_in_the_end(start: StartListener) -> None
     assert inbox.refusals() == ()
 
 
-@pytest.mark.slow
 def test_a_peer_that_does_not_close_after_its_release_is_closed(inbox: Inbox) -> None:
     with RawSender(inbox.port).associate() as sender:
         sender.socket.sendall(A_RELEASE_RQ)

@@ -13,6 +13,8 @@ from agent.listener.dataset import INFLATED_BYTES_MAX
 from tests.listener.conftest import Inbox, StartListener, a_cr
 from tests.listener.wire import CR, DX, EXPLICIT, RawSender, dataset_pdus, store_request
 
+pytestmark = pytest.mark.slow
+
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
@@ -182,7 +184,6 @@ def test_a_disk_that_fills_up_in_mid_object_is_answered(inbox: Inbox, small_file
     assert (status, reason) == (0xA700, "the file could not be written: File too large")
 
 
-@pytest.mark.slow
 def test_a_sender_has_its_answer_when_the_refusal_cannot_be_written_down(inbox: Inbox) -> None:
     with inbox.database.writing() as connection:
         connection.execute(text("DROP TABLE refusals"))
@@ -194,7 +195,6 @@ def test_a_sender_has_its_answer_when_the_refusal_cannot_be_written_down(inbox: 
     assert answers == [0xC000, 0x0000]
 
 
-@pytest.mark.slow
 def test_a_sender_is_told_to_come_again_while_the_database_takes_nothing(inbox: Inbox) -> None:
     uid, data = a_cr()
     with inbox.database.writing() as connection:

@@ -18,6 +18,8 @@ from config.peers_settings import SenderSettings
 from tests.listener.conftest import Inbox, StartListener, a_cr, await_that
 from tests.listener.wire import RawSender
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Keys:
