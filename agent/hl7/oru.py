@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent.hl7.message import FIELD_MISSING, Message, MessageError, Segment, refuse_too_long
+from agent.hl7.message import FIELD_MISSING, Message, MessageError, Segment, refuse_too_long, refuse_too_many
 from agent.hl7.times import date_digits, local_digits
 from storage.outside_records import Report, ReportSource, ReportStatus
 from storage.records import PatientIdentifier
@@ -123,6 +123,7 @@ def _groups(message: Message) -> list[_Group]:
     for segment in message.segments:
         if segment.name == "PID":
             patient = segment
+            refuse_too_many(len(_listed(segment)))
         elif segment.name == "OBR":
             groups.append(_Group(patient, segment))
         elif groups:
@@ -225,12 +226,16 @@ def _all_are_withdrawn(lines: Sequence[Segment]) -> bool:
     return len(standing) < len(lines) and not any(one.raw(5).strip() for one in standing)
 
 
+def _listed(patient: Segment) -> list[str]:
+    """PID-3; for old senders PID-2."""
+    return patient.repetitions(3) or patient.repetitions(2)
+
+
 def _patients_of(patient: Segment) -> tuple[PatientIdentifier, ...]:
-    """PID-3 with its assigning authorities (CX.4); for old senders PID-2."""
-    listed = patient.repetitions(3) or patient.repetitions(2)
+    """The identifiers with their assigning authorities (CX.4)."""
     identifiers = (
         PatientIdentifier(patient.part(one), patient.part(one, 4) or patient.part(one, 4, 2))
-        for one in listed
+        for one in _listed(patient)
     )
     return tuple(dict.fromkeys(one for one in identifiers if one.patient_id))
 

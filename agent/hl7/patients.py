@@ -10,6 +10,7 @@ from agent.hl7.message import (
     MessageError,
     Segment,
     refuse_too_long,
+    refuse_too_many,
 )
 from agent.identity import IdentifierRules, digits_of, identifier_of
 from storage.records import Demographics, PatientChange, PatientIdentifier
@@ -49,10 +50,9 @@ def patient_changes_of(
         raise MessageError(
             f"{message.kind or 'a message without a type'} is none of {known}", UNSUPPORTED_TYPE
         )
-    changes = [
-        _change_of(reason, patient, merged, rules, default_issuer)
-        for patient, merged in _groups(message.segments)
-    ]
+    groups = _groups(message.segments)
+    refuse_too_many(sum(map(_identifier_count, groups)))
+    changes = [_change_of(reason, patient, merged, rules, default_issuer) for patient, merged in groups]
     if not changes:
         raise MessageError("it has no PID segment", FIELD_MISSING)
     return tuple(changes)
@@ -67,6 +67,11 @@ def _groups(segments: Sequence[Segment]) -> list[tuple[Segment, Segment | None]]
         elif segment.name == "MRG" and groups:
             groups[-1] = (groups[-1][0], segment)
     return groups
+
+
+def _identifier_count(group: tuple[Segment, Segment | None]) -> int:
+    patient, merged = group
+    return len(patient.repetitions(3)) + (0 if merged is None else len(merged.repetitions(1)))
 
 
 def _change_of(

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from agent.hl7.message import IDENTIFIERS_MAX
 from agent.identity import IdentifierRules
 from agent.messages import MessageType
 from agent.ordering import order_messages
@@ -97,3 +98,26 @@ def test_a_message_with_a_longer_number_is_in_quarantine_with_field_and_length(
         f"its {field} has 257 characters; more than 256 are not taken",
     )
     assert [one.reason for one in reports.quarantined()] == [taken.reason]
+
+
+def test_a_message_that_names_as_many_patients_as_any_is_taken_and_one_more_is_not(
+    database: Database, tmp_path: Path
+):
+    reports = Reports(database)
+    intake = an_intake(reports, Files(tmp_path), types=messages(database))
+    numbers = [f"B{number}" for number in range(IDENTIFIERS_MAX)]
+    many = "~".join(numbers)
+
+    taken = [
+        intake.take(message.encode(), "10.1.2.3")
+        for message in (
+            an_adt("A1", "~".join(numbers[1:])),
+            an_adt("A1", many),
+            an_oru(patients=many),
+            an_oru(patients=f"A1~{many}"),
+        )
+    ]
+
+    too_many = "it names 101 patient identifiers; more than 100 are not taken"
+    assert [one.code for one in taken] == ["AA", "AE", "AA", "AE"]
+    assert [one.reason for one in reports.quarantined()] == [too_many, too_many]
