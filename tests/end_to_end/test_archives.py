@@ -123,7 +123,8 @@ def test_a_prior_that_dcmqrscp_has_is_fetched(start: Start, tmp_path: Path):
         preread = start(an_archive("QRPACS", archive_port), port=port)
         manifest = read(preread, a_radiograph(patient_id="Q1", rows=300, columns=280), tmp_path)
 
-    assert [prior.report.text for prior in manifest.priors] == ["Small left effusion."]
+    found = [prior.report.text for prior in manifest.priors]
+    assert found == ["Small left effusion."], (manifest.notes, manifest.passed_over)
 
 
 def test_an_archive_that_is_down_costs_the_wait_and_the_draft_says_so(start: Start, tmp_path: Path):
