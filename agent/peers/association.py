@@ -8,6 +8,7 @@ import logging
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -129,9 +130,42 @@ class _CallingAE(AE):
     ) -> AssociationSocket:
         self._calling_socket = calling = _CallingSocket(assoc, address=address)
         calling.tls_args = tls_args
+        _keep_answers_for_who_asked(assoc)
         # A peer that goes on talking after our A-ABORT can end pynetdicom's thread before that has closed anything.
         assoc.dul.run = partial(_run_and_close, assoc.dul.run, calling)
         return calling
+
+
+class _Checkpoint(threading.Event):
+    """Where the thread of an association waits while somebody asks something on it; set = it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def clear(self) -> None:
+        with self.lock:
+            super().clear()
+
+
+def _keep_answers_for_who_asked(association: Association) -> None:
+    """Has the association's thread take no message while somebody waits for an answer.
+
+    pynetdicom 3.0.4 looks whether that thread is paused, and it counts as paused for a moment after it has gone on. It
+    then takes the first answer for a request, logs it and drops it: a study that an archive has is not found, a
+    C-STORE is not answered.
+    """
+    association._reactor_checkpoint = checkpoint = _Checkpoint()
+    checkpoint.set()
+    get_message = association.dimse.get_msg
+
+    def get_msg(block: bool = False) -> Any:
+        if block:  # who asked
+            return get_message(block)
+        with checkpoint.lock:
+            return get_message(block) if checkpoint.is_set() else (None, None)
+
+    association.dimse.get_msg = get_msg
 
 
 def _run_and_close(run: Callable[[], None], calling: _CallingSocket) -> None:

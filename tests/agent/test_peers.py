@@ -12,6 +12,7 @@ import trustme
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.fsm import StateMachine
 from pynetdicom.sop_class import BasicTextSRStorage, ComprehensiveSRStorage, Verification
 
@@ -313,6 +314,28 @@ def test_a_thread_of_pynetdicom_that_ends_early_leaves_no_connection_open(monkey
         Peers("PREREAD").echo(a_destination(port, connect_seconds=0.5))
 
         assert was_closed.wait(5)
+
+
+def test_an_answer_is_left_for_who_asked_though_the_association_s_thread_has_just_gone_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    wait, get_msg = threading.Event.wait, DIMSEServiceProvider.get_msg
+
+    def wait_longer(checkpoint: threading.Event) -> None:
+        wait(checkpoint)
+        time.sleep(0.1)  # it goes on, and is still said to be paused; meanwhile the answer comes
+
+    def get_later(dimse: DIMSEServiceProvider, block: bool = False) -> object:
+        time.sleep(0.3 if block else 0.0)  # who asked is the slower one
+        return get_msg(dimse, block)
+
+    monkeypatch.setattr("agent.peers.association._Checkpoint.wait", wait_longer)
+    monkeypatch.setattr(DIMSEServiceProvider, "get_msg", get_later)
+    files = [a_file(tmp_path, name=str(number)) for number in range(3)]
+    with an_archive() as archive:
+        outcomes = Peers("PREREAD").store(a_destination(archive.port, answer_seconds=2.0), files)
+
+    assert [outcome.kind for outcome in outcomes] == [StoreKind.TAKEN] * 3
 
 
 def test_an_echo_is_answered_and_timed():
