@@ -137,7 +137,8 @@ def test_a_pull_that_broke_off_says_so_and_goes_on_with_what_is_missing(hub, tmp
     hub.cut_after_bytes = None
 
     assert pull(tmp_path / "weights", *ACCEPTED)[0] == 0
-    assert hub.fetched().count("config.json") == settings
+    # Files come side by side, so this one may or may not have been there before the cut.
+    assert hub.fetched().count("config.json") == max(settings, 1)
 
 
 def test_a_file_that_is_not_what_the_hub_states_is_deleted_and_said(hub, tmp_path):
