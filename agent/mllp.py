@@ -16,7 +16,7 @@ from agent.admission import comes_from
 from agent.hl7.framing import Deframer, TooLong, framed
 from agent.messages import MessageIntake
 from agent.ports import PortError, opening
-from agent.tls import PortContext
+from agent.tls import PortContext, shut_down
 from storage.database import DatabaseError, trouble_of
 from storage.index import Index
 from storage.records import Refusal
@@ -193,8 +193,7 @@ class _Server(socketserver.ThreadingTCPServer):
         with self._changed:
             for connection in self._connections:
                 # Reading ends, answers still go out.
-                with suppress(OSError):
-                    socket.socket.shutdown(connection, socket.SHUT_RD)
+                shut_down(connection, socket.SHUT_RD)
             self._changed.wait_for(lambda: not self._connections, seconds)
 
     def _leave(self, connection: socket.socket) -> None:
@@ -208,9 +207,7 @@ class _Server(socketserver.ThreadingTCPServer):
             return None
         address = self._silent[oldest]
         self._leave(oldest)
-        # Not SSLSocket's own, which takes away what the other thread shakes hands with.
-        with suppress(OSError):
-            socket.socket.shutdown(oldest, socket.SHUT_RDWR)
+        shut_down(oldest, socket.SHUT_RDWR)
         return address
 
     def _wrapped(self, request: socket.socket, address: str) -> ssl.SSLSocket:

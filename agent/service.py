@@ -47,11 +47,7 @@ from config.changes import differences, in_force
 from config.loading import ConfigError
 from config.settings import ReportServerSettings, Settings, WorklistSettings
 from storage.audit_records import AuditEvent
-from storage.database import (
-    DatabaseError,
-    SchemaError,
-    trouble_of,
-)
+from storage.database import DatabaseError, SchemaError, trouble_of
 from storage.records import Stage
 
 log = structlog.get_logger()

@@ -5,6 +5,7 @@ ephemeral keys. So the profiles differ in what TLS 1.2 may use.
 """
 
 import os
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -159,6 +160,18 @@ def _holds_key(file: Path) -> bool:
         return b"PRIVATE KEY-----" in file.read_bytes()
     except OSError:
         return True
+
+
+def shut_down(connection: socket.socket, how: int) -> None:
+    """Shuts a connection down that another thread works with, TLS or not; harmless if it has ended.
+
+    SSLSocket's own would take away what the other thread shakes hands with.
+
+    Args:
+        how: socket.SHUT_RD or socket.SHUT_RDWR.
+    """
+    with suppress(OSError):
+        socket.socket.shutdown(connection, how)
 
 
 class PortContext:

@@ -22,11 +22,10 @@ from config.peers_settings import (
     PeersSettings,
     ReportServerSettings,
     SenderSettings,
-    WorklistSettings,
 )
 from config.problems import AGENT_FILE, PEERS_FILE, READING_FILE, Problem
 from config.readable import Numbered, Readable
-from config.reading_settings import CalibrationSettings, EngineSettings, OutputSettings, PriorSettings
+from config.reading_settings import EngineSettings, OutputSettings, PriorSettings
 from config.receiver_settings import (
     FhirServerSettings,
     ReceiverSettings,
@@ -39,9 +38,9 @@ from config.rule_contradictions import (
     unknown_calling_titles,
     unknown_destinations,
 )
-from config.rule_settings import AdapterSettings, RuleSettings
+from config.rule_settings import RuleSettings
 from config.tls_settings import DestinationTlsSettings
-from config.values import OutputKind, Secret, is_loopback, open_to_others
+from config.values import Frozen, OutputKind, Secret, is_loopback, open_to_others
 from config.wording import quoted, shown
 
 _WithAuthorization = DestinationSettings | FhirServerSettings | ArchiveSettings | ReportServerSettings
@@ -155,16 +154,6 @@ def _room(kept: RetentionSettings, listener: ListenerSettings) -> Iterator[Probl
 # --- peers.toml -----------------------------------------------------------------------------------------------------
 
 
-def _senders(senders: Sequence[SenderSettings]) -> Iterator[Problem]:
-    yield from _named_once(PEERS_FILE, "sender", "ae_title", [one.ae_title for one in senders])
-
-
-def _peers_named_once(
-    table: str, peers: Sequence[ArchiveSettings | WorklistSettings | ReportServerSettings]
-) -> Iterator[Problem]:
-    yield from _named_once(PEERS_FILE, table, "name", [one.name for one in peers])
-
-
 def _archives(archives: Numbered[ArchiveSettings]) -> Iterator[Problem]:
     for number, archive in archives:
         yield from _unreachable(f"archive[{number}]", archive)
@@ -247,7 +236,8 @@ def _issuers(issuers: Sequence[IssuerSettings]) -> Iterator[Problem]:
                 yield Problem(PEERS_FILE, f"issuer[{number}].{key}", quoted(called), other)
 
 
-def _named_once(file: str, table: str, key: str, names: Sequence[str]) -> Iterator[Problem]:
+def _named_once(file: str, table: str, key: str, ones: Sequence[Frozen]) -> Iterator[Problem]:
+    names: list[str] = [getattr(one, key) for one in ones]
     for number, name in enumerate(names, start=1):
         first = names.index(name) + 1
         if first < number:
@@ -269,14 +259,6 @@ def _licence(table: str, engine: EngineSettings | None) -> Iterator[Problem]:
 
 def _default_outputs(outputs: OutputSettings) -> Iterator[Problem]:
     yield from _findings_twice(READING_FILE, "outputs.defaults", outputs.defaults)
-
-
-def _calibrations(calibrations: Sequence[CalibrationSettings]) -> Iterator[Problem]:
-    yield from _named_once(READING_FILE, "calibration", "finding", [one.finding for one in calibrations])
-
-
-def _read_by_name(table: str, ones: Sequence[AdapterSettings | RuleSettings]) -> Iterator[Problem]:
-    yield from _named_once(READING_FILE, table, "name", [one.name for one in ones])
 
 
 def _outputs_of_rules(rules: Numbered[RuleSettings]) -> Iterator[Problem]:
@@ -389,11 +371,11 @@ CONTRADICTIONS: tuple[tuple[Callable[..., Iterator[Problem]], tuple[str, ...]], 
     (_database, ("agent.storage",)),
     (_retention, ("agent.retention",)),
     (_room, ("agent.retention", "agent.listener")),
-    (_senders, ("peers.sender",)),
+    (partial(_named_once, PEERS_FILE, "sender", "ae_title"), ("peers.sender",)),
     (_names_of_receivers, _PLACES_OF_NAMED),
     (_issuers, ("peers.issuer",)),
     *(
-        (partial(_peers_named_once, table), (f"peers.{table}",))
+        (partial(_named_once, PEERS_FILE, table, "name"), (f"peers.{table}",))
         for table in ("archive", "worklist", "report_server")
     ),
     (_archives, ("peers.archive[]",)),
@@ -403,9 +385,9 @@ CONTRADICTIONS: tuple[tuple[Callable[..., Iterator[Problem]], tuple[str, ...]], 
     (partial(_licence, "engine"), ("reading.engine",)),
     (partial(_licence, "second_engine"), ("reading.second_engine",)),
     (_default_outputs, ("reading.outputs",)),
-    (_calibrations, ("reading.calibration",)),
-    (partial(_read_by_name, "adapter"), ("reading.adapter",)),
-    (partial(_read_by_name, "rule"), ("reading.rule",)),
+    (partial(_named_once, READING_FILE, "calibration", "finding"), ("reading.calibration",)),
+    (partial(_named_once, READING_FILE, "adapter", "name"), ("reading.adapter",)),
+    (partial(_named_once, READING_FILE, "rule", "name"), ("reading.rule",)),
     (_outputs_of_rules, ("reading.rule[]",)),
     (unknown_adapters, ("reading.rule[]", "reading.adapter")),
     (never_asked, ("reading.rule[]",)),

@@ -7,10 +7,10 @@ from datetime import datetime
 from pydicom.dataset import Dataset
 
 from agent.dicom.charsets import text_encodings
-from agent.dicom.headers import issuer_of
+from agent.dicom.headers import bounded_number, issuer_of
 from agent.dicom.opening import CONTENT_ERRORS, quietly, raw_text, small_sequence
 from storage.outside_records import Order
-from storage.records import NUMBER_CHARACTERS_MAX, Priority, Study
+from storage.records import Priority, Study
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _UID_LENGTH_MAX = 64
@@ -99,12 +99,10 @@ def found_order(
             def text(keyword: str, dataset: Dataset = entry) -> str:
                 return raw_text(dataset, keyword, encodings)
 
-            accession_number = text("AccessionNumber")
             reasons = ("ReasonForTheRequestedProcedure", "ReasonForTheImagingServiceRequest")
             order = Order(
                 source=source,
-                # One that is longer than any is left out, as that of an image is.
-                accession_number=accession_number if len(accession_number) <= NUMBER_CHARACTERS_MAX else "",
+                accession_number=bounded_number(text("AccessionNumber")),
                 study_instance_uid=_uid(entry),
                 placer_order_number=text("PlacerOrderNumberImagingServiceRequest"),
                 filler_order_number=text("FillerOrderNumberImagingServiceRequest"),

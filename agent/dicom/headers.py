@@ -117,11 +117,7 @@ class Headers:
         return "lateral" if self.view is View.LATERAL else ""
 
     def study(self) -> Study:
-        """Gives the study as this one instance knows it; identifiers as sent, see `agent.identity.identified`.
-
-        An accession number longer than any is left out: half of it might be another order's.
-        """
-        accession_number = self.accession_number
+        """Gives the study as this one instance knows it; identifiers as sent, see `agent.identity.identified`."""
         own = PatientIdentifier(self.patient_id, self.issuer_of_patient_id)
         return Study(
             study_instance_uid=self.study_instance_uid,
@@ -132,7 +128,7 @@ class Headers:
             sex=self.sex,
             study_date=self.study_date,
             study_time=self.study_time,
-            accession_number=accession_number if len(accession_number) <= NUMBER_CHARACTERS_MAX else "",
+            accession_number=bounded_number(self.accession_number),
             study_description=self.study_description,
             modalities=(self.modality,) if self.modality else (),
             identifiers=(*((own,) if self.patient_id else ()), *self.other_patient_ids),
@@ -252,6 +248,11 @@ def _whole_number(dataset: Dataset, keyword: str) -> int:
     first = value[0] if isinstance(value, (list, tuple)) or hasattr(value, "append") else value
     text = str(first).strip()
     return int(text) if _WHOLE_NUMBER.fullmatch(text) else 0
+
+
+def bounded_number(text: str) -> str:
+    """Gives an accession number as it was sent; "" for one that is longer than any: half of it might be another's."""
+    return text if len(text) <= NUMBER_CHARACTERS_MAX else ""
 
 
 def issuer_of(dataset: Dataset, encodings: tuple[str, ...]) -> str:

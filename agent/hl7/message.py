@@ -16,7 +16,7 @@ DATA_ERROR = "102^Data type error^HL70357"
 INTERNAL_ERROR = "207^Application internal error^HL70357"
 """HL7 Table 0357: what is wrong with a message, as ERR-3 has it."""
 
-IDENTIFIERS_MAX = 100
+MESSAGE_IDENTIFIERS_MAX = 100
 """Identifiers of patients that one message may name; one of a person has up to four. Each number that is merged is
 held against all the others: 100 take 0.2 s, 800 seven, and meanwhile nobody else may write."""
 
@@ -43,9 +43,9 @@ def refuse_too_long(*named: tuple[str, str]) -> None:
 
 def refuse_too_many(identifiers: int) -> None:
     """Raises MessageError if a message names more identifiers of patients than one is to."""
-    if identifiers > IDENTIFIERS_MAX:
+    if identifiers > MESSAGE_IDENTIFIERS_MAX:
         raise MessageError(
-            f"it names {identifiers} patient identifiers; more than {IDENTIFIERS_MAX} are not taken"
+            f"it names {identifiers} patient identifiers; more than {MESSAGE_IDENTIFIERS_MAX} are not taken"
         )
 
 

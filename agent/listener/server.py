@@ -28,7 +28,7 @@ from agent.listener.short_path import MALFORMED, ShortPathProvider
 from agent.listener.turned_away import TurnedAway
 from agent.listener.waking import Checkpoint, WakingQueue
 from agent.peers import commitment_answer
-from agent.tls import PortContext, shown_certificate
+from agent.tls import PortContext, shown_certificate, shut_down
 
 log = structlog.get_logger()
 
@@ -213,9 +213,7 @@ class _Handshake:
     def cut(self) -> None:
         """Ends it now; from any thread."""
         self.is_cut = True
-        # Not SSLSocket's own, which takes away what the other thread shakes hands with.
-        with suppress(OSError):
-            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
+        shut_down(self._connection, socket.SHUT_RDWR)
 
 
 class ListenerServer(ThreadedAssociationServer):

@@ -81,6 +81,10 @@ def test_a_rule_that_can_never_decide_is_a_mistake(tmp_path: Path):
     ]
 
 
+def two_rules(first: str, later: str) -> str:
+    return f'[[rule]]\nname = "first"\nwhen = {first}\n[[rule]]\nname = "later"\nwhen = {later}\n'
+
+
 @pytest.mark.parametrize(
     ("first", "later"),
     [
@@ -101,9 +105,7 @@ def test_a_rule_that_can_never_decide_is_a_mistake(tmp_path: Path):
     ],
 )
 def test_a_rule_behind_one_that_fits_all_of_its_studies_is_a_mistake(tmp_path: Path, first: str, later: str):
-    rules = f'[[rule]]\nname = "first"\nwhen = {first}\n[[rule]]\nname = "later"\nwhen = {later}\n'
-
-    assert problems(tmp_path, reading=rules) == [
+    assert problems(tmp_path, reading=two_rules(first, later)) == [
         'reading.toml:5: rule[2].name = "later": expected a place before rule "first", '
         "which fits every study that this one fits"
     ]
@@ -126,9 +128,7 @@ def test_a_rule_behind_one_that_fits_all_of_its_studies_is_a_mistake(tmp_path: P
     ],
 )
 def test_a_rule_that_may_be_asked_is_none(tmp_path: Path, first: str, later: str):
-    rules = f'[[rule]]\nname = "first"\nwhen = {first}\n[[rule]]\nname = "later"\nwhen = {later}\n'
-
-    assert problems(tmp_path, reading=rules) == []
+    assert problems(tmp_path, reading=two_rules(first, later)) == []
 
 
 def test_a_rule_for_an_ae_title_that_is_not_ours_is_a_mistake(tmp_path: Path):

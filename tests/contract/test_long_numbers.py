@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from agent.hl7.message import IDENTIFIERS_MAX
+from agent.hl7.message import MESSAGE_IDENTIFIERS_MAX
 from agent.identity import IdentifierRules
 from agent.messages import MessageType
 from agent.ordering import order_messages
@@ -105,7 +105,7 @@ def test_a_message_that_names_as_many_patients_as_any_is_taken_and_one_more_is_n
 ):
     reports = Reports(database)
     intake = an_intake(reports, Files(tmp_path), types=messages(database))
-    numbers = [f"B{number}" for number in range(IDENTIFIERS_MAX)]
+    numbers = [f"B{number}" for number in range(MESSAGE_IDENTIFIERS_MAX)]
     many = "~".join(numbers)
 
     taken = [
