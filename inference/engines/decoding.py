@@ -98,19 +98,22 @@ def continued(step: Step, logits: Tensor, *, tokens_max: int, end_id: int) -> Te
     going_on = torch.arange(len(logits), device=logits.device)  # rows of the result
     has_ended = torch.zeros_like(going_on, dtype=torch.bool)
     for place in range(tokens_max):
-        if not logits.isfinite().all():
-            raise FloatingPointError(
-                "the model gives numbers that are not finite; open it with dtype float32"
-            )
         ids = logits.argmax(1).masked_fill(has_ended, end_id)  # (B that go on,)
         new_ids[going_on, place] = ids
         has_ended |= ids == end_id
-        left = (~has_ended).nonzero()[:, 0]
-        if place + 1 == tokens_max or not len(left):
+        # One look for both: a card is done with all that it was told before it shows a number.
+        is_finite, *ended = torch.cat([logits.isfinite().all()[None], has_ended]).tolist()
+        if not is_finite:
+            raise FloatingPointError(
+                "the model gives numbers that are not finite; open it with dtype float32"
+            )
+        left = [row for row, has in enumerate(ended) if not has]
+        if place + 1 == tokens_max or not left:
             break
         if 2 * len(left) <= len(ids):
-            step.keep(left)
-            ids, going_on, has_ended = ids[left], going_on[left], has_ended[left]
+            kept = torch.tensor(left, device=ids.device)
+            step.keep(kept)
+            ids, going_on, has_ended = ids[kept], going_on[kept], has_ended[kept]
         logits = step(ids)
     return new_ids[:, : place + 1]
 
