@@ -234,8 +234,11 @@ def _draw_mark(
 
 def _draw_words(pen: ImageDraw.ImageDraw, words: str, top_px: int, layout: Layout, letter_px: int) -> None:
     """Writes one line in a strip, as large as fits the width."""
-    natural_px = pen.textlength(words, font=ImageFont.load_default(size=letter_px))
-    size = max(1.0, min(letter_px, letter_px * (layout.width_px - 8) / natural_px))
+    room_px = layout.width_px - 8
+    size = float(letter_px)
+    # Step by step: letters lie on whole pixels, so half the size is seldom half the width.
+    while size > 1 and pen.textlength(words, font=ImageFont.load_default(size=size)) > room_px:
+        size -= 0.25
     pen.text((4, top_px), words, fill=_INK, font=ImageFont.load_default(size=size))
 
 

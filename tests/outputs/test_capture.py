@@ -143,6 +143,17 @@ def test_words_cover_nothing_of_the_film():
     assert (capture.pixel_array[-layout.bottom_px :] != capture.pixel_array[0, 0]).any()
 
 
+@pytest.mark.parametrize("columns", [115, 250, 380, 465])
+def test_no_word_in_a_strip_is_cut_off_at_the_edge(columns: int):
+    header = a_source(rows=512, columns=columns)
+
+    capture = the_one(KIND, header, a_reading(engine=DEMO))
+
+    layout = layout_of(header)
+    for strip in (capture.pixel_array[: layout.top_px], capture.pixel_array[-layout.bottom_px :]):
+        assert (strip[:, -3:] == strip[0, 0]).all()
+
+
 def test_a_demo_picture_looks_different_from_a_real_one_only_by_its_words():
     header = a_source()
     ours, demo = (the_one(KIND, header, a_reading(engine=engine)) for engine in (a_reading().engine, DEMO))
