@@ -1,5 +1,6 @@
 """The picture: Secondary Capture (PS3.3 A.8.1) with the boxes burned in, for systems that show no more."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from agent.outputs.heading import finished, heading, long_string
+from agent.outputs.labels import Place, free_place
 from agent.outputs.marks import Mark, Marks, marks_of
 from agent.outputs.normalise import evidence, normalised, pixel_aspect, sop_instance_uid
 from agent.outputs.sr import concept
@@ -205,31 +207,47 @@ def draw(
     picture.paste(film.convert("RGB"), (0, layout.top_px))
     pen = ImageDraw.Draw(picture)
     letter_px = _letter_px(layout.width_px)
-    for number, mark in enumerate(marks):
-        _draw_mark(pen, mark, layout, COLOURS[number % len(COLOURS)], engine)
+    coloured = [(mark, COLOURS[number % len(COLOURS)]) for number, mark in enumerate(marks)]
+    for mark, colour in coloured:
+        _draw_outline(pen, mark, layout, colour)
+    taken: list[Place] = []
+    for mark, colour in coloured:
+        taken.append(
+            _draw_label(pen, label(mark.identifier, mark.finding, engine), mark, layout, colour, taken)
+        )
     _draw_words(pen, picture_banner(engine), letter_px // 2, layout, letter_px)
     foot_top_px = layout.top_px + layout.film_height_px + letter_px // 2
     _draw_words(pen, foot.encode("ascii", "replace").decode(), foot_top_px, layout, letter_px)
     return np.asarray(picture)
 
 
-def _draw_mark(
-    pen: ImageDraw.ImageDraw, mark: Mark, layout: Layout, colour: str, engine: EngineIdentity
-) -> None:
+def _draw_outline(pen: ImageDraw.ImageDraw, mark: Mark, layout: Layout, colour: str) -> None:
     left, top, right, bottom = layout.place(mark.box)
-    thickness_px = max(2, layout.width_px // 400)
     # Corners are edges of pixels; the pen counts pixels, and its last one lies inside the box.
     left_px, top_px = round(left), round(top)
     edges = (left_px, top_px, max(left_px, round(right) - 1), max(top_px, round(bottom) - 1))
-    pen.rectangle(edges, outline=colour, width=thickness_px)
-    words = label(mark.identifier, mark.finding, engine)
+    pen.rectangle(edges, outline=colour, width=_thickness_px(layout))
+
+
+def _draw_label(
+    pen: ImageDraw.ImageDraw, words: str, mark: Mark, layout: Layout, colour: str, taken: Sequence[Place]
+) -> Place:
+    """Writes the label above its box, or below its upper edge, or where the next line is free; gives its place."""
+    left, top, _, _ = layout.place(mark.box)
     font = ImageFont.load_default(size=_letter_px(layout.width_px))
     width, height = pen.textlength(words, font=font), 1.2 * _letter_px(layout.width_px)
     above = top - height
-    line_top = above if above >= layout.top_px else top + thickness_px
+    line_top = above if above >= layout.top_px else top + _thickness_px(layout)
     line_left = max(0.0, min(left, layout.width_px - width))
-    pen.rectangle((line_left, line_top, line_left + width, line_top + height - 1), fill=_PAPER)
-    pen.text((line_left, line_top), words, fill=colour, font=font)
+    wish = (line_left, line_top, line_left + width, line_top + height)
+    place = free_place(wish, taken, layout.top_px, layout.top_px + layout.film_height_px)
+    pen.rectangle((place[0], place[1], place[2], place[3] - 1), fill=_PAPER)
+    pen.text((place[0], place[1]), words, fill=colour, font=font)
+    return place
+
+
+def _thickness_px(layout: Layout) -> int:
+    return max(2, layout.width_px // 400)
 
 
 def _draw_words(pen: ImageDraw.ImageDraw, words: str, top_px: int, layout: Layout, letter_px: int) -> None:

@@ -1,5 +1,6 @@
 """The overlay: one Grayscale Softcopy Presentation State (PS3.3 A.33.1) for each current image with boxes."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -20,6 +21,7 @@ from pydicom.valuerep import DSfloat
 from agent.dicom.greyscale import levels_of, numbers
 from agent.dicom.pixels import MONOCHROME, photometric_interpretation, stored_values
 from agent.outputs.heading import finished, heading
+from agent.outputs.labels import Place, free_place
 from agent.outputs.marks import Mark, marks_of
 from agent.outputs.normalise import evidence, normalised, pixel_aspect
 from agent.outputs.stamp import Narrative, Sources, Stamp
@@ -78,7 +80,7 @@ def _state(
         graphic_objects=[_outline(mark) for mark in marks] or None,
         text_objects=[
             _banner_text(header, engine),
-            *(_label_text(mark, engine) for mark in marks),
+            *_label_texts(marks, engine),
             *([] if marks else [_second_line(nothing_marked_now(stamp.revision), header)]),
         ],
     )
@@ -195,14 +197,23 @@ def _outline(mark: Mark) -> GraphicObject:
     )
 
 
-def _label_text(mark: Mark, engine: EngineIdentity) -> TextObject:
-    """The label stands above its box, or below the box's upper edge and the banner; always in the image."""
-    columns, rows = int(mark.image.Columns), int(mark.image.Rows)
-    height = _label_height(rows)
-    words = label(mark.identifier, mark.finding, engine)
-    top = mark.box.top - height if mark.box.top >= 2 * height else max(mark.box.top, height)
-    left = max(0.0, min(mark.box.left, columns - _label_width(words, rows, columns)))
-    return _text(words, left, min(top, rows - height), rows, columns, mark)
+def _label_texts(marks: Sequence[Mark], engine: EngineIdentity) -> list[TextObject]:
+    """Each label stands above its box, or below the box's upper edge and the banner, or where the next line is free;
+    always in the image."""
+    texts: list[TextObject] = []
+    taken: list[Place] = []
+    for mark in marks:
+        columns, rows = int(mark.image.Columns), int(mark.image.Rows)
+        height = _label_height(rows)
+        words = label(mark.identifier, mark.finding, engine)
+        top = mark.box.top - height if mark.box.top >= 2 * height else max(mark.box.top, height)
+        top = min(top, rows - height)
+        width = _label_width(words, rows, columns)
+        left = max(0.0, min(mark.box.left, columns - width))
+        place = free_place((left, top, left + width, top + height), taken, height, rows)
+        taken.append(place)
+        texts.append(_text(words, place[0], place[1], rows, columns, mark))
+    return texts
 
 
 def _banner_text(header: Dataset, engine: EngineIdentity) -> TextObject:

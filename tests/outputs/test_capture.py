@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import ImageColor
 from pydicom import Dataset
 
 from agent.outputs import Sources
-from agent.outputs.capture import SIDE_PX_MAX, SIDE_PX_MIN, layout_of
+from agent.outputs.capture import COLOURS, SIDE_PX_MAX, SIDE_PX_MIN, layout_of
 from inference.case import View
 from inference.reading import Box, Finding, Status
 from tests.builders import chest_pixels
@@ -141,6 +142,18 @@ def test_words_cover_nothing_of_the_film():
     assert (film.max(axis=-1) == film.min(axis=-1)).all()
     assert (capture.pixel_array[: layout.top_px] != capture.pixel_array[0, 0]).any()
     assert (capture.pixel_array[-layout.bottom_px :] != capture.pixel_array[0, 0]).any()
+
+
+def test_findings_in_one_place_have_a_label_each():
+    header = a_source(rows=1500, columns=2000)
+    names = ("edema", "consolidation", "pneumonia")
+    findings = [Finding(name, Status.PRESENT, boxes=(a_box(header),)) for name in names]
+
+    film = film_of(the_one(KIND, header, a_reading(*findings)), header)
+
+    for colour in (ImageColor.getrgb(colour) for colour in COLOURS[: len(names)]):
+        # Its letters alone: of the outlines, one upon another, the last one is seen.
+        assert (film == colour).all(axis=-1).sum() > 500, colour
 
 
 @pytest.mark.parametrize("columns", [115, 250, 380, 465])

@@ -127,6 +127,17 @@ def test_labels_stay_inside_the_image(edges: tuple[int, int, int, int]):
         assert 0 <= text_top < text_bottom <= 256
 
 
+def test_findings_in_one_place_have_their_labels_one_above_the_other():
+    header = a_source()
+    names = ("edema", "consolidation", "pneumonia")
+    findings = [Finding(name, Status.PRESENT, boxes=(a_box(header),)) for name in names]
+
+    (_, *written_there) = labels(the_one(KIND, header, a_reading(*findings)))
+
+    tops = [text.BoundingBoxTopLeftHandCorner[1] for text in written_there]
+    assert tops == [120 - 8, 120 - 16, 120 - 24]
+
+
 def test_the_overlay_says_that_it_is_a_draft_and_a_demo_that_it_is_one():
     header = a_source()
     ours = the_one(KIND, header)
