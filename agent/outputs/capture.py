@@ -33,6 +33,7 @@ COLOURS = ("#ffd166", "#06d6a0", "#ef476f", "#4cc9f0", "#f78c6b", "#c77dff")
 """One for each box in turn; all stand out from grey."""
 
 _PAPER, _INK = "#101010", "#ffd166"
+_LOSSY_KEYWORDS = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,11 @@ def _describe(capture: Dataset, header: Dataset, stamp: Stamp) -> None:
     source.ReferencedSOPInstanceUID = known.SOPInstanceUID
     source.PurposeOfReferenceCodeSequence = [concept(codes.DCM.SourceImageForImageProcessingOperation)]
     capture.SourceImageSequence = [source]
+    if known.get("LossyImageCompression") == "01":
+        # What was lost is lost in every image made from it, and viewers must be able to say so (C.7.6.1.1.5).
+        for keyword in _LOSSY_KEYWORDS:
+            if keyword in known:
+                capture[keyword] = known[keyword]
     view = known.get("ViewPosition")
     capture.SeriesDescription = long_string(capture.SeriesDescription)
     capture.ImageComments = f"Drawn from image {known.SOPInstanceUID}{f', view {view}' if view else ''}"

@@ -1,6 +1,7 @@
 """The picture with the boxes burned in."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from tests.outputs.drafts import (
     sources_of,
     the_one,
 )
+from tests.outputs.validators import dciodvfy_errors, written
 
 pytestmark = pytest.mark.slow
 
@@ -200,6 +202,20 @@ def test_the_picture_says_what_it_is():
     assert (capture.BurnedInAnnotation, capture.ConversionType, capture.Modality) == ("YES", "WSD", "OT")
     assert (capture.PhotometricInterpretation, capture.BitsAllocated) == ("RGB", 8)
     assert list(capture.PatientOrientation) == list(header.PatientOrientation)
+
+
+def test_the_picture_of_a_film_that_lost_something_says_so(tmp_path: Path):
+    lossy = {
+        "LossyImageCompression": "01",
+        "LossyImageCompressionRatio": 12,
+        "LossyImageCompressionMethod": "ISO_10918_1",
+    }
+
+    capture = the_one(KIND, a_source(change=lossy))
+
+    assert {keyword: capture.get(keyword) for keyword in lossy} == lossy
+    assert dciodvfy_errors(written(capture, tmp_path)) == []
+    assert not set(lossy) & set(the_one(KIND, a_source(change={"LossyImageCompression": "00"})).dir())
 
 
 def test_missing_pixels_are_an_error_that_names_the_image():
