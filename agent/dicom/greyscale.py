@@ -141,6 +141,19 @@ def _through_lut(
     None if there is no table, or none that can be read. The greatest entry is white, not 2**bits - 1: senders
     were seen to declare 16 bits for tables of 12.
     """
+    lut = first_lut(dataset, keyword)
+    if lut is None:
+        return None
+    first, table = lut
+    places = np.clip(np.rint(values) - first, 0, table.size - 1).astype(np.int64)
+    return table[places], float(table.max())
+
+
+def first_lut(dataset: Dataset, keyword: str) -> tuple[int, NDArray[np.float64]] | None:
+    """Gives the first table of a sequence: the value that its first entry is for, and its (entries,) numbers.
+
+    None if there is no table, or none that can be read.
+    """
     if not dataset.get(keyword):
         return None
     try:
@@ -149,10 +162,7 @@ def _through_lut(
         table = _table(item["LUTData"].value, entries or 65536, dataset)
     except CONTENT_ERRORS:
         return None
-    if table.size == 0:
-        return None
-    places = np.clip(np.rint(values) - first, 0, table.size - 1).astype(np.int64)
-    return table[places], float(table.max())
+    return (first, table) if table.size else None
 
 
 def _table(lut_data: Any, entries: int, dataset: Dataset) -> NDArray[np.float64]:

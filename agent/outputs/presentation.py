@@ -18,7 +18,7 @@ from highdicom.pr import (
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
-from agent.dicom.greyscale import levels_of, numbers
+from agent.dicom.greyscale import first_lut, levels_of, numbers
 from agent.dicom.pixels import MONOCHROME, photometric_interpretation, stored_values
 from agent.outputs.heading import finished, heading
 from agent.outputs.labels import Place, free_place
@@ -41,6 +41,7 @@ _VOI_KEYWORDS = (
     "VOILUTFunction",
     "VOILUTSequence",
 )
+_RESCALE_KEYWORDS = ("RescaleSlope", "RescaleIntercept", "RescaleType")
 
 
 def build_presentation_states(
@@ -70,7 +71,9 @@ def _state(
     stamp: Stamp,
 ) -> Dataset:
     image = evidence(header)
-    for keyword in _VOI_KEYWORDS:  # highdicom would copy every window; we show the image as it first opens
+    modality_lut = _modality_lut(header)
+    # highdicom would copy every window, and we show the image as it first opens; and the rescale beside a table.
+    for keyword in (*_VOI_KEYWORDS, *(_RESCALE_KEYWORDS if modality_lut is not None else ())):
         if keyword in image:
             delattr(image, keyword)
     layer = GraphicLayer("DEMO_AI" if engine.is_demo else "AI", 1, f"{banner(engine)} - AI findings")
@@ -94,6 +97,8 @@ def _state(
         presentation_lut_transformation=PresentationLUTTransformation(_shape(header)),
         **heading(KIND, index, sources, engine, stamp),
     )
+    if modality_lut is not None:
+        state.ModalityLUTSequence = [modality_lut]
     voi = first_voi(header)
     if voi is not None:
         state.SoftcopyVOILUTSequence = [voi]
@@ -117,9 +122,9 @@ def _shape(header: Dataset) -> str:
 def first_voi(header: Dataset) -> Dataset | None:
     """Gives the Softcopy VOI LUT item (PS3.3 C.11.8) that shows the image as on first opening.
 
-    The image's first VOI LUT, else its first window that is one, else a window over the range of its values:
-    a state without VOI would show the full range of bits, which is nearly black. None if the range is not
-    known.
+    The image's first VOI LUT, else its first window that is one, else a window over the range of its values,
+    or of its Modality LUT if it has one: a state without VOI would show the full range of bits, which is nearly
+    black. None if the range is not known.
 
     Raises:
         GiveUp: if the range must be found in the pixels and they cannot be decoded.
@@ -138,13 +143,44 @@ def first_voi(header: Dataset) -> Dataset | None:
             if function != "LINEAR":
                 item.VOILUTFunction = function
             return item
-    value_range = _value_range(header)
-    if value_range is None or image.get("ModalityLUTSequence"):
+    shown = _range_to_show(header)
+    if shown is None:
         return None
-    slope, intercept = float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0)
-    low, high = sorted(slope * value + intercept for value in value_range)
+    low, high = shown
     # LINEAR runs from center - 0.5 - (width - 1) / 2 to center - 0.5 + (width - 1) / 2 (C.11.2.1.2.1).
     item.WindowCenter, item.WindowWidth = _decimal((low + high + 1) / 2), _decimal(high - low + 1)
+    return item
+
+
+def _range_to_show(header: Dataset) -> tuple[float, float] | None:
+    """Lowest and highest value after the modality transformation; None if neither header nor pixels tell."""
+    lut = first_lut(header, "ModalityLUTSequence")
+    if lut is not None:
+        return float(lut[1].min()), float(lut[1].max())
+    value_range = _value_range(header)
+    if value_range is None:
+        return None
+    image = normalised(header)
+    slope, intercept = float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0)
+    low, high = sorted(slope * value + intercept for value in value_range)
+    return low, high
+
+
+def _modality_lut(header: Dataset) -> Dataset | None:
+    """Gives the image's Modality LUT (C.11.1) with entries of 16 bits, or None if it has none that can be read.
+
+    highdicom copies a rescale only, and a state without either shows the stored values as they are (PS3.4 N.2),
+    through a window that was meant for those of the table.
+    """
+    lut = first_lut(header, "ModalityLUTSequence")
+    if lut is None:
+        return None
+    first, table = lut
+    item = Dataset()
+    # The first stored value may be negative; 0 entries are 65536.
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [table.size % 65536, first, 16])
+    item.ModalityLUTType = str(header.ModalityLUTSequence[0].get("ModalityLUTType") or "US")
+    item.add_new("LUTData", "OW", table.astype("<u2").tobytes())
     return item
 
 
@@ -254,5 +290,4 @@ def needs_pixels(header: Dataset) -> bool:
 
     So with many CR, which send no window; then `Sources.current` should hold the whole object.
     """
-    is_told = first_voi(header) is not None or "ModalityLUTSequence" in header
-    return _is_monochrome(header) and not is_told
+    return _is_monochrome(header) and first_voi(header) is None

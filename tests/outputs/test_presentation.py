@@ -213,6 +213,63 @@ def test_a_voi_lut_of_12_bits_is_stretched_to_the_16_that_a_state_may_have(tmp_p
     assert dciodvfy_errors(written(state, tmp_path)) == []
 
 
+@pytest.mark.peers
+def test_dcmtk_shows_through_a_modality_lut_the_greys_of_our_rendering(tmp_path: Path):
+    table = a_table(16, np.rint(np.linspace(1, 0, 4096) ** 2 * 3000).astype(int).tolist())
+    table.ModalityLUTType = "OD"
+    window = {"WindowCenter": 1500, "WindowWidth": 2000}
+    header = a_source(modality="CR", change={"ModalityLUTSequence": [table], **window})
+    state = written(the_one(KIND, header), tmp_path)
+    header.save_as(tmp_path / "image.dcm")
+
+    dcmtk("dcmp2pgm", "-p", state, tmp_path / "image.dcm", tmp_path / "seen.pgm")
+
+    seen = np.asarray(Image.open(tmp_path / "seen.pgm")).astype(float)  # (rows, columns)
+    assert np.abs(seen - render(header).pixels / 257).max() < 2
+
+
+@pytest.mark.parametrize("transfer_syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_a_modality_lut_goes_along_and_takes_the_place_of_a_rescale(transfer_syntax: str, tmp_path: Path):
+    table = a_table(16, [65535, 300, 0])
+    table.ModalityLUTType = "HU"
+    rescaled = {"RescaleSlope": 2, "RescaleIntercept": 100, "RescaleType": "US"}
+    header = a_source(
+        modality="CR", transfer_syntax=transfer_syntax, change={"ModalityLUTSequence": [table], **rescaled}
+    )
+
+    state = the_one(KIND, header)
+
+    (lut,) = state.ModalityLUTSequence
+    assert (list(lut.LUTDescriptor), bytes(lut.LUTData)) == ([3, 0, 16], table.LUTData)
+    assert lut.ModalityLUTType == "HU"
+    assert not set(rescaled) & set(state.dir())
+    assert window_of(header) == ((65535 + 1) / 2, 65536)
+    assert dciodvfy_errors(written(state, tmp_path)) == []
+
+
+def test_a_long_modality_lut_of_signed_values_is_described_as_one():
+    table = Dataset()
+    table.ModalityLUTType = "OD"
+    table.add_new("LUTDescriptor", "SS", [40000, -2000, 16])
+    table.add_new("LUTData", "OW", np.arange(40000, dtype="<u2").tobytes())
+    header = a_source(modality="CR", change={"PixelRepresentation": 1, "ModalityLUTSequence": [table]})
+
+    state = the_one(KIND, header)
+
+    (lut,) = state.ModalityLUTSequence
+    assert (lut["LUTDescriptor"].VR, list(lut.LUTDescriptor)) == ("SS", [40000, -2000, 16])
+    assert len(lut.LUTData) == 80000
+
+
+def test_a_modality_lut_that_is_none_leaves_the_rescale():
+    header = a_source(change={"ModalityLUTSequence": [Dataset()], "RescaleSlope": 2, "RescaleIntercept": 7})
+
+    state = the_one(KIND, header)
+
+    assert "ModalityLUTSequence" not in state
+    assert (state.RescaleSlope, state.RescaleIntercept) == (2, 7)
+
+
 def test_an_image_without_a_window_is_shown_over_the_range_of_its_values():
     pixels = np.full((256, 320), 500, np.uint16)
     pixels[:128] = 1500
