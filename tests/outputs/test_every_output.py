@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from agent.outputs import (
     KINDS_WITH_PICTURES,
@@ -19,6 +19,7 @@ from agent.outputs import (
     series_uid,
 )
 from inference.reading import Change, Finding, Status
+from tests.builders import a_code, having
 from tests.outputs.drafts import (
     DEMO,
     ENGINE,
@@ -76,6 +77,28 @@ def test_patient_and_study_are_as_sent(kind: str, source: str):
         assert str(made[keyword].value or "") == str(header.get(keyword) or ""), keyword
     assert made.StudyInstanceUID == header.StudyInstanceUID
     assert str(made.get("StudyDescription", "")) == str(header.get("StudyDescription", ""))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_else_an_image_says_of_patient_and_study_goes_along_as_the_conformance_statement_says(kind: str):
+    other = having(Dataset(), PatientID="B7", IssuerOfPatientID="CLINIC", TypeOfPatientID="TEXT")
+    said = {
+        "OtherPatientIDsSequence": [other],  # Patient
+        "PatientComments": "Bring the old films.",
+        "ClinicalTrialSubjectID": "S1",  # Clinical Trial Subject
+        "PhysiciansOfRecord": "House^Gregory",  # General Study
+        "ProcedureCodeSequence": [a_code("RPID2503", "RADLEX", "XR chest")],
+        "PatientAge": "076Y",  # Patient Study
+        "MedicalAlerts": "Latex",
+        "ClinicalTrialTimePointID": "T1",  # Clinical Trial Study
+    }
+    header = a_source(change=said)
+
+    made = the_one(kind, header)
+
+    assert {keyword: made[keyword].value for keyword in said} == {
+        keyword: header[keyword].value for keyword in said
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
