@@ -10,7 +10,7 @@ from agent.manifest import ManifestOrder
 from agent.outputs.marks import Mark
 from agent.outputs.report_sr import impression_of, named, split_report
 from agent.outputs.stamp import Device
-from agent.outputs.wording import CONSIDERED, as_text, banner, withdrawn
+from agent.outputs.wording import CONSIDERED, as_text, banner, takes_the_place, withdrawn
 from inference.reading import Box, Finding, Reading, Score, Status
 from storage.identity import whole_date
 from storage.records import ResultObject, Study
@@ -83,7 +83,7 @@ def chain_of(draft: Draft) -> str:
         return withdrawn(draft.withdrawn_because)
     if draft.replaces is None:
         return ""
-    return f"Revision {draft.revision} of this draft; it takes the place of revision {draft.replaces}."
+    return takes_the_place(draft.revision, draft.replaces)
 
 
 def sections_of(draft: Draft, *, with_reasons: bool = True) -> tuple[Section, ...]:

@@ -35,6 +35,7 @@ from agent.outputs.wording import (
     places_withdrawn,
     program,
     scores_line,
+    takes_the_place,
 )
 from inference.engines.report_words import comparison_words
 from inference.reading import Finding, Reading, Status, Turn
@@ -60,7 +61,7 @@ def build_report_sr(
             *language_of(stamp),
             *observation_context(stamp),
             procedure_item(sources.current[0]),
-            *clinical_sections(sources, reading, narrative, marks),
+            *clinical_sections(sources, reading, narrative, marks, stamp),
             _section(
                 code("heading", "reasons"),
                 [
@@ -93,7 +94,7 @@ def impression_of(reading: Reading) -> str:
 
 
 def clinical_sections(
-    sources: Sources, reading: Reading, narrative: Narrative, marks: Marks
+    sources: Sources, reading: Reading, narrative: Narrative, marks: Marks, stamp: Stamp
 ) -> list[ContentItem]:
     """Gives the sections that a radiologist reads first (headings of CID 7001)."""
     findings, _ = split_report(reading.report)
@@ -104,7 +105,12 @@ def clinical_sections(
     if reading.compared_with_prior and narrative.comparison:
         comparison = _text(codes.DCM.ProcedureDescription, f"Comparison: {narrative.comparison}")
         sections.append(_section(codes.LN.PriorProcedureDescriptions, [comparison]))
-    told = [banner(reading.engine), *_paragraphs(findings), named(reading.findings)]
+    told = [
+        banner(reading.engine),
+        *_replaced(sources, stamp),
+        *_paragraphs(findings),
+        named(reading.findings),
+    ]
     told += _withdrawn_places(sources, marks)
     sections.append(_section(codes.LN.Findings, [_text(codes.DCM.Finding, words) for words in told]))
     if impression:
@@ -118,6 +124,13 @@ def clinical_sections(
     if images:
         sections.append(_section(codes.LN.KeyImages, [_key_image(header) for header in images]))
     return sections
+
+
+def _replaced(sources: Sources, stamp: Stamp) -> list[str]:
+    """Which draft this one takes the place of, since both lie in the archive and may be printed; [] if it is the
+    first."""
+    earlier = [before.revision for before in sources.predecessors]
+    return [takes_the_place(stamp.revision, max(earlier))] if earlier else []
 
 
 def _withdrawn_places(sources: Sources, marks: Marks) -> list[str]:

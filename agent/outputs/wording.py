@@ -70,6 +70,11 @@ def withdrawn(because: str) -> str:
     return f"The draft of this study was withdrawn and must not be used: {because}"
 
 
+def takes_the_place(revision: int, of: int) -> str:
+    """Says of a later draft which one it replaces."""
+    return f"Revision {revision} of this draft; it takes the place of revision {of}."
+
+
 def nothing_marked_now(revision: int) -> str:
     """Stands on an image where an earlier revision marked a place and this one marks none."""
     return f"No place is marked any more (revision {revision})"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 
-from agent.outputs import build
+from agent.outputs import Predecessor, build
 from agent.outputs.report_sr import QUESTION_CHARACTERS_MAX, impression_of, split_report
 from inference.reading import Change, Finding, Score, Status, Turn
 from tests.outputs.drafts import (
@@ -85,6 +85,19 @@ def test_the_findings_begin_with_the_banner():
     assert "AI DRAFT - NOT VERIFIED" in texts(document)
     assert "AI DRAFT - NOT VERIFIED - SYNTHETIC DEMO MODEL" in texts(demo)
     assert any("synthetic images only" in text for text in texts(demo))
+
+
+@pytest.mark.parametrize("kind", ["report_sr", "secondary_capture"])
+def test_a_later_draft_says_which_one_it_takes_the_place_of(kind: str):
+    before = Predecessor(kind, "1.2.3", "1.2.3.4", "1.2.840.10008.5.1.4.1.1.88.11", "1.2.3.4.5", revision=2)
+    sources = sources_of(a_source(), predecessors=(before,))
+
+    (first,) = built("report_sr", sources_of(a_source()), a_reading())
+    (later,) = built("report_sr", sources, a_reading(), revision=4)
+
+    said = "Revision 4 of this draft; it takes the place of revision 2."
+    assert texts(later)[texts(later).index("AI DRAFT - NOT VERIFIED") + 1] == said
+    assert not any("takes the place" in text for text in texts(first))
 
 
 def test_a_comparison_is_claimed_only_if_the_model_saw_the_prior():
