@@ -39,7 +39,8 @@ def normalised(header: Dataset) -> Dataset:
     """Gives a copy of a received header without pixels, overlays and private attributes.
 
     Missing type 2 attributes of patient and study are empty; a Patient's Sex other than M, F, O is empty
-    (PS3.3 C.7.1.1); so is a Patient Orientation that does not name two directions (C.7.6.1.1.1). Spacing,
+    (PS3.3 C.7.1.1); so is a Patient Orientation that does not name two directions (C.7.6.1.1.1). Sequences without
+    an item are left out: what patient and study have of them is optional and holds one at least. Spacing,
     aspect ratio, window, rescale and compression ratio are left out where they are no whole pair of finite
     numbers, as the rendering passes over them, and so is a rescale by 0. Every other value is as sent. The
     copy shares nothing with `header`.
@@ -48,7 +49,9 @@ def normalised(header: Dataset) -> Dataset:
     for tag in sorted(header.keys()):
         group = tag >> 16
         if group < _FIRST_GROUP_OF_PIXELS and not group % 2 and group not in _OVERLAY_AND_CURVE_GROUPS:
-            copy.add(deepcopy(header[tag]))
+            element = header[tag]
+            if element.VR != "SQ" or element.value:
+                copy.add(deepcopy(element))
     # A file in Implicit VR leaves "US or SS" open (LUT Descriptor); what we build has no Pixel
     # Representation to decide it by.
     correct_ambiguous_vr(copy, is_little_endian=True)

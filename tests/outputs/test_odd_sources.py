@@ -61,6 +61,22 @@ def test_no_form_of_a_draft_ends_of_an_odd_number(name: str, kind: str, tmp_path
     assert dciodvfy_errors(written(made, tmp_path)) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sequence_that_was_sent_without_an_item_is_not_sent_on(kind: str, tmp_path: Path):
+    empty = {
+        "ReferencedStudySequence": [],
+        "ReferencedPatientSequence": [],
+        "ProcedureCodeSequence": [],
+        "OtherPatientIDsSequence": [],
+        "RequestAttributesSequence": [],
+    }
+
+    made = the_one(kind, a_source(change=empty))
+
+    assert dciodvfy_errors(written(made, tmp_path)) == []
+
+
 @pytest.mark.parametrize("name", [name for name in ODD if "spacing" in name or name == "pixels like hairs"])
 def test_pixels_whose_shape_nobody_knows_are_square(name: str):
     with quietly():
