@@ -20,6 +20,7 @@ from agent.demo.studies import demo_patient
 from agent.dicom.uids import IMPLEMENTATION_CLASS_UID
 from agent.outputs import OUTPUTS
 from agent.peers import querying, retrieving
+from agent.peers.storing import StoreKind, judge_status
 from config.peers_settings import PROFILES
 from config.settings import Settings
 from storage.jobs import NEXT
@@ -140,6 +141,31 @@ def test_the_conformance_statement_lists_what_archives_and_worklists_are_asked_w
     }
 
     assert set(_table_uids("### 6.5 SOP Classes asked with")) == used
+
+
+def test_the_conformance_statement_says_what_becomes_of_an_object_at_each_status_of_a_destination():
+    page = (ROOT / "docs/conformance.md").read_text()
+    table = page.split("| status of the answer | what it means for the object |\n|---|---|\n")[1].split(
+        "\n\n"
+    )[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines()]
+    words = {
+        StoreKind.TAKEN: "stored",
+        StoreKind.REFUSED_FOR_NOW: "sent again",
+        StoreKind.CLASS_REFUSED: "sent in another form",
+        StoreKind.REFUSED_FOR_GOOD: "final",
+    }
+
+    told = {
+        code: meaning.strip() for codes, meaning in rows for code in re.findall(r"\b[0-9A-Fx]{4}\b", codes)
+    }
+
+    for status in range(0x10000):
+        code = f"{status:04X}"
+        meaning = (
+            told.get(code) or told.get(f"{code[0]}xxx") or told.get(f"{code[:2]}xx") or rows[-1][1].strip()
+        )
+        assert meaning.startswith(words[judge_status(status).kind]), code
 
 
 def test_the_conformance_statement_lists_every_kind_of_output():
