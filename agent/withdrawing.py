@@ -101,11 +101,12 @@ def _made(
     study = store.index.study(job.study_instance_uid)
     assert study is not None, "a study with a job is never deleted alone"
     draft = draft_of(job, manifest, reading, study, store.files, store.jobs, settings)
-    withdrawn = replace(draft, withdrawn_because=closing.because, reasons=())
-    messages = messages_of(withdrawn, last.number, store.files, settings, names=held.keys())
     objects = withdrawal_objects(
         job, manifest, reading.engine, closing.because, held, store.files, store.jobs, settings
     )
+    made = tuple({result.sop_instance_uid: result for result in objects.values()}.values())
+    withdrawn = replace(draft, withdrawn_because=closing.because, reasons=(), objects=made)
+    messages = messages_of(withdrawn, last.number, store.files, settings, names=held.keys())
     told = messages | objects
     unique = {result.sop_instance_uid: result for result in told.values()}
     return tuple(unique.values()), {name: [told[name].sop_instance_uid] for name in _in_order(told, held)}

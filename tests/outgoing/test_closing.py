@@ -25,7 +25,7 @@ from tests.agent.archives import an_archive
 from tests.agent.line import PATIENCE, Line
 from tests.builders import a_radiograph
 from tests.hl7.builders import an_obx, an_oru
-from tests.outgoing.builders import a_fhir_server, an_hl7_receiver
+from tests.outgoing.builders import a_drop_folder, a_fhir_server, an_hl7_receiver
 from tests.outgoing.conftest import OpenLine
 from tests.outgoing.peers import Script, acknowledged, dead, mllp_peer, web_peer
 from tests.scripted_engine import IDENTITY, ScriptedEngine, an_effusion
@@ -85,6 +85,26 @@ def test_a_withdrawal_reaches_everybody_who_has_the_draft_and_takes_its_place(op
     assert withdrawal.first("OBR").text(3) == draft.first("OBR").text(3)
     assert withdrawal.first("OBR").text(25) == "X"
     assert (report["resourceType"], report["status"]) == ("DiagnosticReport", "entered-in-error")
+
+
+@pytest.mark.parametrize(("notes", "kind"), [(False, "report_sr"), (True, "rejection_note")])
+def test_the_messages_of_a_withdrawal_name_its_objects_in_the_pacs(
+    notes: bool, kind: str, open_line: OpenLine, tmp_path: Path
+):
+    (tmp_path / "drafts").mkdir()
+    line = open_line(drop_folders=(a_drop_folder(tmp_path / "drafts"),))
+    study = a_study_read(line)
+    drafted = {one.sop_instance_uid for one in line.pacs.received(study)}
+
+    withdraw(settings_of(line, rejection_notes=notes), study, "wrong patient", line.now)
+    line.run()
+
+    (file,) = (tmp_path / "drafts").glob("*_r2.json")
+    (named,) = json.loads(file.read_text())["objects"]
+    assert {named["sop_instance_uid"]} == {
+        one.sop_instance_uid for one in line.pacs.received(study)
+    } - drafted
+    assert named["kind"] == kind
 
 
 def test_a_pacs_without_rejection_notes_gets_a_text_that_says_so_in_place_of_the_last_one(
