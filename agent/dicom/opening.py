@@ -18,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydicom import filereader
+from pydicom import charset, filereader
 from pydicom.charset import decode_bytes
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -28,6 +28,14 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 # pydicom's log lines quote the values they complain about, names of patients among them; ours must not.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+
+# Two sets of PS3.3 C.12.1.1.2 that pydicom 3.0.2 does not read. Latin alphabet No. 9 (ISO-IR 203) it does not know. Of
+# simplified Chinese (ISO 2022 IR 58) it believes that Python's codec writes and removes the escape sequence itself, as
+# that of IR 87 does, so that names would keep an ESC and "$)A".
+charset.python_encoding.update({"ISO_IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15"})
+charset.CODES_TO_ENCODINGS[b"\x1b-b"] = "iso8859_15"
+charset.ENCODINGS_TO_CODES["iso8859_15"] = b"\x1b-b"
+charset.handled_encodings = ("iso2022_jp", "iso2022_jp_2")
 
 CONTENT_ERRORS = (
     AttributeError,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -15,7 +16,8 @@ from agent.dicom.reports import load_report
 from agent.manifest import load_manifest
 from config.settings import OutputKind, SenderSettings
 from tests.agent.line import Line
-from tests.builders import a_radiograph, a_report_sr, having, undeclared, write
+from tests.builders import a_radiograph, a_report_sr, as_bytes, having, undeclared, write
+from tests.outputs.drafts import a_reading, the_one
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +30,34 @@ UNDECLARED = [
     (EUC_KR, EUC_KR, "홍^길동", "기침"),
     (EUC_KR, EUC_KR, "Doe^Jane", "기침"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("charset", "sent", "name"),
+    [
+        # The example of PS3.5 Annex K.
+        (
+            "\\ISO 2022 IR 58",
+            b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab=",
+            "Zhang^XiaoDong=张^小东=",
+        ),
+        ("ISO_IR 203", b"\xa6imek^C\xbdur", "Šimek^Cœur"),
+        ("ISO 2022 IR 6\\ISO 2022 IR 203", b"\x1b-b\xa6imek^J", "Šimek^J"),
+    ],
+)
+def test_a_set_that_pydicom_does_not_read_is_read_and_written_by_us(
+    charset: str, sent: bytes, name: str, tmp_path: Path
+):
+    file = as_bytes(a_radiograph(charset=charset, name="Q" * len(sent), rows=256, columns=320))
+    path = tmp_path / "image.dcm"
+    path.write_bytes(file.replace(b"Q" * len(sent), sent))
+
+    header, headers = read_header_dataset(path), read_headers(path, assume_charset=None)
+
+    assert headers.patient_name.rstrip("=") == str(header.PatientName).rstrip("=") == name.rstrip("=")
+    report = the_one("report_sr", dcmread(path), a_reading(), charset="source")
+    assert str(report.PatientName) == str(header.PatientName)
+    assert sent.rstrip(b"=") in as_bytes(report)
 
 
 @pytest.mark.parametrize("is_undefined_length", [False, True])
