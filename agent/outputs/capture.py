@@ -1,7 +1,8 @@
 """The picture: Secondary Capture (PS3.3 A.8.1) with the boxes burned in, for systems that show no more."""
 
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from highdicom.sc import SCImage
@@ -17,9 +18,9 @@ from agent.outputs.marks import Mark, Marks, marks_of
 from agent.outputs.normalise import evidence, normalised, pixel_aspect, sop_instance_uid
 from agent.outputs.sr import concept
 from agent.outputs.stamp import Narrative, Sources, Stamp
-from agent.outputs.wording import label, picture_banner
+from agent.outputs.wording import label, named_without_a_place, picture_banner
 from inference.case import Image
-from inference.reading import Box, EngineIdentity, Reading
+from inference.reading import Box, EngineIdentity, Finding, Reading, Status
 
 KIND = "secondary_capture"
 
@@ -83,7 +84,7 @@ def build_secondary_captures(
     uids = {sop_instance_uid(header) for header in shown}
     again = [header for header in sources.images_that_had(KIND) if sop_instance_uid(header) not in uids]
     return tuple(
-        _capture(index, header, marks, sources, reading.engine, stamp)
+        _capture(index, header, marks, sources, reading, stamp)
         for index, header in enumerate((*again, *shown))
     )
 
@@ -102,11 +103,10 @@ def _first_frontal(sources: Sources) -> Dataset:
 
 
 def _capture(
-    index: int, header: Dataset, marks: Marks, sources: Sources, engine: EngineIdentity, stamp: Stamp
+    index: int, header: Dataset, marks: Marks, sources: Sources, reading: Reading, stamp: Stamp
 ) -> Dataset:
-    capture = secondary_capture(
-        picture_of(header, marks, sources, engine, stamp), index, header, sources, engine, stamp
-    )
+    pixels = picture_of(header, marks, sources, reading, stamp)
+    capture = secondary_capture(pixels, index, header, sources, reading.engine, stamp)
     _describe(capture, header, stamp)
     return finished(capture, header, stamp)
 
@@ -146,12 +146,14 @@ def picture_of(
     header: Dataset,
     marks: Marks,
     sources: Sources,
-    engine: EngineIdentity,
+    reading: Reading,
     stamp: Stamp,
     *,
     side_px_max: int = SIDE_PX_MAX,
 ) -> NDArray[np.uint8]:
     """Draws one current image with its boxes and words, (rows, columns, 3) uint8 RGB.
+
+    The words name the findings that have no place on any image: who sees pictures alone would take them for absent.
 
     Raises:
         ValueError: if the image's pixels are not in `sources.pixels`, or of another size.
@@ -164,10 +166,24 @@ def picture_of(
         raise ValueError(
             f"image {uid} has {header.Rows} x {header.Columns} pixels, rendered {image.pixels.shape}"
         )
-    foot = maker(engine, stamp)
+    foot = maker(reading.engine, stamp)
     if not marks.on(header):
         foot = f"No place was marked. {foot}"
-    return draw(image, layout_of(header, side_px_max=side_px_max), marks.on(header), engine, foot)
+    layout = layout_of(header, side_px_max=side_px_max)
+    placeless = _lines(_without_a_place(reading, marks), layout)
+    layout = replace(layout, bottom_px=layout.bottom_px + len(placeless) * _leading_px(layout))
+    return draw(image, layout, marks.on(header), reading.engine, "\n".join([*placeless, foot]))
+
+
+def _without_a_place(reading: Reading, marks: Marks) -> tuple[Finding, ...]:
+    placed = {mark.finding for mark in marks.marks}
+    return tuple(one for one in reading.findings if one.status is not Status.ABSENT and one not in placed)
+
+
+def _lines(placeless: tuple[Finding, ...], layout: Layout) -> list[str]:
+    """Lines of about the width of the picture; `_draw_words` makes one that is longer fit."""
+    characters = max(20, round(1.7 * layout.width_px / _letter_px(layout.width_px)))
+    return textwrap.wrap(named_without_a_place(placeless), characters) if placeless else []
 
 
 def _describe(capture: Dataset, header: Dataset, stamp: Stamp) -> None:
@@ -223,7 +239,8 @@ def draw(
         )
     _draw_words(pen, picture_banner(engine), letter_px // 2, layout, letter_px)
     foot_top_px = layout.top_px + layout.film_height_px + letter_px // 2
-    _draw_words(pen, foot.encode("ascii", "replace").decode(), foot_top_px, layout, letter_px)
+    for number, line in enumerate(foot.encode("ascii", "replace").decode().split("\n")):
+        _draw_words(pen, line, foot_top_px + number * _leading_px(layout), layout, letter_px)
     return np.asarray(picture)
 
 
@@ -264,6 +281,10 @@ def _draw_words(pen: ImageDraw.ImageDraw, words: str, top_px: int, layout: Layou
     while size > 1 and pen.textlength(words, font=ImageFont.load_default(size=size)) > room_px:
         size -= 0.25
     pen.text((4, top_px), words, fill=_INK, font=ImageFont.load_default(size=size))
+
+
+def _leading_px(layout: Layout) -> int:
+    return _letter_px(layout.width_px) * 3 // 2
 
 
 def _letter_px(width_px: int) -> int:

@@ -37,7 +37,7 @@ def build_encapsulated_pdf(
     (report,) = build_report_sr(sources, reading, narrative, stamp)
     marks = marks_of(sources, reading)
     shown = pictured(sources, marks)
-    pictures = [_picture(header, marks, sources, reading.engine, stamp) for header in shown]
+    pictures = [_picture(header, marks, sources, reading, stamp) for header in shown]
     *clinical, reasons = _sections(report)
     draft = Draft(
         warning=banner(reading.engine),
@@ -114,10 +114,8 @@ def _name(item: Dataset) -> str:
     return str(item.ConceptNameCodeSequence[0].CodeMeaning)
 
 
-def _picture(
-    header: Dataset, marks: Marks, sources: Sources, engine: EngineIdentity, stamp: Stamp
-) -> PagePicture:
-    pixels = picture_of(header, marks, sources, engine, stamp, side_px_max=PICTURE_SIDE_PX_MAX)
+def _picture(header: Dataset, marks: Marks, sources: Sources, reading: Reading, stamp: Stamp) -> PagePicture:
+    pixels = picture_of(header, marks, sources, reading, stamp, side_px_max=PICTURE_SIDE_PX_MAX)
     view = normalised(header).get("ViewPosition") or "view not sent"
     image = f"Image {sop_instance_uid(header)}, {view}; {stamp.image_rendering}."
     return PagePicture(pixels, as_text("\n".join([image, *(_placed(mark) for mark in marks.on(header))])))

@@ -178,12 +178,22 @@ def _percent(share: float) -> str:
 
 def label(identifier: str, finding: Finding, engine: EngineIdentity) -> str:
     """Gives the label beside a box: "F1 Pleural effusion R?"; ASCII, at most 40 characters."""
+    front, end = f"{'DEMO ' if engine.is_demo else ''}{identifier} ", _side_and_doubt(finding)
+    return f"{front}{_ascii_name(finding)[: _LABEL_CHARACTERS_MAX - len(front) - len(end)]}{end}"
+
+
+def named_without_a_place(findings: Sequence[Finding]) -> str:
+    """Gives what a picture says of findings that it shows no box of: "Named without a place: Edema R+L?"; ASCII."""
+    return f"Named without a place: {', '.join(_ascii_name(one) + _side_and_doubt(one) for one in findings)}"
+
+
+def _ascii_name(finding: Finding) -> str:
+    return finding.name.capitalize().encode("ascii", "replace").decode()
+
+
+def _side_and_doubt(finding: Finding) -> str:
     side = f" {_SIDE_LETTERS[finding.side]}" if finding.side in _SIDE_LETTERS else ""
-    doubt = "?" if finding.status is Status.UNCERTAIN else ""
-    front = f"{'DEMO ' if engine.is_demo else ''}{identifier} "
-    name_characters_max = _LABEL_CHARACTERS_MAX - len(front) - len(side) - len(doubt)
-    name = finding.name.capitalize().encode("ascii", "replace").decode()[:name_characters_max]
-    return f"{front}{name}{side}{doubt}"
+    return f"{side}{'?' if finding.status is Status.UNCERTAIN else ''}"
 
 
 def as_text(words: str) -> str:

@@ -135,6 +135,25 @@ def test_only_images_with_boxes_are_drawn_if_there_are_any():
     assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == lateral.SOPInstanceUID
 
 
+@pytest.mark.parametrize("is_placed", [True, False])
+def test_what_was_named_without_a_place_stands_below_the_film(is_placed: bool):
+    header = a_source()
+    placed = an_effusion(*((a_box(header),) if is_placed else ()))
+    told = [Finding("pneumothorax", Status.PRESENT, side="left"), Finding("edema", Status.UNCERTAIN)]
+    absent = Finding("fracture", Status.ABSENT)
+
+    few, many = (the_one(KIND, header, a_reading(placed, absent, *more)) for more in ([], told))
+
+    bottom_px = layout_of(header).bottom_px
+    assert few.Rows == layout_of(header).height_px + (
+        0 if is_placed else 18
+    )  # a line of letters of 12 pixels
+    assert many.Rows == layout_of(header).height_px + 18
+    first_line = many.pixel_array[-bottom_px - 18 : -bottom_px]
+    assert (first_line == YELLOW).all(axis=-1).any()
+    assert (film_of(few, header) == film_of(many, header)).all()
+
+
 def test_words_cover_nothing_of_the_film():
     header = a_source()
     capture = the_one(KIND, header, a_reading())

@@ -3,7 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.outputs.wording import SERIES_DESCRIPTIONS, as_text, label, phrase, series_description
+from agent.outputs.wording import (
+    SERIES_DESCRIPTIONS,
+    as_text,
+    label,
+    named_without_a_place,
+    phrase,
+    series_description,
+)
 from inference.reading import Change, Finding, Status
 from tests.outputs.drafts import DEMO, ENGINE
 
@@ -42,6 +49,12 @@ def test_a_label_carries_its_side_and_its_doubt():
     effusion = Finding("pleural effusion", Status.UNCERTAIN, side="bilateral")
 
     assert label("F1", effusion, ENGINE) == "F1 Pleural effusion R+L?"
+
+
+def test_what_has_no_place_is_named_with_its_side_and_its_doubt():
+    findings = (Finding("edema", Status.UNCERTAIN, side="bilateral"), Finding("läsion", Status.PRESENT))
+
+    assert named_without_a_place(findings) == "Named without a place: Edema R+L?, L?sion"
 
 
 def test_a_phrase_says_side_and_change():
