@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,11 +25,13 @@ class Presence:
         running: the processes that run, the one that was seen last first.
         serves: whether one that listens is among them, or has just begun.
         killed: the one that listened last, if none does and it was not stopped as it should be; else None.
+        is_whole: False if the database was not asked; then `running` is empty, and who reads is not known.
     """
 
     running: tuple[RunningProcess, ...]
     serves: bool
     killed: RunningProcess | None
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ def look(storage_folder: Path, processes: Processes | None, now: datetime) -> Pr
         processes: None if the database does not answer; who serves from this folder is known without it.
     """
     known = () if processes is None else processes.seen_since(now - _KNOWN_FOR)
-    return presence_of(known, is_served(storage_folder), socket.gethostname(), now)
+    presence = presence_of(known, is_served(storage_folder), socket.gethostname(), now)
+    return replace(presence, is_whole=processes is not None)
 
 
 def presence_of(
@@ -85,6 +88,8 @@ def lacks(presence: Presence, *, wants_second: bool, is_work_open: bool = False)
         seen = "" if killed is None else f" (last seen {killed.seen_at.isoformat(timespec='seconds')})"
         text = f"preread serve does not run{seen}; start it"
         yield Lack(text, is_grave=is_work_open or killed is not None)
+        return
+    if not presence.is_whole:
         return
     if "serve" not in roles:
         text = (

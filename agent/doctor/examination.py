@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from agent.checking import own_places
@@ -9,6 +10,7 @@ from agent.doctor import certificates, databases, disks, machine, ownership
 from agent.doctor.lines import Line, Verdict
 from agent.doctor.network import look_at_peers
 from agent.doctor.places import certificate_files, secret_files
+from agent.loaded import who_serves
 from agent.presence import Presence, look
 from config.settings import Settings
 from inference.published import DEMO_FOLDER
@@ -16,7 +18,6 @@ from storage.census import Census
 from storage.database import connect_as_is, known_revisions
 from storage.inspection import DatabaseFacts, look_at_database
 from storage.processes import Processes
-from storage.records import RunningProcess
 
 _VOLUME_DAYS = 7
 
@@ -40,7 +41,7 @@ def examine(settings: Settings, clock: Callable[[], datetime], *, look_at_model:
     lines += machine.judge_processes(
         presence, settings.digest, clock(), wants_second=wants_second, is_work_open=is_work_open
     )
-    lines += _ports(settings, presence.running)
+    lines += _ports(settings, _serving_pids(settings, presence))
     lines += _permissions(settings)
     lines += machine.judge_cards(machine.look_at_cards(), settings.reading.engine.device)
     if look_at_model:
@@ -80,15 +81,23 @@ def _disk(settings: Settings, bytes_by_day: float | None) -> Iterator[Line]:
     )
 
 
-def _ports(settings: Settings, processes: tuple[RunningProcess, ...]) -> Iterator[Line]:
-    agent = settings.agent
+def _serving_pids(settings: Settings, presence: Presence) -> set[int]:
+    """The processes of this machine that serve, by their rows and, for a database that is away, by the folder."""
     here = socket.gethostname()
-    serving = [process for process in processes if process.role == "serve" and process.host == here]
+    pids = {one.pid for one in presence.running if one.role == "serve" and one.host == here}
+    with suppress(PermissionError):  # the folder is another user's
+        service = who_serves(settings.agent.storage.folder)
+        pids |= set() if service is None else {service.pid}
+    return pids
+
+
+def _ports(settings: Settings, pids: set[int]) -> Iterator[Line]:
+    agent = settings.agent
     ours = {"listener": agent.listener, "hl7": agent.hl7, "metrics": agent.metrics}
     for table, port in ours.items():
         if port is not None:
             facts = machine.look_at_port(f"{table}.port", port.host, port.port)
-            yield machine.judge_port(facts, serving)
+            yield machine.judge_port(facts, pids)
 
 
 def _permissions(settings: Settings) -> Iterator[Line]:

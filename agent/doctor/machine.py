@@ -4,14 +4,13 @@ import errno
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from agent.doctor.lines import Line, Verdict
 from agent.ports import holder_pid, trouble_of_port
 from agent.presence import Presence, lacks
-from storage.records import RunningProcess
 
 _PROGRAM_SECONDS = 15
 
@@ -118,16 +117,15 @@ def look_at_port(key: str, host: str, port: int) -> PortFacts:
     return PortFacts(key, host, port, 0)
 
 
-def judge_port(facts: PortFacts, serving: Sequence[RunningProcess]) -> Line:
+def judge_port(facts: PortFacts, pids: Collection[int]) -> Line:
     """Says whether a port is free, ours or somebody else's.
 
     Args:
-        serving: the processes of this machine that serve.
+        pids: of the processes of this machine that serve.
     """
     place = f"{facts.key} {facts.host}:{facts.port}"
     if facts.error == 0:
         return Line(Verdict.OK, "port", f"{place} is free")
-    pids = {process.pid for process in serving}
     is_ours = facts.holder_pid in pids or (facts.holder_pid is None and bool(pids))
     if facts.error == errno.EADDRINUSE and is_ours:
         return Line(Verdict.OK, "port", f"{place} is preread's own, which runs")
@@ -159,5 +157,8 @@ def judge_processes(
         else:
             engine = f", reads with {process.engine}" if process.engine else ""
             yield Line(Verdict.OK, "service", f"{what}{engine}")
+    if presence.serves and not presence.is_whole:
+        text = "preread serve runs, as its lock says; who reads is not known while the database is not asked"
+        yield Line(Verdict.OK, "service", text)
     for lack in lacks(presence, wants_second=wants_second, is_work_open=is_work_open):
         yield Line(Verdict.PROBLEM if lack.is_grave else Verdict.WARNING, "service", lack.text)

@@ -52,10 +52,12 @@ def is_ready(
     """Judges whether a study that is sent now is taken and read soon.
 
     Args:
-        reader: the one that was seen last within `reader_silent_seconds`, or None.
+        reader: the one that was seen last within `reader_silent_seconds`, or None; None of a database with a problem.
     """
     free = f"{free_bytes / 1e9:.1f} GB free, free_bytes_min is {free_bytes_min / 1e9:.1f} GB"
-    if reader is None:
+    if reader is None and database_problem is not None:
+        read_by = "not known while the database does not answer"
+    elif reader is None:
         read_by = f"no reader was seen for {reader_silent_seconds:.0f} s; see its log, or start: preread read"
     else:
         read_by = f"{reader.engine}, seen {(now - reader.seen_at).total_seconds():.0f} s ago"

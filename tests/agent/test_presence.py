@@ -1,6 +1,7 @@
 """Whether preread runs is known by its lock on this machine, and by what it last said on another one."""
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -85,6 +86,32 @@ def test_who_serves_is_known_while_the_database_is_away(tmp_path: Path):
         assert look(tmp_path, None, NOW).serves
 
     assert not look(tmp_path, None, NOW).serves
+
+
+def test_of_a_service_whose_database_is_away_the_doctor_blames_neither_port_nor_reader(tmp_path: Path):
+    folder = tmp_path / "data"
+    with loaded.claim(folder), socket.create_server(("127.0.0.1", 0)) as port:
+        loaded.tell(folder, loaded.Service(os.getpid(), 1, "sha256:ab"))
+        away = f"postgresql+psycopg://preread@127.0.0.1:{a_free_port()}/preread"
+        agent = f"""
+            [storage]
+            folder = "{folder}"
+            database_url = "{away}"
+            [listener]
+            port = {port.getsockname()[1]}
+            free_bytes_min = 0
+        """
+
+        told = run("doctor", "--no-model", "--json", "--config", a_config(tmp_path, agent=agent))[1]
+
+    told_of = {one["area"]: one for one in json.loads(told)}
+    assert told_of["database"]["verdict"] == "problem"
+    assert told_of["port"]["text"].endswith("is preread's own, which runs")
+    assert told_of["service"] == {
+        "verdict": "ok",
+        "area": "service",
+        "text": "preread serve runs, as its lock says; who reads is not known while the database is not asked",
+    }
 
 
 def test_a_service_that_died_days_ago_is_still_told_with_its_time(tmp_path: Path, processes: Processes):

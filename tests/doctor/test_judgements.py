@@ -173,19 +173,19 @@ def test_a_configuration_may_be_read_and_not_written_by_everybody(mode: int, ver
 
 
 @pytest.mark.parametrize(
-    ("facts", "serving", "verdict"),
+    ("facts", "pids", "verdict"),
     [
-        (PortFacts("listener.port", "::", 104, 0), [], "ok"),
-        (PortFacts("listener.port", "::", 104, errno.EADDRINUSE, 7), [SERVE], "ok"),
-        (PortFacts("listener.port", "::", 104, errno.EADDRINUSE, None), [SERVE], "ok"),
-        (PortFacts("listener.port", "::", 104, errno.EADDRINUSE, 99), [SERVE], "problem"),
-        (PortFacts("listener.port", "::", 104, errno.EADDRINUSE, None), [], "problem"),
-        (PortFacts("listener.port", "::", 104, errno.EACCES), [], "problem"),
-        (PortFacts("listener.port", "10.9.9.9", 104, errno.EADDRNOTAVAIL), [], "problem"),
+        (PortFacts("listener.port", "::", 104, 0), set(), "ok"),
+        (PortFacts("listener.port", "::", 104, errno.EADDRINUSE, 7), {7}, "ok"),
+        (PortFacts("listener.port", "::", 104, errno.EADDRINUSE, None), {7}, "ok"),
+        (PortFacts("listener.port", "::", 104, errno.EADDRINUSE, 99), {7}, "problem"),
+        (PortFacts("listener.port", "::", 104, errno.EADDRINUSE, None), set(), "problem"),
+        (PortFacts("listener.port", "::", 104, errno.EACCES), set(), "problem"),
+        (PortFacts("listener.port", "10.9.9.9", 104, errno.EADDRNOTAVAIL), set(), "problem"),
     ],
 )
-def test_a_port_is_free_or_ours_or_a_problem(facts: PortFacts, serving: list[RunningProcess], verdict: str):
-    assert judge_port(facts, serving).verdict == verdict
+def test_a_port_is_free_or_ours_or_a_problem(facts: PortFacts, pids: set[int], verdict: str):
+    assert judge_port(facts, pids).verdict == verdict
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,22 @@ def test_a_study_is_taken_and_read_only_where_all_four_hold(facts: dict[str, Any
     assert not_ready(**facts) == wrong
 
 
+def test_of_a_database_that_does_not_answer_nobody_is_sent_to_the_reader():
+    conditions = is_ready(
+        database_problem="the database does not answer",
+        is_listening=True,
+        free_bytes=10**11,
+        free_bytes_min=10**9,
+        reader=None,
+        now=NOW,
+        reader_silent_seconds=60.0,
+    )
+
+    assert (
+        as_text(conditions).splitlines()[-1] == "PROBLEM reader: not known while the database does not answer"
+    )
+
+
 def test_a_thread_that_ended_and_a_clock_that_stands_need_a_new_start():
     well = is_alive([], 0.5)
     dead = is_alive(["gather"], 0.5)
