@@ -39,7 +39,8 @@ def look_at_peers(settings: Settings, now: datetime) -> Iterator[Line]:
         if endpoint.has_tls:
             looks.append(partial(judge_shown, endpoint.name, endpoint.host, endpoint.port, now))
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="doctor") as pool:
-        yield from pool.map(lambda look: look(), looks)
+        # A peer that cannot be reached at all answers two looks with the same words.
+        yield from dict.fromkeys(pool.map(lambda look: look(), looks))
 
 
 def _trail(settings: Settings) -> Iterator[Endpoint]:
