@@ -162,6 +162,24 @@ def _holds_key(file: Path) -> bool:
         return True
 
 
+# OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
+_NOT_YET_VALID, _HAS_EXPIRED = 9, 10
+
+
+def not_believed(error: ssl.SSLCertVerificationError, otherwise: str) -> str:
+    """Says of a peer that its certificate is not believed, why, and what to do; the peer's name goes before it.
+
+    Args:
+        otherwise: what to do if it is not a matter of time.
+    """
+    cures = {
+        _NOT_YET_VALID: "Is the clock of this machine right?",
+        _HAS_EXPIRED: "It has to be renewed there, if the clock of this machine is right.",
+    }
+    cure = cures.get(error.verify_code, otherwise)
+    return f"showed a certificate that we do not believe ({error.verify_message}). {cure}"
+
+
 def shut_down(connection: socket.socket, how: int) -> None:
     """Shuts a connection down that another thread works with, TLS or not; harmless if it has ended.
 

@@ -9,7 +9,7 @@ from time import monotonic
 from agent.hl7.framing import Deframer, TooLong, framed
 from agent.hl7.message import Message, MessageError, parse_message
 from agent.peers import StoreKind, Verdict
-from agent.tls import peer_context
+from agent.tls import not_believed, peer_context
 from config.receiver_settings import Hl7ReceiverSettings
 
 ANSWER_BYTES_MAX = 1_000_000
@@ -124,10 +124,8 @@ def _problem(receiver: Hl7ReceiverSettings, error: Exception) -> str:
         case TooLong():
             return f"{name} answered with more than {ANSWER_BYTES_MAX} bytes. Is an MLLP port there?"
         case ssl.SSLCertVerificationError():
-            return (
-                f"{name} showed a certificate that we do not believe ({error.verify_message}). "
-                "Set tls.ca_file and tls.server_name of it in peers.toml."
-            )
+            cure = "Set tls.ca_file and tls.server_name of it in peers.toml."
+            return f"{name} {not_believed(error, cure)}"
         case ssl.SSLError():
             return (
                 f"{name} and we agree on no TLS connection ({error.reason}). Correct its tls in peers.toml."

@@ -23,7 +23,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from agent.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from agent.tls import peer_context
+from agent.tls import not_believed, peer_context
 from config.settings import ArchiveSettings, DestinationSettings, WorklistSettings
 
 Called = DestinationSettings | ArchiveSettings | WorklistSettings
@@ -226,10 +226,8 @@ def _connection_problem(called: Called, error: OSError | None) -> str:
         case None:
             return f"{name} could not be connected. See the log of pynetdicom."
         case ssl.SSLCertVerificationError():
-            return (
-                f"{name} showed a certificate that we do not believe ({error.verify_message}). "
-                "Set tls.ca_file and tls.server_name of it in peers.toml."
-            )
+            cure = "Set tls.ca_file and tls.server_name of it in peers.toml."
+            return f"{name} {not_believed(error, cure)}"
         case ssl.SSLError() | ConnectionResetError() | ConnectionAbortedError():
             return (
                 f"{name} and we agree on no TLS connection ({_reason(error)}). "

@@ -4,11 +4,13 @@ The errors of the libraries are not repeated: they hold addresses, and those pat
 """
 
 import logging
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import requests
 
+from agent.tls import not_believed
 from config.settings import DestinationTlsSettings, Secret
 
 # It writes the addresses that it asks for, and patient IDs are part of those.
@@ -65,7 +67,7 @@ def problem_of(name: str, answer_seconds: float, error: Exception) -> tuple[str,
         case requests.TooManyRedirects():
             return f"{name} sends us on to another address. Write that as its url in peers.toml.", True
         case requests.exceptions.SSLError():
-            return f"{name} and we agree on no TLS connection. Set tls.ca_file of it in peers.toml.", False
+            return f"{name} {_no_tls(error)}", False
         case requests.Timeout():
             return (
                 f"{name} did not answer within {answer_seconds:g} s. "
@@ -75,3 +77,13 @@ def problem_of(name: str, answer_seconds: float, error: Exception) -> tuple[str,
             return f"{name}: its authorization in peers.toml is not there ({error.args[0]}).", False
         case _:
             return f"{name} cannot be connected ({type(error).__name__}). Is url in peers.toml right?", False
+
+
+def _no_tls(error: requests.exceptions.SSLError) -> str:
+    cure = "Set tls.ca_file of it in peers.toml."
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return not_believed(cause, cure)
+        cause = cause.__context__
+    return f"and we agree on no TLS connection. {cure}"

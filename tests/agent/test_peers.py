@@ -4,6 +4,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -407,9 +408,11 @@ def authority():
     return trustme.CA()
 
 
-def a_server_context(authority: trustme.CA, *, wants_client: bool = False) -> ssl.SSLContext:
+def a_server_context(
+    authority: trustme.CA, *, wants_client: bool = False, not_after: datetime | None = None
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    authority.issue_cert("127.0.0.1", "localhost", not_after=not_after).configure_cert(context)
     if wants_client:
         authority.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -445,6 +448,16 @@ def test_a_certificate_of_an_unknown_authority_is_not_believed(tmp_path, authori
 
     assert "showed a certificate that we do not believe" in outcome.problem
     assert "Set tls.ca_file" in outcome.problem
+
+
+def test_a_certificate_that_has_ended_sends_nobody_to_our_settings(tmp_path, authority):
+    ended = a_server_context(authority, not_after=datetime(2025, 1, 1, tzinfo=UTC))
+
+    with an_archive(tls=ended) as archive:
+        outcome = Peers("PREREAD").echo(a_destination(archive.port, tls=tls_settings(authority, tmp_path)))
+
+    assert "(certificate has expired). It has to be renewed there" in outcome.problem
+    assert "peers.toml" not in outcome.problem
 
 
 def test_tls_to_a_port_that_speaks_none_is_said_so(tmp_path, authority):

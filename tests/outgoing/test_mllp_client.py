@@ -3,15 +3,18 @@
 import socket
 import ssl
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import trustme
 
 from agent.hl7.message import parse_message
+from agent.outgoing.greeting import greet
 from agent.outgoing.mllp_client import send_oru
 from agent.outgoing.oru import oru_of
 from agent.peers import StoreKind, Verdict
+from config.receiver_settings import FhirServerSettings
 from config.tls_settings import DestinationTlsSettings
 from tests.outgoing.builders import a_draft, an_hl7_receiver
 from tests.outgoing.peers import Script, acknowledged, dead, mllp_peer, silent
@@ -89,10 +92,10 @@ def test_nobody_at_the_port_is_said_with_host_and_port():
     assert f'HL7 receiver "ris" (127.0.0.1:{port}) cannot be connected' in (verdict.words or "")
 
 
-def a_tls_peer(authority: trustme.CA) -> int:
+def a_tls_peer(authority: trustme.CA, *, not_after: datetime | None = None) -> int:
     """A port that shows a certificate, takes one message and acknowledges it."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert("127.0.0.1", not_after=not_after).configure_cert(context)
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -118,3 +121,15 @@ def test_an_encrypted_receiver_is_believed_by_its_certificate_alone(tmp_path: Pa
     assert taken.kind is StoreKind.TAKEN
     assert doubted.kind is StoreKind.NOT_SENT
     assert "a certificate that we do not believe" in (doubted.words or "")
+
+
+def test_a_receiver_or_server_whose_certificate_has_ended_is_to_renew_it(tmp_path: Path):
+    authority, ended_at = trustme.CA(), datetime(2025, 1, 1, tzinfo=UTC)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = DestinationTlsSettings(ca_file=tmp_path / "ca.pem")
+    ports = [a_tls_peer(authority, not_after=ended_at) for _ in range(2)]
+    server = FhirServerSettings(name="fhir", url=f"https://127.0.0.1:{ports[1]}/", tls=tls)
+
+    told = (greet(an_hl7_receiver(ports[0], tls=tls)), greet(server))
+
+    assert all("(certificate has expired). It has to be renewed there" in (words or "") for words in told)
