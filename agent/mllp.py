@@ -16,7 +16,7 @@ from agent.admission import comes_from
 from agent.hl7.framing import Deframer, TooLong, framed
 from agent.messages import MessageIntake
 from agent.ports import PortError, opening
-from agent.tls import PortContext, shut_down
+from agent.tls import PortContext, handshake_problem, shut_down
 from storage.database import DatabaseError, trouble_of
 from storage.index import Index
 from storage.records import Refusal
@@ -267,7 +267,7 @@ def _shake_hands(connection: ssl.SSLSocket) -> None:
     try:
         connection.do_handshake()
     except ssl.SSLError as error:
-        raise TimeoutError(f"TLS handshake failed: {error.reason or type(error).__name__}") from error
+        raise TimeoutError(handshake_problem(error)) from error
 
 
 def _send(connection: socket.socket, answer: bytes) -> None:

@@ -180,6 +180,36 @@ def not_believed(error: ssl.SSLCertVerificationError, otherwise: str) -> str:
     return f"showed a certificate that we do not believe ({error.verify_message}). {cure}"
 
 
+_HANDSHAKES = {
+    "WRONG_VERSION_NUMBER": "it speaks no TLS; switch that on there",
+    "HTTP_REQUEST": "it speaks no TLS, and HTTP",
+    "UNSUPPORTED_PROTOCOL": "it knows no TLS 1.2",
+    "NO_SHARED_CIPHER": "it knows no suite of our tls.profile",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no certificate; give it one, or set "
+    "tls.require_client_certificate = false",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not believe our certificate; give it our authority",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not believe our certificate; give it our authority",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not believe our certificate; give it our authority",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it says that our certificate has ended; renew tls.certificate_file",
+}
+"""What OpenSSL's word for a handshake that failed at a port of ours means, of the sender; and what to do."""
+
+
+def handshake_problem(error: ssl.SSLError) -> str:
+    """Says why a sender and a port of ours came to no TLS: in OpenSSL's word, to be searched for, and in ours."""
+    word = error.reason or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        cures = {
+            _NOT_YET_VALID: "is the clock of this machine right?",
+            _HAS_EXPIRED: "renew it there, if the clock of this machine is right",
+        }
+        cure = cures.get(error.verify_code, "add its authority to tls.ca_file")
+        meaning = f"its certificate is not believed ({error.verify_message}); {cure}"
+    else:
+        meaning = _HANDSHAKES.get(word, "see the log of the sender")
+    return f"TLS handshake failed: {word}: {meaning}"
+
+
 def shut_down(connection: socket.socket, how: int) -> None:
     """Shuts a connection down that another thread works with, TLS or not; harmless if it has ended.
 

@@ -28,7 +28,7 @@ from agent.listener.short_path import MALFORMED, ShortPathProvider
 from agent.listener.turned_away import TurnedAway
 from agent.listener.waking import Checkpoint, WakingQueue
 from agent.peers import commitment_answer
-from agent.tls import PortContext, shown_certificate, shut_down
+from agent.tls import PortContext, handshake_problem, shown_certificate, shut_down
 
 log = structlog.get_logger()
 
@@ -305,10 +305,6 @@ class ListenerServer(ThreadedAssociationServer):
             seconds = self.intake.limits.negotiation_seconds
             self.intake.refuse(Peer(address), f"no TLS handshake within negotiation_seconds = {seconds:g}")
         elif isinstance(error, ssl.SSLError):
-            self.intake.refuse(
-                Peer(address),
-                f"TLS handshake failed: {error.reason or error.__class__.__name__}",
-                kind="TLS handshake failed",
-            )
+            self.intake.refuse(Peer(address), handshake_problem(error), kind="TLS handshake failed")
         else:
             log.info("connection ended before it began", address=address)

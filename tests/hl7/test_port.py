@@ -241,4 +241,4 @@ def test_a_plain_connection_to_an_encrypted_port_is_closed_with_the_reason(
 
     ris.send(b"\x0bMSH|^~\\&|")
 
-    assert "TLS handshake failed" in inbox.the_refusal()
+    assert "TLS handshake failed: WRONG_VERSION_NUMBER: it speaks no TLS" in inbox.the_refusal()

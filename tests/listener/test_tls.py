@@ -85,8 +85,16 @@ def test_an_object_comes_through_the_encryption_byte_for_byte(
     assert inbox.dataset_bytes(uid) == data
 
 
-@pytest.mark.parametrize("who", ["nobody", "a stranger"])
-def test_who_cannot_prove_who_it_is_is_refused(start: StartListener, keys: Keys, who: str) -> None:
+@pytest.mark.parametrize(
+    ("who", "why"),
+    [
+        ("nobody", "it shows no certificate; give it one, or set tls.require_client_certificate = false"),
+        ("a stranger", "unable to get local issuer certificate); add its authority to tls.ca_file"),
+    ],
+)
+def test_who_cannot_prove_who_it_is_is_refused_with_what_to_do(
+    start: StartListener, keys: Keys, who: str, why: str
+) -> None:
     inbox = start(tls=keys.settings)
 
     with (
@@ -95,7 +103,8 @@ def test_who_cannot_prove_who_it_is_is_refused(start: StartListener, keys: Keys,
     ):
         sender.associate()
 
-    assert inbox.the_refusal().reason.startswith("TLS handshake failed")
+    assert inbox.the_refusal().reason.startswith("TLS handshake failed: ")
+    assert inbox.the_refusal().reason.endswith(why)
 
 
 def test_who_speaks_without_encryption_is_refused(start: StartListener, keys: Keys) -> None:
@@ -105,7 +114,7 @@ def test_who_speaks_without_encryption_is_refused(start: StartListener, keys: Ke
         sender.socket.sendall(b"\1\0\0\0\0\4abcd")
         assert sender.read_pdu()[0] in (0, 0x15)  # closed, perhaps after a TLS alert
 
-    assert inbox.the_refusal().reason.startswith("TLS handshake failed")
+    assert inbox.the_refusal().reason.endswith("it speaks no TLS; switch that on there")
 
 
 def test_who_stops_in_the_middle_of_the_handshake_holds_nobody_up(start: StartListener, keys: Keys) -> None:
@@ -208,7 +217,10 @@ def test_an_expired_client_certificate_is_refused(start: StartListener, keys: Ke
     ):
         sender.associate()
 
-    assert inbox.the_refusal().reason.startswith("TLS handshake failed: CERTIFICATE_VERIFY_FAILED")
+    assert inbox.the_refusal().reason == (
+        "TLS handshake failed: CERTIFICATE_VERIFY_FAILED: its certificate is not believed (certificate has expired); "
+        "renew it there, if the clock of this machine is right"
+    )
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart(start: StartListener, keys: Keys) -> None:
