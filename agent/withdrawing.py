@@ -7,6 +7,7 @@ from datetime import datetime
 from agent.casework import draft_of, messages_of, withdrawal_objects
 from agent.errors import GiveUp
 from agent.manifest import load_manifest, load_reading
+from agent.operators import operator
 from agent.store import Store, existing_store
 from config.settings import Settings
 from storage.records import Closing, ClosingKind, Delivery, Job, ResultObject
@@ -46,7 +47,7 @@ def _withdrawn(settings: Settings, store: Store, study_instance_uid: str, becaus
     held = _held(store, jobs)
     closing = Closing(study_instance_uid, ClosingKind.WITHDRAWN, because, None, now)
     results, destinations = _made(settings, store, jobs, closing, revision, held)
-    job = store.jobs.closings.withdraw(closing, revision, results, destinations)
+    job = store.jobs.closings.withdraw(closing, revision, results, destinations, operator())
     gone = [name for name in held if name not in destinations]
     lines = [
         f"study {study_instance_uid} is withdrawn"

@@ -57,6 +57,7 @@ class Closings:
         revision: int,
         results: Sequence[ResultObject],
         destinations: Mapping[str, Sequence[str]],
+        withdrawn_by: str = "the operator",
     ) -> Job | None:
         """Closes a study, and opens a last revision that tells those who may hold a draft, all in one commit.
 
@@ -64,6 +65,7 @@ class Closings:
             revision: what `results` were made for.
             results: the withdrawal in every form; their `job_number` is set here.
             destinations: as in `advance`; with nothing to send there is no job.
+            withdrawn_by: for the history and the audit trail; whoever is told of the withdrawal is not told of it.
 
         Returns:
             The job, at stage `deliver`; None if there is nothing to send.
@@ -77,7 +79,7 @@ class Closings:
             before = closings_of(connection, uid)
             if any(one.kind == closing.kind and one.reopened_at is None for one in before):
                 raise LookupError(f"study {uid} is withdrawn already")
-            add_closing(connection, closing)
+            add_closing(connection, closing, withdrawn_by)
             if not any(destinations.values()):
                 return None
             because = f"withdrawn: {closing.because}"
@@ -157,19 +159,21 @@ def is_closed(connection: Connection, study_instance_uid: str) -> bool:
     return any(one.reopened_at is None for one in closings_of(connection, study_instance_uid))
 
 
-def add_closing(connection: Connection, closing: Closing) -> None:
-    """Writes it down and ends what is on its way: jobs are skipped, open deliveries stopped."""
+def add_closing(connection: Connection, closing: Closing, closed_by: str = "") -> None:
+    """Writes it down and ends what is on its way: jobs are skipped, open deliveries stopped.
+
+    Args:
+        closed_by: who withdraws it; "" for a closing that no person makes.
+    """
     values = {name: value for name, value in row_of(closing).items() if name != "number"}
     connection.execute(insert(closings).values(values))
-    tell_study(
-        connection, closing.study_instance_uid, closing.closed_at, f"{closing.kind}: {closing.because}"
-    )
+    uid, at = closing.study_instance_uid, closing.closed_at
+    by = f" by {closed_by}" if closed_by else ""
+    tell_study(connection, uid, at, f"{closing.kind}{by}: {closing.because}")
     if closing.kind is ClosingKind.WITHDRAWN:
-        uid, at = closing.study_instance_uid, closing.closed_at
         patient_id = patient_of(connection, uid)
-        audit(
-            connection, [AuditRecord(at, AuditEvent.WITHDRAWN, "", "", uid, patient_id, 0, closing.because)]
-        )
+        record = AuditRecord(at, AuditEvent.WITHDRAWN, closed_by, "", uid, patient_id, 0, closing.because)
+        audit(connection, [record])
     of_study = jobs.c.study_instance_uid == closing.study_instance_uid
     _lock_jobs(connection, of_study)
     going = select(jobs.c.number).where(of_study, jobs.c.stage.in_(CLAIMABLE))

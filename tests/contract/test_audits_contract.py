@@ -9,7 +9,7 @@ from storage.audits import Audits
 from storage.index import Index
 from storage.jobs import Jobs
 from storage.patients import Patients
-from storage.records import PatientIdentifier, Refusal
+from storage.records import Closing, ClosingKind, PatientIdentifier, Refusal
 from storage.requests import PriorRequests
 from tests.storage.builders import NOW, STUDY, being_fetched, done, later, put
 
@@ -48,6 +48,18 @@ def test_reading_again_is_audited_with_who_asked(index: Index, jobs: Jobs, audit
 
     assert (last.event, last.actor, last.study_instance_uid) == (AuditEvent.AGAIN, "operator ann", STUDY)
     assert job.complete_because == "asked for by operator ann"
+
+
+def test_a_withdrawal_is_audited_and_told_with_who_made_it(index: Index, jobs: Jobs, audits: Audits):
+    done(index, jobs)
+    jobs.closings.withdraw(
+        Closing(STUDY, ClosingKind.WITHDRAWN, "wrong patient", None, later(60)), 2, (), {}, "operator ann"
+    )
+
+    last = audits.waiting("filed_at", 100)[-1]
+
+    assert (last.event, last.actor, last.detail) == (AuditEvent.WITHDRAWN, "operator ann", "wrong patient")
+    assert "withdrawn by operator ann: wrong patient" in [one.text for one in jobs.events_of_study(STUDY)]
 
 
 def test_a_connection_that_was_refused_is_audited_and_an_object_is_not(index: Index, audits: Audits):
