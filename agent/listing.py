@@ -105,14 +105,19 @@ def _cells(study: ListedStudy) -> dict[str, str]:
         "received": f"{study.received_at.astimezone():%Y-%m-%d %H:%M:%S}",
         "from": study.received_from,
         "images": str(study.images),
-        "stage": study.stage
-        or (f"prior from {study.fetched_from}" if study.fetched_from else "not read yet"),
+        "stage": study.stage or _without_job(study),
         "job": job,
         "seconds": took,
         "study": study.study_instance_uid,
         "second": study.second or "",
         "problem": _cut("; ".join(notes)),
     }
+
+
+def _without_job(study: ListedStudy) -> str:
+    if study.fetched_from is not None:
+        return f"prior from {study.fetched_from}"
+    return "not read yet" if study.images else "no radiograph"
 
 
 def _cut(text: str) -> str:

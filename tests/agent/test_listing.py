@@ -10,7 +10,7 @@ from agent.errors import GiveUp
 from agent.listing import since_of
 from agent.store import open_store
 from config.loading import load
-from storage.records import Stage
+from storage.records import InstanceRole, Stage
 from tests.agent.test_cli import a_config, run
 from tests.storage.builders import NOW, a_study, an_instance
 
@@ -42,6 +42,19 @@ def test_the_table_shows_how_far_each_study_has_come_and_not_whose_it_is(config:
     assert "not read yet" in unread
     assert "patient without an identifier" in unread
     assert not any(word in said for word in ("Zzyzx", "Quilla", "ZXID77"))
+
+
+def test_a_study_that_has_no_radiograph_is_not_shown_as_one_that_will_be_read(config: Path):
+    store = open_store(load(config))
+    report = an_instance("2.25.8", study="2.25.300", role=InstanceRole.REPORT)
+    store.index.put(report, a_study("2.25.300"))
+    store.database.close()
+
+    said = run("list", "--config", config)[1]
+
+    (line,) = [line for line in said.splitlines() if "2.25.300" in line]
+    assert "no radiograph" in line
+    assert "not read yet" not in line
 
 
 def test_options_choose_and_programs_get_json(config: Path):
