@@ -107,8 +107,7 @@ def _database(settings: Settings) -> CheckLine:
     """Says what a start would say of the database, which is left as it is."""
     facts = look_at_database(settings.agent.storage.connection_url(), system_clock)
     if facts.problem is not None:
-        told = " ".join(facts.problem.split())
-        text = f"database {facts.place} cannot be used: {told}; correct [storage] in agent.toml, or start it"
+        text = f"database {facts.place} cannot be used: {facts.problem}; correct [storage] in agent.toml, or start it"
         return CheckLine(False, text)
     if facts.revision is None:
         return CheckLine(True, f"database {facts.place}: nothing in it yet; the first start makes its tables")

@@ -27,7 +27,7 @@ class DatabaseFacts:
         settings: those that decide whether a commit is kept.
         ahead_seconds: how far its clock is before ours; 0.0 for SQLite, whose clock is ours.
         answer_seconds: one question and its answer.
-        problem: why it cannot be used, in the database's words, or None.
+        problem: why it cannot be used, the first line of the database's words, or None.
     """
 
     place: str
@@ -59,7 +59,7 @@ def look_at_database(url: str, clock: Callable[[], datetime]) -> DatabaseFacts:
             look = _sqlite if address.get_backend_name() == "sqlite" else _postgresql
             return look(place, connection, clock)
     except DBAPIError as error:
-        return DatabaseFacts(place, problem=str(error.orig).strip())
+        return DatabaseFacts(place, problem=str(error.orig).strip().partition("\n")[0])
     finally:
         engine.dispose()
 

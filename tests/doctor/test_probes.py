@@ -86,6 +86,13 @@ def test_a_file_that_is_no_database_is_a_problem_in_sqlite_s_words(tmp_path: Pat
     )
 
 
+def test_a_database_that_is_away_is_told_in_one_line():
+    facts = look_at_database(f"postgresql+psycopg://preread@127.0.0.1:{a_free_port()}/preread", lambda: NOW)
+
+    assert facts.problem is not None
+    assert facts.problem.endswith("Connection refused")
+
+
 def test_a_port_is_taken_while_somebody_listens_and_free_afterwards():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
