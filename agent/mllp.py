@@ -258,9 +258,12 @@ class _Server(socketserver.ThreadingTCPServer):
         log.warning("HL7 connection refused", address=address, reason=reason)
         try:
             self._index.refuse(Refusal(self._clock(), "", address, "", None, reason))
-        except Exception:
+        except Exception as error:
             # Some of this runs in the thread that accepts; without it the port would be deaf until a restart.
-            log.exception("the refusal is on no list, the database does not take it")
+            why = trouble_of(error)
+            log.error(
+                "the refusal is on no list, the database does not take it", reason=why, exc_info=why is None
+            )
 
 
 def _shake_hands(connection: ssl.SSLSocket) -> None:

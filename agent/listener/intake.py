@@ -13,6 +13,7 @@ from agent.identity import IdentifierRules
 from agent.listener.commits import Commits
 from agent.peers import CommitmentReport
 from agent.tls import PortTls
+from storage.database import trouble_of
 from storage.files import Files
 from storage.index import Index
 from storage.records import Instance, Refusal
@@ -160,6 +161,9 @@ class Intake:
         )
         try:
             self.index.refuse(refusal, kind)
-        except Exception:
+        except Exception as error:
             # What fills the disk may keep the row from being written, too; the sender must get its answer.
-            log.exception("the refusal is on no list, the database does not take it")
+            why = trouble_of(error)
+            log.error(
+                "the refusal is on no list, the database does not take it", reason=why, exc_info=why is None
+            )

@@ -29,7 +29,7 @@ from agent.listener.statuses import (
     ProtocolBreach,
     Refused,
 )
-from storage.database import is_unavailable
+from storage.database import is_unavailable, trouble_of
 from storage.files import PartFile
 from storage.index import PutVerdict
 from storage.records import Instance
@@ -134,7 +134,13 @@ class Reception:
             if is_unavailable(error):
                 # Not as an error of ours, which says that the object cannot be understood: a sender that believes it
                 # never sends the object again.
-                log.exception("the database is away or full", sop_instance_uid=self._command.sop_instance_uid)
+                reason = trouble_of(error)
+                log.error(
+                    "the database is away or full",
+                    sop_instance_uid=self._command.sop_instance_uid,
+                    reason=reason,
+                    exc_info=reason is None,
+                )
                 return Outcome(OUT_OF_RESOURCES, "the database is away or full; send again later")
             log.exception("C-STORE failed", sop_instance_uid=self._command.sop_instance_uid)
             return Outcome(INTERNAL_ERROR, "internal error; see the log of the receiver")

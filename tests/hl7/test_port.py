@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from agent.ports import PortError
 from config.agent_settings import ListenerTlsSettings
@@ -89,9 +90,12 @@ def test_the_port_hears_on_when_a_refusal_cannot_be_written_down(
     with closing(sqlite3.connect(tmp_path / "preread.sqlite")) as database:
         database.execute("DROP TABLE refusals")
 
-    refused = [engine(receiver).is_closed() for _ in range(2)]
+    with capture_logs() as log:
+        refused = [engine(receiver).is_closed() for _ in range(2)]
 
     assert refused == [True, True], "the thread that accepts lives"
+    errors = [(entry["reason"], entry["exc_info"]) for entry in log if entry["log_level"] == "error"]
+    assert errors == [("no such table: refusals", False)] * 2
 
 
 def test_the_port_hears_on_when_all_connections_to_the_database_are_in_use(

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from agent.listener.dataset import INFLATED_BYTES_MAX
 from tests.listener.conftest import Inbox, StartListener, a_cr
@@ -184,15 +186,23 @@ def test_a_disk_that_fills_up_in_mid_object_is_answered(inbox: Inbox, small_file
     assert (status, reason) == (0xA700, "the file could not be written: File too large")
 
 
+def in_one_line(log: list[EventDict]) -> list[str]:
+    """The reasons of the errors on the log; fails if one has a traceback."""
+    errors = [entry for entry in log if entry["log_level"] == "error"]
+    assert not any(entry.get("exc_info") for entry in errors)
+    return [entry["reason"] for entry in errors]
+
+
 def test_a_sender_has_its_answer_when_the_refusal_cannot_be_written_down(inbox: Inbox) -> None:
     with inbox.database.writing() as connection:
         connection.execute(text("DROP TABLE refusals"))
     uid, data = a_cr()
 
-    with RawSender(inbox.port).associate() as sender:
+    with capture_logs() as log, RawSender(inbox.port).associate() as sender:
         answers = [sender.store(data[:-100], uid).status, sender.store(data, uid).status]
 
     assert answers == [0xC000, 0x0000]
+    assert in_one_line(log) == ["no such table: refusals"]
 
 
 def test_a_sender_is_told_to_come_again_while_the_database_takes_nothing(inbox: Inbox) -> None:
@@ -200,7 +210,7 @@ def test_a_sender_is_told_to_come_again_while_the_database_takes_nothing(inbox: 
     with inbox.database.writing() as connection:
         connection.execute(text("ALTER TABLE instances RENAME TO gone"))
 
-    with RawSender(inbox.port).associate() as sender:
+    with capture_logs() as log, RawSender(inbox.port).associate() as sender:
         away = sender.store(data, uid)
         with inbox.database.writing() as connection:
             connection.execute(text("ALTER TABLE gone RENAME TO instances"))
@@ -208,6 +218,7 @@ def test_a_sender_is_told_to_come_again_while_the_database_takes_nothing(inbox: 
 
     assert (away.status, back.status) == (0xA700, 0x0000)
     assert inbox.part_files() == []
+    assert in_one_line(log) == ["no such table: instances"]
 
 
 def test_a_sender_is_told_to_come_again_while_all_connections_to_the_database_are_in_use(
