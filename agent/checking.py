@@ -80,6 +80,7 @@ def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
     """Looks at everything the settings name; the settings themselves have been loaded already."""
     lines = [CheckLine(True, f"configuration {settings.folder or '(built-in defaults)'}, {settings.digest}")]
     lines += own_places(settings)
+    lines += _full_disk(settings)
     lines.append(_database(settings))
     lines += [greeting.line() for greeting in greetings(settings)]
     if not (settings.peers.destinations or settings.peers.receivers):
@@ -101,6 +102,17 @@ def own_places(settings: Settings) -> Iterator[CheckLine]:
     if file is not None:
         why = writable.trouble_of_file(file)
         yield CheckLine(why is None, writable.of_log(file, why) if why else f"{file} can be written")
+
+
+def _full_disk(settings: Settings) -> Iterator[CheckLine]:
+    """Says that the folder of [storage] may be written and has no room, if that is so."""
+    folder = settings.agent.storage.folder
+    if writable.trouble_of_folder(folder) is None:
+        told = writable.of_full_disk(
+            folder, writable.free_bytes(folder), settings.agent.listener.free_bytes_min
+        )
+        if told is not None:
+            yield CheckLine(False, told)
 
 
 def _database(settings: Settings) -> CheckLine:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agent import manifest as manifests
+from agent import writable
 from agent.clock import system_clock
 from agent.manifest import Manifest, ManifestRule
 from agent.presence import lacks, look
@@ -38,20 +39,20 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
     Args:
         limit: entries at most in each list; "more" says of some how many are left out.
     """
-    store = existing_store(settings)
+    store, folder = existing_store(settings), settings.agent.storage.folder
     try:
         now, free_bytes = system_clock(), store.files.free_bytes()
         waiting, waiting_count = store.jobs.waiting(limit)
         failed, failed_count = store.jobs.failed_since(now - _TOLD_FOR, limit)
         undelivered, left_out = store.jobs.deliveries.undelivered(now - _TOLD_FOR, limit)
         return {
-            "folder": str(settings.agent.storage.folder.absolute()),
+            "folder": str(folder.absolute()),
             "service": _lacks(settings, store, now),
             "jobs": {stage.value: number for stage, number in store.jobs.counts().items()},
             "store": store.index.counts() | store.reports.counts(),
             "second_readings": standing_of(store.jobs.second_readings, settings, now),
             "free_bytes": free_bytes,
-            "disk": _full_disk(settings, free_bytes),
+            "disk": writable.of_full_disk(folder, free_bytes, settings.agent.listener.free_bytes_min),
             "waiting": [_job_row(job) for job in waiting],
             "problems": [_job_row(job) for job in failed],
             "in_doubt": [
@@ -80,17 +81,6 @@ def _lacks(settings: Settings, store: Store, now: datetime) -> list[str]:
     presence = look(settings.agent.storage.folder, store.processes, now)
     wants_second = settings.reading.second_engine is not None
     return [lack.text for lack in lacks(presence, wants_second=wants_second)]
-
-
-def _full_disk(settings: Settings, free_bytes: int) -> str | None:
-    """Says that the disk is so full that nothing is received, or None. Without a byte it is, whatever is set."""
-    free_bytes_min = settings.agent.listener.free_bytes_min
-    if free_bytes >= max(free_bytes_min, 1):
-        return None
-    free = f"{free_bytes / 1e9:.1f} GB free, listener.free_bytes_min is {free_bytes_min / 1e9:.1f} GB"
-    return (
-        f"the disk of {settings.agent.storage.folder} is full ({free}): senders are refused (A700); make room"
-    )
 
 
 def _undelivered_row(group: Undelivered) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Whether this user can write what the settings name, found out without writing anything; and what to do if not."""
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -18,6 +19,14 @@ def trouble_of_folder(folder: Path) -> str | None:
     except OSError as error:
         return error.strerror
     return None if os.access(place, _WRITE) else "Permission denied"
+
+
+def free_bytes(folder: Path) -> int:
+    """Gives the room on the disk of a folder, which need not be there yet."""
+    place = folder.absolute()
+    while not _is_there(place):
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 def trouble_of_file(file: Path) -> str | None:
@@ -46,6 +55,18 @@ def of_storage(folder: Path, why: str | None) -> str:
     """Tells of a storage folder that cannot be used."""
     cause = f'storage.folder = "{folder}": cannot be made or written ({why})'
     return f"{cause}; give it to the user of preread, or name another"
+
+
+def of_full_disk(folder: Path, free_bytes: int, free_bytes_min: int) -> str | None:
+    """Tells of a disk that is so full that nothing is received; None if it is not.
+
+    Args:
+        free_bytes_min: as in [listener]; without a byte the disk is full, whatever is set.
+    """
+    if free_bytes >= max(free_bytes_min, 1):
+        return None
+    free = f"{free_bytes / 1e9:.1f} GB free, listener.free_bytes_min is {free_bytes_min / 1e9:.1f} GB"
+    return f"the disk of {folder} is full ({free}): senders are refused (A700); make room"
 
 
 def of_log(file: Path | None, why: str | None) -> str:

@@ -71,6 +71,17 @@ def test_check_with_nothing_wrong_exits_with_0_and_writes_nothing(tmp_path: Path
     assert not (tmp_path / "data").exists()
 
 
+def test_check_is_not_content_with_a_disk_on_which_no_sender_would_be_taken(tmp_path: Path):
+    full = f'[storage]\nfolder = "data"\n[listener]\nfree_bytes_min = {10**15}\n[retention]\nfree_bytes_start = 0\n'
+    config = a_config(tmp_path, agent=full)
+
+    code, said = run("check", "--no-model", "--config", config)
+
+    assert code == 1
+    assert f"PROBLEM the disk of {tmp_path / 'data'} is full (" in said
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.fixture
 def failed_study(tmp_path: Path) -> Path:
     """A store with one study whose job failed, and one refusal; gives the config folder."""
