@@ -361,8 +361,8 @@ class Deliveries:
         """Sends once more what was given up; its job goes back to `deliver`.
 
         Raises:
-            LookupError: if there is no such delivery, it was not given up, its study is closed, or a later revision
-                of it is made (a draft must not come after the one that replaces it). Says which.
+            LookupError: if there is no such delivery, it was not given up, its study is closed and it is a draft, or a
+                later revision of it is made (a draft must not come after the one that replaces it). Says which.
         """
         with self._database.writing() as connection:
             found = rows.deliveries_of(connection, deliveries.c.number == number)
@@ -370,7 +370,8 @@ class Deliveries:
                 raise LookupError(f"delivery {number} was not given up; see: preread deliveries list")
             job = rows.job_of(connection, found[0].job_number)
             rows.lock_study(connection, job.study_instance_uid)
-            if is_closed(connection, job.study_instance_uid):
+            is_withdrawal = job.reading_json is None  # nothing else that is sent has none
+            if not is_withdrawal and is_closed(connection, job.study_instance_uid):
                 raise LookupError(f"the drafts of study {job.study_instance_uid} are closed; nothing is sent")
             _refuse_if_superseded(connection, number, job)
             anew = {"failed_at": None, "waiting_since": None, "due_at": now, "attempts": 0, "problem": None}

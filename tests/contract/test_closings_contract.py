@@ -132,6 +132,26 @@ def test_a_withdrawal_is_a_revision_that_only_has_to_be_delivered(
     assert jobs.job(withdrawal.number).stage == Stage.DONE
 
 
+def test_a_withdrawal_that_was_given_up_can_be_replayed_and_a_draft_of_that_study_cannot(
+    index: Index, jobs: Jobs, deliveries: Deliveries
+):
+    job = composed(index, jobs, "RIS")
+    draft, _ = (deliveries.failed(one, "refused", NOW) for one in claimed_deliveries(deliveries))
+    revision, results, _ = a_withdrawal(job)
+    withdrawal = jobs.closings.withdraw(WITHDRAWN, revision, results, {"RIS": ["2.25.999"]})
+    assert withdrawal is not None
+    (told,) = claimed_deliveries(deliveries, later(20))
+    deliveries.failed(told, "status 422", later(21))
+
+    deliveries.replay(told.number, later(30))
+
+    (again,) = claimed_deliveries(deliveries, later(30))
+    deliveries.delivered(again, None, later(31))
+    assert jobs.job(withdrawal.number).stage is Stage.DONE
+    with pytest.raises(LookupError, match="are closed; nothing is sent"):
+        deliveries.replay(draft.number, later(30))
+
+
 def test_a_report_that_comes_after_a_withdrawal_does_not_stop_it(
     index: Index, jobs: Jobs, deliveries: Deliveries
 ):
