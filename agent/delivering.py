@@ -72,9 +72,10 @@ def wanted_of(
 def give_up_unknown(deliveries: Sequence[Delivery], tools: "Tools") -> None:
     """Gives up what goes to a destination that peers.toml no longer has."""
     for delivery in deliveries:
+        # Without the delivery's number: the status tells what has one reason in one line.
         reason = (
             f'destination "{delivery.destination}" is no longer in peers.toml; put it back, then: '
-            f"preread deliveries replay {delivery.number}"
+            f'preread deliveries replay --destination "{delivery.destination}"'
         )
         tools.jobs.deliveries.failed(delivery, reason, tools.clock())
     tools.jobs.deliveries.recovered(deliveries[0].destination, tools.clock())

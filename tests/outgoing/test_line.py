@@ -267,18 +267,21 @@ def composed_again(line: Line, job: Job, objects: tuple[ResultObject, ...]) -> d
     return messages_of(replace(draft, objects=in_the_order_made), job.number, tools.files, tools.settings)
 
 
-def test_a_receiver_that_was_taken_out_of_the_settings_fails_its_deliveries_with_a_reason(
+def test_a_receiver_that_was_taken_out_of_the_settings_fails_its_deliveries_with_one_reason(
     open_line: OpenLine,
 ):
     line = open_line(hl7_receivers=(an_hl7_receiver(1),))
-    study = a_study_read(line)
+    studies = [a_study_read(line) for _ in range(2)]
     gone = open_line()
     gone.now = line.now
 
     gone.wait(60)
     gone.run()
 
-    assert 'destination "ris" is no longer in peers.toml' in (gone.job(study).problem or "")
+    assert {gone.job(study).problem for study in studies} == {
+        'ris: destination "ris" is no longer in peers.toml; put it back, then: '
+        'preread deliveries replay --destination "ris"'
+    }
 
 
 def test_each_receiver_has_one_lane_so_that_no_message_overtakes_another():
