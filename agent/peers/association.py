@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
@@ -266,8 +266,8 @@ def _no_association(
     association: Association, called: Called, calling: str, waited_seconds: float
 ) -> NoAssociation:
     name = peer_name(called)
-    if association.is_rejected:
-        answer = association.acceptor.primitive
+    answer = _rejection(association)
+    if answer is not None:
         given = (answer.result_source, answer.diagnostic)
         reason = _REJECTIONS.get(given, "no reason given; see its log")
         return NoAssociation(f"{name} rejected the association of {calling}: {reason}.")
@@ -284,6 +284,15 @@ def _no_association(
     wants = "a certificate of ours" if called.tls else "TLS"
     problem = f"{name} ended the connection before it answered our association request."
     return NoAssociation(f"{problem} Does it want {wants}?")
+
+
+def _rejection(association: Association) -> A_ASSOCIATE | None:
+    if association.is_rejected:
+        return association.acceptor.primitive
+    # pynetdicom 3.0.4 looks for an answer only while the connection is open. A peer that rejects and closes at once may
+    # be quicker; its answer is then still in the queue.
+    unread = association.dul.peek_next_pdu()
+    return unread if isinstance(unread, A_ASSOCIATE) else None
 
 
 CLASS_REFUSED = "Allow that there, or take the output away from it in peers.toml."

@@ -15,9 +15,11 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBase
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.fsm import StateMachine
+from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import BasicTextSRStorage, ComprehensiveSRStorage, Verification
 
 from agent.peers import Peers, StoreKind, judge_status
+from agent.peers.association import NoAssociation, associate
 from config.settings import DestinationTlsSettings
 from tests.agent.archives import a_bare_socket, a_destination, a_free_port, an_archive
 from tests.builders import a_report_sr, a_uid, write
@@ -180,6 +182,20 @@ def test_a_wrong_called_ae_title_is_the_rejection_it_is(tmp_path):
 
     assert outcome.kind == "not_sent"
     assert "rejected the association of PREREAD: it does not answer to that AE title" in outcome.problem
+
+
+def test_a_rejection_that_comes_and_closes_before_we_look_is_not_taken_for_silence():
+    def look_later(_event: evt.Event) -> None:
+        time.sleep(0.2)
+
+    with an_archive(check_ae_titles=True) as archive:
+        destination = a_destination(archive.port, ae_title="WRONG")
+        late = associate(
+            "PREREAD", destination, [build_context(Verification)], handlers=[(evt.EVT_REQUESTED, look_later)]
+        )
+
+    assert isinstance(late, NoAssociation)
+    assert "it does not answer to that AE title" in late.problem
 
 
 def test_a_full_archive_is_asked_again_later(tmp_path):
