@@ -60,6 +60,10 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
                 for study in store.index.in_doubt(limit)
             ],
             "troubled": _troubled(store),
+            "unanswered": [
+                {**asdict(group), "since": group.since.isoformat(timespec="seconds")}
+                for group in store.requests.unanswered(now - _TOLD_FOR, limit)
+            ],
             "held": [
                 {**asdict(hold), "held_at": hold.held_at.isoformat()} for hold in store.holds.held(limit)
             ],
@@ -174,6 +178,13 @@ def status_text(report: dict[str, Any]) -> str:
             f"{', rests until ' + r['rests_until'] if r['rests_until'] else ''}, {r['waiting']} outputs wait: "
             f"{r['problem']}"
             for r in report["troubled"]
+        ],
+    )
+    lines += _block(
+        "archives that did not answer or send in the last 24 h",
+        [
+            f"{r['archive']}: {r['count']} times since {r['since']}: {r['problem']}"
+            for r in report["unanswered"]
         ],
     )
     lines += _block(
@@ -307,6 +318,11 @@ def _job_lines(store: Store, job: Job) -> list[str]:
     ]
     lines.append(f"  complete because {job.complete_because}")
     lines += _rule_lines(job)
+    lines += [
+        f"  archive {request.archive} was asked: {request.problem}"
+        for request in store.requests.of_job(job.number)
+        if request.problem is not None
+    ]
     reading = manifests.load_reading(job.reading_json) if job.reading_json else None
     if job.manifest_json:
         manifest = manifests.load_manifest(job.manifest_json)

@@ -39,7 +39,10 @@ def ask(request: PriorRequest, tools: Tools, patience: Patience) -> None:
         )
         tools.requests.failed(request, reason, now)
     elif now >= request.expires_at:
-        tools.requests.failed(request, request.problem or "nobody waits for it any more", now)
+        reason = request.problem or "nobody waits for it any more"
+        if request.problem is not None:
+            log.warning("archive refused", archive=archive.name, request=request.number, reason=reason)
+        tools.requests.failed(request, reason, now)
     elif exam is None:
         tools.requests.failed(request, "what it was asked for is no longer here", now)
     elif request.found_at is None:

@@ -130,6 +130,22 @@ class PriorRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Requests to one archive that have the same problem.
+
+    Attributes:
+        count: how many.
+        since: when the first of them was opened.
+        problem: a sentence.
+    """
+
+    archive: str
+    count: int
+    since: datetime
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestedStudy:
     """An earlier exam that is, or was last, fetched from an archive; one row for each study.
 

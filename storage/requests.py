@@ -5,13 +5,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import audit, patient_of, shown_patient
 from storage.database import Database, lock_writers
 from storage.jobs.rows import NO_LEASE, change, is_claimable, lease
-from storage.outside_records import ExplainedStudy, PriorRequest, RequestedStudy
+from storage.outside_records import ExplainedStudy, PriorRequest, RequestedStudy, Unanswered
 from storage.records import PatientIdentifier
 from storage.tables import (
     columns_of,
@@ -25,6 +25,8 @@ from storage.tables import (
 )
 
 _REQUEST = columns_of(prior_requests, PriorRequest)
+_UNANSWERED_MAX = 1000
+"""Requests that `unanswered` looks at: by their number, so that it needs no index of its own."""
 
 
 class PriorRequests:
@@ -43,6 +45,25 @@ class PriorRequests:
         """The requests of a job, in the order they were opened."""
         with self._database.reading() as connection:
             return _requests(connection, prior_requests.c.job_number == job_number)
+
+    def unanswered(self, since: datetime, limit: int) -> tuple[Unanswered, ...]:
+        """What waits for an archive that has a problem, or was given up for it since, by archive and problem.
+
+        Args:
+            limit: groups at most, those of most requests first. The newest 1,000 requests are looked at.
+        """
+        newest = select(func.max(prior_requests.c.number) - _UNANSWERED_MAX).scalar_subquery()
+        archive, problem = prior_requests.c.archive, prior_requests.c.problem
+        wrong = and_(
+            prior_requests.c.number > newest,
+            problem.is_not(None),
+            or_(is_open_request, prior_requests.c.failed_at >= since),
+        )
+        count, first = func.count(), func.min(prior_requests.c.asked_at)
+        query = select(archive, count, first, problem).where(wrong).group_by(archive, problem)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(count.desc(), archive, problem).limit(limit)).all()
+        return tuple(Unanswered(name, number, since, why or "") for name, number, since, why in rows)
 
     def studies(self, study_instance_uids: Collection[str]) -> tuple[RequestedStudy, ...]:
         """What became of these studies, those that never had to be fetched left out; oldest exam first."""
@@ -149,7 +170,7 @@ class PriorRequests:
             connection.execute(update(requested_studies).where(mine).values(given_up))
 
     def later(self, request: PriorRequest, problem: str, due_at: datetime, now: datetime) -> None:
-        """Puts a request off since the archive cannot be asked now, and all others to it as well.
+        """Puts a request off since the archive cannot be asked now, and all others to it as well, for the same problem.
 
         None is put off beyond its `expires_at`. Costs no attempt. Raises LeaseLost.
         """
@@ -163,7 +184,7 @@ class PriorRequests:
                 prior_requests.c.lease_owner.is_(None),
             )
             sooner = update(prior_requests).where(others, prior_requests.c.due_at < due_at)
-            connection.execute(sooner.values(due_at=due_at))
+            connection.execute(sooner.values(due_at=due_at, problem=problem))
             late = update(prior_requests).where(others, prior_requests.c.due_at > prior_requests.c.expires_at)
             connection.execute(late.values(due_at=prior_requests.c.expires_at))
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from pynetdicom import evt
 from pynetdicom.sop_class import CTImageStorage
+from structlog.testing import capture_logs
 
 from agent import manifest as manifests
 from agent.demo.pacs import MiniPacs
 from agent.manifest import Manifest, ManifestOrder
 from agent.ordering import take_order
+from agent.overview import status, status_text, why_text
 from agent.steps import settle
 from agent.worker import Worker
-from config.settings import SenderSettings
+from config.settings import AgentSettings, SenderSettings, Settings, StorageSettings
 from storage.audit_records import AuditEvent, AuditRecord
 from storage.audits import Audits
 from storage.database import connect
@@ -256,6 +258,30 @@ def test_an_archive_that_is_down_holds_the_study_no_longer_than_the_wait(make_li
     assert waiting.problem == "waits for earlier exams from arch"
     assert line.job(study).stage is Stage.DONE
     assert manifests.load_manifest(line.job(study).manifest_json or "").notes != ()
+
+
+def test_why_and_status_and_the_log_say_what_an_archive_that_is_down_answered(
+    make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
+):
+    line = make_line(a_free_port())
+    study = line.arrive(current())
+    with capture_logs() as log:
+        read(line, study, 59, 1, 1)
+
+    monkeypatch.setattr("agent.overview.system_clock", lambda: line.now)
+    told, life = status_text(status(settings_on_disk(line), 20)), why_text(settings_on_disk(line), study)
+
+    refused = [entry["reason"] for entry in log if entry["event"] == "archive refused"]
+    assert len(refused) == 1
+    assert "cannot be connected (Connection refused)" in refused[0]
+    assert f"  arch: 1 times since 2026-03-02T12:01:00+00:00: {refused[0]}" in told.splitlines()
+    assert f"  archive arch was asked: {refused[0]}" in life.splitlines()
+
+
+def settings_on_disk(line: Line) -> Settings:
+    """What a command sees: the settings of the line, and where its store is."""
+    storage = StorageSettings(folder=line.folder, database_url=f"sqlite:///{line.folder / 'preread.sqlite'}")
+    return line.tools.settings.model_copy(update={"agent": AgentSettings(storage=storage)})
 
 
 def test_an_archive_that_is_back_within_the_wait_is_asked_again(make_line: MakeLine, archive: QueryArchive):

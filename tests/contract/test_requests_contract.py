@@ -146,7 +146,26 @@ def test_an_archive_that_is_down_rests_for_all_but_none_beyond_its_end(
     assert other.archive == "b"
     second = requests.claim("asker", later(20), LEASE_SECONDS)
     assert second is not None
-    assert second.due_at == later(20)
+    assert (second.due_at, second.problem) == (later(20), "no route to host")
+
+
+def test_archives_with_a_problem_are_told_by_archive_and_problem_for_a_time(
+    index: Index, jobs: Jobs, requests: PriorRequests
+):
+    for number, (archive, problem) in enumerate([("a", "off"), ("a", "off"), ("b", "says no")]):
+        asked = an_asked_archive(index, jobs, requests, f"2.25.{900 + number}", archive)
+        requests.failed(asked, problem, later(60))
+    waiting = an_asked_archive(index, jobs, requests, "2.25.910", "c")
+    requests.later(waiting, "off, too", later(70), later(60))
+    answered = an_asked_archive(index, jobs, requests, "2.25.911", "d")
+    requests.done(requests.found(answered, [], later(60)), later(60))
+
+    first, *others = requests.unanswered(later(60), 9)
+
+    assert (first.archive, first.count, first.since, first.problem) == ("a", 2, NOW, "off")
+    assert [one.archive for one in others] == ["b", "c"]
+    assert [one.archive for one in requests.unanswered(later(61), 9)] == ["c"]
+    assert requests.unanswered(later(60), 1) == (first,)
 
 
 def test_a_study_that_its_archive_is_sending_is_a_prior_and_not_read(
