@@ -314,4 +314,6 @@ def lost(called: Called, waited_seconds: float, doing: str = "sent") -> str:
             f"{peer_name(called)} did not answer within {called.answer_seconds:g} s. "
             "If it is only slow, raise its answer_seconds in peers.toml."
         )
-    return f"{peer_name(called)} broke the association off while we {doing}. See its log."
+    # Orthanc lets everybody in and ends the association when one asks that it does not know.
+    hint = "Does it know our AE title and address, and may they ask? " if doing == "asked" else ""
+    return f"{peer_name(called)} broke the association off while we {doing}. {hint}See its log."

@@ -158,6 +158,18 @@ def test_an_archive_that_is_not_there_or_is_silent_is_a_sentence_that_names_it()
     assert "did not answer our association request within 0.5 s" in silent.problem
 
 
+def test_an_archive_that_ends_the_association_when_it_is_asked_is_told_with_the_likely_cause():
+    def end(event: evt.Event) -> Iterator[Answer]:
+        event.assoc.abort()
+        yield 0x0000, None
+
+    with a_query_archive(on_find=end) as archive:
+        found = find(archive.port)
+
+    assert "broke the association off while we asked. Does it know our AE title and address" in found.problem
+    assert not found.is_for_good
+
+
 @pytest.mark.slow
 def test_an_archive_that_falls_silent_is_left_after_answer_seconds():
     def sleep(event: evt.Event) -> Iterator[Answer]:
