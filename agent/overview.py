@@ -268,9 +268,11 @@ def why_text(settings: Settings, study_instance_uid: str) -> str:
 
 def _standing_lines(store: Store, study: Study | None, jobs: Sequence[Job]) -> list[str]:
     """How the study stands, the cause first: who asks why wants this."""
-    lines = [f"  in doubt: {study.conflict}"] if study is not None and study.conflict is not None else []
+    if study is None:
+        return ["  nothing of it is here any more"]
+    lines = [f"  in doubt: {study.conflict}"] if study.conflict is not None else []
     if not jobs:
-        fetched = study is not None and study.fetched_from is not None
+        fetched = study.fetched_from is not None
         return [*lines, "  fetched as a prior, not to be read" if fetched else "  no draft was begun"]
     job = jobs[-1]
     undelivered = dict.fromkeys(

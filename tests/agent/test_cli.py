@@ -327,6 +327,7 @@ def test_a_study_is_deleted_after_it_was_named_and_why_remembers_it(failed_study
     assert code == 0
     assert "2.25.100 is deleted: 1 instances and 0 result objects" in said
     told = run("why", "2.25.100", "--config", failed_study)[1]
+    assert told.splitlines()[1] == "  nothing of it is here any more"
     assert "deleted by operator" in told
     assert "sent by mistake" in told
 
