@@ -32,6 +32,9 @@ from storage.records import (
 _TOLD_FOR = timedelta(days=1)
 """How long the status tells what failed; `preread list` and `preread deliveries list` tell the rest."""
 
+_REFUSALS_MAX = 1000
+"""The newest refusals that the status groups: one sender that repeats itself must not hide the others."""
+
 
 def status(settings: Settings, limit: int) -> dict[str, Any]:
     """Collects counts and what is wrong, as plain values for JSON. What failed is told for a day.
@@ -45,6 +48,7 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
         waiting, waiting_count = store.jobs.waiting(limit)
         failed, failed_count = store.jobs.failed_since(now - _TOLD_FOR, limit)
         undelivered, left_out = store.jobs.deliveries.undelivered(now - _TOLD_FOR, limit)
+        refused = _refused(store.index.refusals(_REFUSALS_MAX))
         return {
             "folder": str(folder.absolute()),
             "service": _lacks(settings, store, now),
@@ -72,9 +76,10 @@ def status(settings: Settings, limit: int) -> dict[str, Any]:
                 "waiting": waiting_count - len(waiting),
                 "problems": failed_count - len(failed),
                 "undelivered": left_out,
+                "refusals": max(len(refused) - limit, 0),
             },
             "quarantine": [_quarantine_row(message) for message in store.reports.quarantined(limit)],
-            "refusals": [_refusal_row(refusal) for refusal in store.index.refusals(limit)],
+            "refusals": refused[:limit],
         }
     finally:
         store.database.close()
@@ -122,6 +127,16 @@ def _job_row(job: Job) -> dict[str, Any]:
         "problem": job.problem,
         "changed_at": job.changed_at.isoformat(),
     }
+
+
+def _refused(refusals: Sequence[Refusal]) -> list[dict[str, Any]]:
+    """One row for all refusals of one sender for one reason, with their number; each as its newest."""
+    rows: dict[tuple[str, str, int | None, str], dict[str, Any]] = {}
+    for one in refusals:
+        alike = (one.calling_ae_title, one.address, one.status, one.reason)
+        row = rows.setdefault(alike, {**_refusal_row(one), "times": 0})
+        row["times"] += 1
+    return list(rows.values())
 
 
 def _refusal_row(refusal: Refusal) -> dict[str, Any]:
@@ -210,11 +225,13 @@ def status_text(report: dict[str, Any]) -> str:
         ],
     )
     lines += _block(
-        "refused at the port",
+        f"refused at the port (of the newest {_REFUSALS_MAX})",
         [
             f"{r['at']} {r['calling_ae_title'] or '(no AE title)'} at {r['address']} {r['status'] or ''}: {r['reason']}"
+            + (f" ({r['times']} times)" if r["times"] > 1 else "")
             for r in report["refusals"]
         ],
+        more["refusals"],
     )
     return "\n".join(lines)
 

@@ -117,6 +117,22 @@ def test_status_names_what_failed_and_what_was_refused_with_the_reason(failed_st
 
 
 @pytest.mark.usefixtures("at_noon")
+def test_status_tells_a_sender_that_is_refused_again_and_again_once(failed_study: Path):
+    store = open_store(load(failed_study))
+    for minute in range(30):
+        at = datetime(2026, 3, 2, 1, minute, tzinfo=UTC)
+        store.index.refuse(Refusal(at, "XRAY9", "10.0.0.8", "", None, "unknown AE title"))
+    store.database.close()
+
+    told = run("status", "--config", failed_study)[1].splitlines()
+    short = run("status", "--limit", "1", "--config", failed_study)[1].splitlines()
+
+    assert told[-2] == "  2026-03-02T01:29:00+00:00 XRAY9 at 10.0.0.8 : unknown AE title (30 times)"
+    assert "ROGUE at 10.0.0.9 : unknown AE title" in told[-1]
+    assert short[-2:] == [told[-2], "  and 1 more"]
+
+
+@pytest.mark.usefixtures("at_noon")
 def test_status_forgets_no_failed_study_for_newer_ones_and_says_what_it_leaves_out(failed_study: Path):
     store = open_store(load(failed_study))
     for number in range(25):
