@@ -95,13 +95,16 @@ def check(settings: Settings, *, open_model: bool) -> tuple[CheckLine, ...]:
 
 
 def own_places(settings: Settings) -> Iterator[CheckLine]:
-    """Says whether this user can write where preread is to: the folder of [storage], the file of [log]."""
-    folder, file = settings.agent.storage.folder, settings.agent.log.file
+    """Says whether this user can write where preread is to: the folders of [storage] and [audit], the file of [log]."""
+    folder, file, trail = settings.agent.storage.folder, settings.agent.log.file, settings.agent.audit.folder
     why = writable.trouble_of_folder(folder)
     yield CheckLine(why is None, writable.of_storage(folder, why) if why else f"{folder} can be written")
     if file is not None:
         why = writable.trouble_of_file(file)
         yield CheckLine(why is None, writable.of_log(file, why) if why else f"{file} can be written")
+    if trail is not None:
+        why = writable.trouble_of_folder(trail)
+        yield CheckLine(why is None, writable.of_audit(trail, why) if why else f"{trail} can be written")
 
 
 def _full_disk(settings: Settings) -> Iterator[CheckLine]:

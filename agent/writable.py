@@ -53,7 +53,16 @@ def _is_there(path: Path) -> bool:
 
 def of_storage(folder: Path, why: str | None) -> str:
     """Tells of a storage folder that cannot be used."""
-    cause = f'storage.folder = "{folder}": cannot be made or written ({why})'
+    return _of_folder("storage.folder", folder, why)
+
+
+def of_audit(folder: Path, why: str | None) -> str:
+    """Tells of a folder for the audit files that cannot be used."""
+    return _of_folder("audit.folder", folder, why)
+
+
+def _of_folder(key: str, folder: Path, why: str | None) -> str:
+    cause = f'{key} = "{folder}": cannot be made or written ({why})'
     return f"{cause}; give it to the user of preread, or name another"
 
 

@@ -215,6 +215,20 @@ def test_a_log_file_without_its_folder_is_told_by_check_doctor_and_the_start(
     assert not (site / "data").exists()
 
 
+def test_an_audit_folder_that_cannot_be_written_is_told_by_check_and_doctor(
+    preread: Callable[..., Told], site: Path, unchanged: None
+):
+    (site / "taken").touch()
+    with (site / "agent.toml").open("a") as file:
+        file.write('[audit]\nfolder = "taken/audit"\n')
+    told = f'audit.folder = "{site / "taken/audit"}": cannot be made or written (Not a directory); give it to the user'
+
+    said = [preread(command, "--no-model", "--config", site) for command in ("check", "doctor")]
+
+    assert [code for code, _, _ in said] == [1, 1]
+    assert all(told in out + err for _, out, err in said)
+
+
 @pytest.mark.parametrize(("is_file", "look"), [(False, trouble_of_folder), (True, trouble_of_file)])
 def test_what_another_user_owns_is_seen_without_writing_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_file: bool, look: Callable[[Path], str | None]
