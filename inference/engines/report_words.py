@@ -129,6 +129,14 @@ _OTHER_SUBJECT = re.compile(
 )
 """A side of something that has a verb of its own: "the right lung is", "the left effusion has"."""
 
+_OTHER_THING = re.compile(
+    r"\b(?:none|hemi-?diaphragms?|diaphragm\w*|trachea\w*|costophrenic|shift\w*|displac\w+|deviat\w+|rotat\w+"
+    r"|volume loss|elevat\w+|\w+(?:ectomy|ectomies|otomy|ostomy|plasty|centesis|desis)|surg\w+|resect\w+|removal"
+    r"|replacement|prosthe\w+|implants?|clips?|shoulders?|breasts?)\b",
+    re.IGNORECASE,
+)
+"""What is no finding and has a side of its own: "left pneumothorax, status post right lobectomy"."""
+
 _NORMAL = re.compile(r"\b(?:normal|clear|unremarkable)\b", re.IGNORECASE)
 _NEGATION_END = re.compile(r"\band\b", re.IGNORECASE)
 _BETWEEN_SIDES = re.compile(
@@ -195,8 +203,8 @@ def change_of(finding: str, report: str) -> Change | None:
 def side_of(finding: str, report: str) -> str | None:
     """Tells where a report sees a finding, by the rule of `change_of`; with both it is "bilateral".
 
-    A clause with both sides and no other finding is about both. Where it has gone does not count while it is
-    elsewhere.
+    A clause with both sides and nothing else that has a side is about both; with something else, both sides in
+    one part say nothing. Where it has gone does not count while it is elsewhere.
     """
     if finding in _MIDLINE:
         return None
@@ -289,10 +297,12 @@ def _mentions(finding: str, report: str) -> Iterator[tuple["_Clause", list[int]]
 
 def _sides_at(finding: str, places: Sequence[int], clause: "_Clause") -> list[set[str]]:
     """Gives the sides of each of a clause's mentions of a finding."""
-    both = all(clause.places(_SIDES[side]) for side in ("left", "right"))
-    if both and clause.is_about_only(finding):
+    own = clause.without_other_things(finding)
+    both = all(own.places(_SIDES[side]) for side in ("left", "right"))
+    if both and own.is_about_only(finding):
         return [{"bilateral"}] * len(places)
-    return list(_said_at(places, clause, _SIDES))
+    said = _said_at(places, clause, _SIDES)
+    return [set() if side == {"left", "right"} else side for side in said]
 
 
 def _said_at(places: Iterable[int], clause: "_Clause", words: Mapping[_Said, str]) -> Iterator[set[_Said]]:
@@ -337,6 +347,12 @@ class _Clause:
         """Numbers the parts between commas and "and"."""
         return bisect_right(self._part_ends, place)
 
+    def without_other_things(self, finding: str) -> "_Clause":
+        """Leaves out what stands between commas and is of something else that has a side."""
+        pieces = self._text.split(",")
+        mention = re.compile(rf"\b(?:{_MENTIONS[finding]})\b", re.IGNORECASE)
+        return _Clause(",".join(one for one in pieces if mention.search(one) or not _OTHER_THING.search(one)))
+
     def is_about_only(self, finding: str) -> bool:
         """Tells whether a clause has one subject, and all of it is there: "the right lung is clear" is another."""
         subjects = (match[0] for match in _OTHER_SUBJECT.finditer(self._text))
@@ -344,6 +360,7 @@ class _Clause:
             not any(self.places(pattern) for name, pattern in _MENTIONS.items() if name != finding)
             and not self.places(_CHANGES[Change.RESOLVED])
             and not _NORMAL.search(self._text)
+            and not _OTHER_THING.search(self._text)
             and all(re.search(_MENTIONS[finding], subject, re.IGNORECASE) for subject in subjects)
         )
 

@@ -282,6 +282,19 @@ def test_a_change_is_read_from_the_report(report, finding, change):
         ("Atelectasis on the left and small right effusion.", "atelectasis", "left"),
         ("Atelectasis on the left and small right effusion.", "pleural effusion", "right"),
         ("Left atelectasis and right jugular catheter.", "atelectasis", "left"),
+        ("Small left pneumothorax, unchanged, status post right lobectomy.", "pneumothorax", "left"),
+        ("Moderate left pleural effusion, none on the right.", "pleural effusion", "left"),
+        ("Right nodule and elevation of the left hemidiaphragm.", "lung lesion", "right"),
+        ("Patient rotated to the right, opacity at the left base.", "lung opacity", "left"),
+        (
+            "Opacities in the right upper and left lower lobes, left diaphragm high.",
+            "lung opacity",
+            "bilateral",
+        ),
+        ("Large left pneumothorax shifts the mediastinum to the right.", "pneumothorax", None),
+        ("Right pneumothorax after removal of the left chest tube.", "pneumothorax", None),
+        ("Opacity of the right base compared to the left, perhaps consolidation.", "lung opacity", None),
+        ("Bilateral effusions larger at the left base, and edema.", "pleural effusion", "bilateral"),
     ],
 )
 def test_a_side_is_read_from_the_report(report, finding, side):
