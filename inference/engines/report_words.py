@@ -96,7 +96,9 @@ _NOT_PLAINLY = re.compile(
 _SIDES: Mapping[str, str] = {
     "left": r"left(?:-sided)?",
     "right": r"right(?:-sided)?",
-    "bilateral": r"bi(?:lateral|basilar|basal|apical)(?:ly)?|both",
+    # "Both on PA and lateral views" counts views, "both in the upper and lower lobe" lobes.
+    "bilateral": r"bi(?:lateral|basilar|basal|apical)(?:ly)?"
+    r"|both(?! (?:on|in|pa|ap|frontal|lateral|views|films|projections)\b)",
 }
 _NO_CHANGE = (
     r"(?:no|not|without)(?: (?:acute|appreciabl[ey]|interim|interval|significant(?:ly)?|substantial(?:ly)?))*"

@@ -295,6 +295,9 @@ def test_a_change_is_read_from_the_report(report, finding, change):
         ("Right pneumothorax after removal of the left chest tube.", "pneumothorax", None),
         ("Opacity of the right base compared to the left, perhaps consolidation.", "lung opacity", None),
         ("Bilateral effusions larger at the left base, and edema.", "pleural effusion", "bilateral"),
+        ("A left opacity is identified both on PA and lateral views.", "lung opacity", "left"),
+        ("A left opacity on both views.", "lung opacity", "left"),
+        ("Opacities at both bases.", "lung opacity", "bilateral"),
     ],
 )
 def test_a_side_is_read_from_the_report(report, finding, side):
