@@ -159,6 +159,18 @@ def test_a_box_without_name_belongs_to_the_name_before():
     assert parse_placed_findings("Not found.").findings == ()
 
 
+def test_a_place_that_is_said_again_is_one_place():
+    again = "[0,63,25,90], [0,63,25,90], [9,9,1,1], [9,9,1,1]."
+
+    said = parse_grounding(f"Yes. {again}", "edema")
+    placed = parse_placed_findings(f"edema {again}")
+
+    assert said.boxes == ((0, 63, 25, 90),)
+    assert placed.findings == (("edema", ((0, 63, 25, 90),)),)
+    assert parse_places(again, "lung").boxes == ((0, 63, 25, 90),)
+    assert said.problems == ('The model gave a place that is none: "[9,9,1,1]".',)
+
+
 def test_a_box_behind_what_was_not_asked_for_is_refused_and_told():
     placed = parse_placed_findings("hernia [1,2,3,4], edema [1,2,3,4].", ("hernia",))
 

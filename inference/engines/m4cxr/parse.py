@@ -5,8 +5,9 @@ finding that is not named is not called absent here.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from inference.engines.listed import before_denial, listed
 from inference.engines.m4cxr.prompts import remove_structure
@@ -18,6 +19,7 @@ ModelBox = tuple[int, int, int, int]
 
 _BOX = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]", re.ASCII)
 _SENTENCE_END = re.compile(r"\.\s")
+_Said = TypeVar("_Said")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def parse_placed_findings(answer: str, names: Collection[str] = FINDING_NAMES) -
         boxes, refused = _boxes(match[0])
         problems += refused
         if name in names:
-            placed[name] = placed.get(name, ()) + boxes
+            placed[name] = _each_once((*placed.get(name, ()), *boxes))
         else:
             problems += (f"A box stands behind what was not asked for: {quoted(name)}.",)
     rest = text[end:].strip(" ,.\n")
@@ -122,7 +124,7 @@ def parse_placed_findings(answer: str, names: Collection[str] = FINDING_NAMES) -
 
 
 def _boxes(text: str) -> tuple[tuple[ModelBox, ...], tuple[str, ...]]:
-    """Reads every box of a text, and says which were none."""
+    """Reads every box of a text, each once, and says which were none."""
     boxes: list[ModelBox] = []
     problems: list[str] = []
     for match in _BOX.finditer(text):
@@ -133,4 +135,9 @@ def _boxes(text: str) -> tuple[tuple[ModelBox, ...], tuple[str, ...]]:
             problems.append(f"The model gave a place that is none: {quoted(match[0])}.")
         else:
             boxes.append((left, top, right, bottom))
-    return tuple(boxes), tuple(problems)
+    return _each_once(boxes), _each_once(problems)
+
+
+def _each_once(said: Iterable[_Said]) -> tuple[_Said, ...]:
+    """Leaves out what was said before: a model that repeats itself shows one place, not many upon each other."""
+    return tuple(dict.fromkeys(said))
