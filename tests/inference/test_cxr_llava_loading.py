@@ -162,6 +162,20 @@ def test_a_model_that_computes_otherwise_is_refused(tmp_path, tensors, section, 
         load_model(a_folder(tmp_path, tensors, sections))
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("llama", "num_attention_heads", 0),
+        ("llama", "rms_norm_eps", "1e-5"),
+        ("image_preprocess_cfg", "std", 0),
+        ("clip_vision_cfg", "head_width", "64"),
+    ],
+)
+def test_a_number_that_none_can_be_is_refused_by_its_key(section, key, value):
+    with pytest.raises(ValueError, match=rf"config\.json: {section}\.{key} is .*, expected"):
+        config_from({section: {key: value}}, published_shapes())
+
+
 def test_the_llama_section_may_be_written_as_transformers_5_writes_it():
     text = {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}
 

@@ -181,6 +181,59 @@ def test_an_abstractor_of_another_kind_is_refused(tmp_path, tensors):
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("vision_config", "hidden_act", "gelu_pytorch_tanh"),
+        ("text_config", "hidden_act", "gelu"),
+        ("text_config", "sliding_window", 16),
+        ("text_config", "rope_scaling", {"type": "linear", "factor": 2.0}),
+        ("text_config", "rope_parameters", {"rope_type": "yarn"}),
+        ("text_config", "tie_word_embeddings", True),
+    ],
+)
+def test_a_model_that_computes_otherwise_is_refused(section, key, value):
+    with pytest.raises(ValueError, match=rf"config\.json: {section}\.{key}.* is .*, expected"):
+        config_from({section: {key: value}}, published_shapes())
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("text_config", "num_attention_heads", 0),
+        ("text_config", "num_attention_heads", "32"),
+        ("text_config", "num_attention_heads", 3),
+        ("text_config", "head_dim", 5),
+        ("text_config", "max_position_embeddings", 0),
+        ("text_config", "rms_norm_eps", "1e-5"),
+        ("text_config", "rope_theta", -1),
+        ("text_config", "eos_token_id", [2, 3]),
+        ("vision_config", "num_attention_heads", True),
+        ("projector_config", "num_query_tokens", 0),
+    ],
+)
+def test_a_number_that_none_can_be_is_refused_by_its_key(section, key, value):
+    with pytest.raises(ValueError, match=rf"config\.json: {section}\.(num_attention_heads|{key})"):
+        config_from({section: {key: value}}, published_shapes())
+
+
+def test_a_section_that_is_none_is_refused_and_null_says_nothing():
+    assert config_from({"vision_config": None, "text_config": {"rope_theta": None}}, published_shapes())
+    with pytest.raises(ValueError, match=r"config\.json: text_config is 'x', expected a section"):
+        config_from({"text_config": "x"}, published_shapes())
+
+
+def test_an_image_takes_no_more_places_than_it_has_patches():
+    with pytest.raises(ValueError, match="10000000000 image places are more than the 1369 patches"):
+        config_from({"projector_config": {"num_query_tokens": 10**10}}, published_shapes())
+
+
+def test_the_base_of_positions_is_found_where_either_transformers_writes_it():
+    text = {"rope_parameters": {"rope_type": "default"}, "rope_theta": 5e5}
+
+    assert config_from({"text_config": text}, published_shapes()).rope_theta == 5e5
+
+
 def test_lora_inside_the_model_file_is_merged_too(tmp_path, tensors):
     a, b = torch.randn(2, 64), torch.randn(64, 2)
     stem = QUERY.removesuffix(".weight")

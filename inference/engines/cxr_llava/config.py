@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference.engines.cxr_llava.model import CXRLLaVAConfig
+from inference.engines.dimensions import Section, section_of
 from inference.engines.stored import Shapes
 
 _NEEDED: Mapping[str, Mapping[str, Any]] = {
@@ -26,28 +27,29 @@ def config_from(sections: Mapping[str, Any], shapes: Shapes) -> CXRLLaVAConfig:
     Raises:
         ValueError: if a tensor that tells dimensions is missing, or config.json asks for another computation.
     """
-    vision: Mapping[str, Any] = sections.get("clip_vision_cfg") or {}
-    grey: Mapping[str, Any] = sections.get("image_preprocess_cfg") or {}
-    text: Mapping[str, Any] = sections.get("llama") or {}
-    rope: Mapping[str, Any] = text.get("rope_parameters") or {}
-    _check_needed(sections, text, rope)
+    top = Section("", sections)
+    vision, grey, text = (
+        section_of(sections, name) for name in ("clip_vision_cfg", "image_preprocess_cfg", "llama")
+    )
+    for section in (top, text):
+        section.check_needed(_NEEDED[section.name])
     published = CXRLLaVAConfig()
-    text_heads = _told(text, "num_attention_heads", published.text_heads)
-    text_head_width = text.get("head_dim") or _shape(shapes, f"{_ATTENTION}q_proj.weight", 2)[0] // text_heads
+    query_rows, key_rows = (_shape(shapes, f"{_ATTENTION}{part}_proj.weight", 2)[0] for part in "qk")
+    text_heads, text_head_width, text_key_value_heads = text.heads(query_rows, key_rows, published.text_heads)
     return CXRLLaVAConfig(
         **_visible(shapes),
-        pixel_mean=_told(grey, "mean", published.pixel_mean),
-        pixel_spread=_told(grey, "std", published.pixel_spread),
-        vision_head_width=_told(vision, "head_width", published.vision_head_width),
-        vision_embedding_width=_told(sections, "clip_embed_dim", published.vision_embedding_width),
+        pixel_mean=grey.told("mean", published.pixel_mean),
+        pixel_spread=grey.told("std", published.pixel_spread),
+        vision_head_width=vision.told("head_width", published.vision_head_width),
+        vision_embedding_width=top.told("clip_embed_dim", published.vision_embedding_width),
         text_heads=text_heads,
         text_head_width=text_head_width,
-        text_key_value_heads=_shape(shapes, f"{_ATTENTION}k_proj.weight", 2)[0] // text_head_width,
-        text_norm_epsilon=_told(text, "rms_norm_eps", published.text_norm_epsilon),
-        rope_theta=_told(rope, "rope_theta", _told(text, "rope_theta", published.rope_theta)),
-        positions_max=_told(text, "max_position_embeddings", published.positions_max),
-        begin_id=_told(text, "bos_token_id", published.begin_id),
-        end_id=_told(text, "eos_token_id", published.end_id),
+        text_key_value_heads=text_key_value_heads,
+        text_norm_epsilon=text.told("rms_norm_eps", published.text_norm_epsilon),
+        rope_theta=text.rope_theta(published.rope_theta),
+        positions_max=text.told("max_position_embeddings", published.positions_max),
+        begin_id=text.told("bos_token_id", published.begin_id),
+        end_id=text.told("eos_token_id", published.end_id),
     )
 
 
@@ -86,24 +88,6 @@ def config_sections(config: CXRLLaVAConfig) -> dict[str, Any]:
             "tie_word_embeddings": False,
         },
     }
-
-
-def _check_needed(sections: Mapping[str, Any], text: Mapping[str, Any], rope: Mapping[str, Any]) -> None:
-    for section, said in (("", sections), ("llama", text)):
-        for key, needed in _NEEDED[section].items():
-            if said.get(key, needed) != needed:
-                where = f"{section}.{key}".lstrip(".")
-                raise ValueError(f"config.json: {where} is {said[key]!r}, expected {needed!r}")
-    if rope.get("rope_type", "default") != "default":
-        raise ValueError(
-            f"config.json: llama.rope_parameters.rope_type is {rope['rope_type']!r}, expected 'default'"
-        )
-
-
-def _told(section: Mapping[str, Any], key: str, default: Any) -> Any:
-    """Gives what a section says; saying null is saying nothing."""
-    value = section.get(key)
-    return default if value is None else value
 
 
 def _visible(shapes: Shapes) -> dict[str, int]:

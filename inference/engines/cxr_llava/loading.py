@@ -48,7 +48,11 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
 
 def config_of(sources: Sources) -> CXRLLaVAConfig:
     """Finds a model's dimensions in its config.json and its tensors. Raises ValueError if these are no CXR-LLaVA's."""
-    return config_from(json_object(existing(sources.folder / "config.json")), sources.shapes)
+    sections = json_object(existing(sources.folder / "config.json"))
+    try:
+        return config_from(sections, sources.shapes)
+    except ValueError as error:
+        raise ValueError(f"{sources.folder}: {error}") from error
 
 
 def text_shape(config: CXRLLaVAConfig, answer_tokens_max: int) -> TextShape:

@@ -5,11 +5,26 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from inference.engines.dimensions import section_of
 from inference.engines.m4cxr.model import M4CXRConfig
 from inference.engines.stored import Shapes
 
-_NEEDED = {"projector_type": "c-abs", "num_eos_tokens": 0, "prenorm": False, "feature_layer_index": -1}
-"""What the abstractor of this model is; config.json may not say, but not say otherwise."""
+_NEEDED: Mapping[str, Mapping[str, Any]] = {
+    "vision_config": {"hidden_act": "gelu", "use_swiglu_ffn": False},
+    "projector_config": {
+        "projector_type": "c-abs",
+        "num_eos_tokens": 0,
+        "prenorm": False,
+        "feature_layer_index": -1,
+    },
+    "text_config": {
+        "hidden_act": "silu",
+        "rope_scaling": None,
+        "sliding_window": None,
+        "tie_word_embeddings": False,
+    },
+}
+"""What this model computes, by section; config.json may not say, but not say otherwise."""
 
 _ATTENTION = "language_model.model.layers.0.self_attn."
 
@@ -21,33 +36,27 @@ def config_from(sections: Mapping[str, Any], shapes: Shapes) -> M4CXRConfig:
     upstream wrote defaults there that its own images never saw.
 
     Raises:
-        ValueError: if a tensor that tells dimensions is missing, or config.json asks for another abstractor.
+        ValueError: if a tensor that tells dimensions is missing, or config.json asks for another computation.
     """
-    vision: Mapping[str, Any] = sections.get("vision_config", {})
-    projector: Mapping[str, Any] = sections.get("projector_config", {})
-    text: Mapping[str, Any] = sections.get("text_config", {})
-    rope: Mapping[str, Any] = text.get("rope_parameters") or text
-    for key, needed in _NEEDED.items():
-        if projector.get(key, needed) != needed:
-            raise ValueError(
-                f"config.json: projector_config.{key} is {projector[key]!r}, expected {needed!r}"
-            )
+    vision, projector, text = (section_of(sections, name) for name in _NEEDED)
+    for section in (vision, projector, text):
+        section.check_needed(_NEEDED[section.name])
     published = M4CXRConfig()
-    text_heads = _told(text, "num_attention_heads", published.text_heads)
-    text_head_width = text.get("head_dim") or _shape(shapes, f"{_ATTENTION}q_proj.weight", 2)[0] // text_heads
+    query_rows, key_rows = (_shape(shapes, f"{_ATTENTION}{part}_proj.weight", 2)[0] for part in "qk")
+    text_heads, text_head_width, text_key_value_heads = text.heads(query_rows, key_rows, published.text_heads)
     return M4CXRConfig(
         **_visible(shapes),
-        vision_heads=_told(vision, "num_attention_heads", published.vision_heads),
-        vision_norm_epsilon=_told(vision, "layer_norm_eps", published.vision_norm_epsilon),
-        query_count=_told(projector, "num_query_tokens", published.query_count),
+        vision_heads=vision.told("num_attention_heads", published.vision_heads),
+        vision_norm_epsilon=vision.told("layer_norm_eps", published.vision_norm_epsilon),
+        query_count=projector.told("num_query_tokens", published.query_count),
         text_heads=text_heads,
         text_head_width=text_head_width,
-        text_key_value_heads=_shape(shapes, f"{_ATTENTION}k_proj.weight", 2)[0] // text_head_width,
-        text_norm_epsilon=_told(text, "rms_norm_eps", published.text_norm_epsilon),
-        rope_theta=_told(rope, "rope_theta", published.rope_theta),
-        positions_max=_told(text, "max_position_embeddings", published.positions_max),
-        begin_id=_told(text, "bos_token_id", published.begin_id),
-        end_id=_told(text, "eos_token_id", published.end_id),
+        text_key_value_heads=text_key_value_heads,
+        text_norm_epsilon=text.told("rms_norm_eps", published.text_norm_epsilon),
+        rope_theta=text.rope_theta(published.rope_theta),
+        positions_max=text.told("max_position_embeddings", published.positions_max),
+        begin_id=text.told("bos_token_id", published.begin_id),
+        end_id=text.told("eos_token_id", published.end_id),
     )
 
 
@@ -66,7 +75,7 @@ def config_sections(config: M4CXRConfig) -> dict[str, Any]:
             "layer_norm_eps": config.vision_norm_epsilon,
         },
         "projector_config": {
-            **_NEEDED,
+            **_NEEDED["projector_config"],
             "pos_emb": True,
             "depth": config.abstractor_depth,
             "mlp_depth": config.readout_depth,
@@ -93,12 +102,6 @@ def config_sections(config: M4CXRConfig) -> dict[str, Any]:
             "tie_word_embeddings": False,
         },
     }
-
-
-def _told(section: Mapping[str, Any], key: str, default: Any) -> Any:
-    """Gives what a section says; saying null is saying nothing."""
-    value = section.get(key)
-    return default if value is None else value
 
 
 def _visible(shapes: Shapes) -> dict[str, int]:

@@ -74,7 +74,11 @@ def upstream_name(name: str) -> str:
 
 def config_of(sources: Sources) -> M4CXRConfig:
     """Finds a model's dimensions in its config.json and its tensors. Raises ValueError if these are no M4CXR's."""
-    return config_from(json_object(existing(sources.folder / "config.json")), sources.shapes)
+    sections = json_object(existing(sources.folder / "config.json"))
+    try:
+        return config_from(sections, sources.shapes)
+    except ValueError as error:
+        raise ValueError(f"{sources.folder}: {error}") from error
 
 
 def text_shape(config: M4CXRConfig, answer_tokens_max: int) -> TextShape:

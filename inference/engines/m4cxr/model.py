@@ -75,6 +75,10 @@ class M4CXRConfig:
             )
         if math.isqrt(self.query_count) ** 2 != self.query_count:
             raise ValueError(f"{self.query_count} image places are no square grid")
+        if self.query_count > self.patch_grid**2:
+            raise ValueError(
+                f"{self.query_count} image places are more than the {self.patch_grid**2} patches of an image"
+            )
 
     @property
     def patch_grid(self) -> int:
