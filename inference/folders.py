@@ -47,8 +47,12 @@ class ModelFolder:
         return self.has_vocabulary and not self.problems
 
 
-def look_into(path: Path) -> ModelFolder:
-    """Looks at a folder's names, sizes and headers; never raises for what it finds there."""
+def look_into(path: Path, *, allow_pickled: bool = False) -> ModelFolder:
+    """Looks at a folder's names, sizes and headers; never raises for what it finds there.
+
+    Args:
+        allow_pickled: whether .bin files count as weights; only their names and sizes are looked at.
+    """
     if not path.is_dir():
         problem = f"{path} is not there; fetch the weights with: preread models pull"
         return ModelFolder(path, None, 0, False, (problem,), None)
@@ -56,7 +60,7 @@ def look_into(path: Path) -> ModelFolder:
     config = _json(path / "config.json", problems, needed=True)
     source = _json(path / SOURCE_FILE, problems, needed=False)
     try:
-        files = weight_files(path)
+        files = weight_files(path, allow_pickled=allow_pickled)
     except ValueError as error:
         problems.append(str(error))
         files = sorted(path.glob("*.safetensors"))
@@ -80,8 +84,10 @@ def _json(path: Path, problems: list[str], *, needed: bool) -> Mapping[str, Any]
 
 
 def _tensor_names(files: Iterable[Path], problems: list[str]) -> Iterator[str]:
-    """Reads the headers; a file that ends before its last tensor does not open."""
+    """Reads the headers; a file that ends before its last tensor does not open. A pickle has none."""
     for file in files:
+        if file.suffix == ".bin":
+            continue
         try:
             with safe_open(str(file), framework="numpy") as opened:
                 yield from opened.keys()

@@ -15,6 +15,9 @@ from inference.verdict import Comparison, SelfCheck
 HAS_REFERENCES = ("m4cxr", "cxr_llava")
 """Engines with a network of our own, which there is something to hold against."""
 
+ANSWER_TOKENS_MAX = 500
+"""What `answer_tokens_max` is where nobody sets it; the memory for answers goes with it."""
+
 _NO_VOCABULARY = "no tokenizer.model or tokenizer.json is here, so no case can be read with this folder"
 
 
@@ -53,18 +56,24 @@ def check(
     device: str = "auto",
     dtype: str = "auto",
     weights: str = "full",
+    answer_tokens_max: int = ANSWER_TOKENS_MAX,
+    allow_pickled_weights: bool = False,
 ) -> Verification:
     """Checks a folder as the engine would before it opens it, and tells every problem; imports torch.
 
     Args:
         adapter_folder: a LoRA adapter that is to be laid over the weights, or None.
         device, dtype, weights: where and in which numbers they are to run and to be kept, as in reading.toml.
+        answer_tokens_max, allow_pickled_weights: as there.
     """
-    look = look_into(folder)
+    look = look_into(folder, allow_pickled=allow_pickled_weights)
     lines = [*_outside(look)]
     if not look.has_vocabulary and folder.is_dir():
         lines.append(SelfCheck(False, f"{_NO_VOCABULARY}; fetch it again"))
-    return Verification(look.engine, (*lines, *_inside(look, adapter_folder, device, dtype, weights)))
+    inside = _inside(
+        look, adapter_folder, device, dtype, weights, answer_tokens_max, allow_pickled=allow_pickled_weights
+    )
+    return Verification(look.engine, (*lines, *inside))
 
 
 def verify(folder: Path) -> Verification:
@@ -108,20 +117,29 @@ def _outside(look: ModelFolder) -> Iterator[SelfCheck]:
 
 
 def _inside(
-    look: ModelFolder, adapter_folder: Path | None, device: str, dtype: str, weights: str = "full"
+    look: ModelFolder,
+    adapter_folder: Path | None,
+    device: str,
+    dtype: str,
+    weights: str = "full",
+    answer_tokens_max: int = ANSWER_TOKENS_MAX,
+    *,
+    allow_pickled: bool = False,
 ) -> tuple[SelfCheck, ...]:
     """What only the engine can say, each sentence once; nothing of files that cannot be read."""
     if look.engine is None or look.problems:
         return ()
     from inference.engines.opening import place_of
+    from inference.engines.selfcheck import Wanted
 
     checks: Callable[..., tuple[SelfCheck, ...]]
     checks = import_module(f"inference.engines.{look.engine}.selfcheck").checks
     try:
-        place = place_of(device, dtype, 1, None, weights)
+        place = place_of(device, dtype, answer_tokens_max, None, weights)
     except ValueError as error:
         return (SelfCheck(False, f"{error}; correct the [engine] of reading.toml"),)
-    lines = checks(look.path, adapter_folder, place, has_vocabulary=look.has_vocabulary)
+    wanted = Wanted(adapter_folder, place, answer_tokens_max, allow_pickled)
+    lines = checks(look.path, wanted, has_vocabulary=look.has_vocabulary)
     sentences = [line.text.partition(": ")[2] for line in lines]
     return tuple(line for number, line in enumerate(lines) if sentences.index(sentences[number]) == number)
 

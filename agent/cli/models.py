@@ -40,7 +40,9 @@ def models_pull(
     endpoint: Annotated[
         str | None, typer.Option(envvar="HF_ENDPOINT", help="URL of a mirror; without it, the hub.")
     ] = None,
-    with_bin: Annotated[bool, typer.Option("--bin", help="Fetch *.bin too; preread reads none.")] = False,
+    with_bin: Annotated[
+        bool, typer.Option("--bin", help="Fetch *.bin too; read only where allow_pickled_weights is set.")
+    ] = False,
 ) -> None:
     """Fetch published weights at one commit, once their licence is accepted. Run again, it goes on where it stopped."""
     from agent.clock import system_clock
@@ -85,6 +87,8 @@ def models_check(
         device=engine.device,
         dtype=engine.dtype,
         weights=engine.weights,
+        answer_tokens_max=engine.answer_tokens_max,
+        allow_pickled_weights=engine.allow_pickled_weights,
     )
     typer.echo(json.dumps(found.as_json(), indent=2) if as_json else wording.check_text(found))
     if not found.passed:

@@ -123,6 +123,8 @@ def _model(settings: Settings, which: str, *, is_read_now: bool) -> Iterator[Lin
         device=engine.device,
         dtype=engine.dtype,
         weights=engine.weights,
+        answer_tokens_max=engine.answer_tokens_max,
+        allow_pickled_weights=engine.allow_pickled_weights,
     )
     for line in found.checks:
         if line.ok:

@@ -58,7 +58,7 @@ def _listed(model: PublishedModel, settings: Settings) -> Listed:
     is_demo = model.repository is None
     if engine.name != model.engine or is_demo != (engine.model_folder is None):
         return Listed(model)
-    look = look_into(engine.model_folder or DEMO_FOLDER)
+    look = look_into(engine.model_folder or DEMO_FOLDER, allow_pickled=engine.allow_pickled_weights)
     problems = list(look.problems)
     if look.engine not in (model.engine, None):
         problems.append(

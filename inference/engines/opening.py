@@ -109,6 +109,7 @@ def identities_of(
     Raises:
         ValueError: if the weights are others than the pinned ones.
     """
+    sources.warn_of_pickles()
     digests = sources.digests(digests_kept_in)
     if pinned_digest is not None and digests[None] != pinned_digest:
         raise ValueError(

@@ -6,24 +6,32 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-import torch
-from safetensors import safe_open
-
 from inference.engines.memory import TextShape, check_memory, need_of
 from inference.engines.opening import Place
 from inference.engines.sources import Sources, find_sources
-from inference.engines.stored import weight_files
+from inference.engines.stored import stored_dtype
 from inference.published import in_bytes
 from inference.verdict import SelfCheck
 
-_DTYPES = {"F64": torch.float32, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-
-
-ANSWER_TOKENS_MAX = 500
-"""What `answer_tokens_max` is where nobody sets it; the memory for answers goes with it."""
-
 OPENED = "each is there, in its shape, and none is left over"
 """What a loader that raised nothing has made sure of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a folder is to be opened.
+
+    Attributes:
+        adapter_folder: an adapter that is to be laid over the weights, or None.
+        place: where the model is to run, and in which numbers.
+        answer_tokens_max: longest answer; the memory goes with it.
+        allow_pickled: whether .bin files may be read.
+    """
+
+    adapter_folder: Path | None
+    place: Place
+    answer_tokens_max: int
+    allow_pickled: bool
 
 
 class Dimensions(Protocol):
@@ -67,26 +75,30 @@ class Network(Generic[Config]):
     text_shape: Callable[[Config, int], TextShape]
     open_vocabulary: Callable[[Path, Config], object]
 
-    def checks(
-        self, folder: Path, adapter_folder: Path | None, place: Place, *, has_vocabulary: bool
-    ) -> tuple[SelfCheck, ...]:
+    def checks(self, folder: Path, wanted: Wanted, *, has_vocabulary: bool) -> tuple[SelfCheck, ...]:
         """Looks at dimensions, tensors, adapter, vocabulary and memory; one does not wait for another.
 
         Only an adapter needs the weights in memory; else they stay on disk.
         """
-        lines = [
-            told("dimensions", lambda: self._dimensions(self._found(folder))),
-            told("tensors", lambda: self._tensors(self._found(folder))),
-        ]
-        if adapter_folder is not None:
-            lines.append(told("adapter", lambda: self._adapter(folder, adapter_folder)))
-        if has_vocabulary:
-            lines.append(told("tokenizer", lambda: self._vocabulary(folder)))
-        lines.append(told("memory", lambda: self._memory(self._found(folder, adapter_folder), place)))
-        return tuple(lines)
 
-    def _found(self, folder: Path, adapter_folder: Path | None = None) -> Sources:
-        return find_sources(folder, self.published_names, adapter_folder=adapter_folder)
+        def found(adapter_folder: Path | None = None) -> Sources:
+            return find_sources(
+                folder,
+                self.published_names,
+                adapter_folder=adapter_folder,
+                allow_pickled=wanted.allow_pickled,
+            )
+
+        lines = [
+            told("dimensions", lambda: self._dimensions(found())),
+            told("tensors", lambda: self._tensors(found())),
+        ]
+        if wanted.adapter_folder is not None:
+            lines.append(told("adapter", lambda: self._adapter(found(wanted.adapter_folder))))
+        if has_vocabulary:
+            lines.append(told("tokenizer", lambda: self._vocabulary(found())))
+        lines.append(told("memory", lambda: self._memory(found(wanted.adapter_folder), wanted)))
+        return tuple(lines)
 
     def _dimensions(self, sources: Sources) -> str:
         config = self.config_of(sources)
@@ -96,17 +108,17 @@ class Network(Generic[Config]):
         self.accounted(sources)
         return f"{OPENED}; {sources.digests()[None]}"
 
-    def _adapter(self, folder: Path, adapter_folder: Path) -> str:
+    def _adapter(self, sources: Sources) -> str:
         """Lays it over the weights, in the numbers in which they are stored."""
-        sources = self._found(folder, adapter_folder)
-        self.load_sources(sources, Place("cpu", stored_dtype(weight_files(folder)[0])))
+        self.load_sources(sources, Place("cpu", stored_dtype(sources.files[0])))
         return f"{OPENED}; {sources.digests()[None]}"
 
-    def _memory(self, sources: Sources, place: Place) -> str:
-        return memory(self.name, sources, self.text_shape(self.config_of(sources), ANSWER_TOKENS_MAX), place)
+    def _memory(self, sources: Sources, wanted: Wanted) -> str:
+        shape = self.text_shape(self.config_of(sources), wanted.answer_tokens_max)
+        return memory(self.name, sources, shape, wanted.place)
 
-    def _vocabulary(self, folder: Path) -> str:
-        self.open_vocabulary(folder, self.config_of(self._found(folder)))
+    def _vocabulary(self, sources: Sources) -> str:
+        self.open_vocabulary(sources.folder, self.config_of(sources))
         return "gives the ids that the model was trained with, as far as can be told"
 
 
@@ -116,12 +128,6 @@ def told(what: str, look: Callable[[], str]) -> SelfCheck:
         return SelfCheck(True, f"{what}: {look()}")
     except (ValueError, OSError, RuntimeError) as error:
         return SelfCheck(False, f"{what}: {error}")
-
-
-def stored_dtype(file: Path) -> torch.dtype:
-    """Gives the numbers that a weight file is stored in: opened in these, its tensors stay on disk until used."""
-    with safe_open(str(file), framework="pt") as opened:
-        return _DTYPES[opened.get_slice(next(iter(opened.keys()))).get_dtype()]
 
 
 def dimensions(config: Dimensions, places: int, *, is_published: bool) -> str:

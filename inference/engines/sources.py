@@ -4,9 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from inference.engines.adapters import Adapter, adapter_of, check_labels, is_half, open_adapter
 from inference.engines.digests import Stamp, digest_of, stamps_of
 from inference.engines.stored import Shapes, StoredTensor, stored_tensors, weight_files
+
+log = structlog.get_logger()
 
 PublishedNames = Callable[[Iterable[str]], Mapping[str, str]]
 """Maps names as files spell them to those of the published checkpoint."""
@@ -45,6 +49,11 @@ class Sources:
             )
             for label in labels
         }
+
+    def warn_of_pickles(self) -> None:
+        """Puts a warning on the log if weights or adapters are pickles."""
+        if pickled := [str(path) for path in _every_file(self.files, self.attached) if path.suffix == ".bin"]:
+            log.warning("pickled weights are read; a pickle can run code", files=pickled)
 
     def check_unchanged(self) -> None:
         """Raises ValueError if a file is no longer the one whose header was read: its digest may be another's."""

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from safetensors import SafetensorError, safe_open
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
-
-log = structlog.get_logger()
 
 _NAMED_IN_ERROR_MAX = 12
 
@@ -73,7 +71,6 @@ def weight_files(folder: Path, stem: str = "model", *, allow_pickled: bool = Fal
             f"{some(path.name for path in pickled)} in {folder} is not read, since a pickle can run code: convert "
             "it to safetensors, or set allow_pickled_weights = true if you trust where it is from"
         )
-    log.warning("pickled weights are read; a pickle can run code", files=[str(path) for path in pickled])
     return pickled
 
 
@@ -194,6 +191,17 @@ def opened(paths: Iterable[Path], device: str) -> "Iterator[Callable[[StoredTens
             else:
                 files[path] = stack.enter_context(_safely_open(path, device)).get_tensor
         yield lambda tensor: files[tensor.path](tensor.name).to(device)
+
+
+def stored_dtype(path: Path) -> "torch.dtype":
+    """Gives the numbers that a weight file is stored in: opened in these, its tensors stay on disk until used."""
+    import torch
+
+    if path.suffix == ".bin":
+        return next(iter(_unpickled(path).values())).dtype
+    dtypes = {"F64": torch.float32, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    with _safely_open(path, "cpu") as file:
+        return dtypes[file.get_slice(next(iter(file.keys()))).get_dtype()]
 
 
 def existing(path: Path) -> Path:

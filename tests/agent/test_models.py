@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from agent.cli import app
@@ -360,6 +361,33 @@ def test_check_without_a_folder_looks_at_the_configured_one_and_its_adapter(tmp_
     assert code == 1
     assert "ok      adapter: each is there" in said
     assert "PROBLEM no tokenizer.model or tokenizer.json is here" in said
+
+
+def test_pickles_that_the_configuration_allows_are_checked_as_they_would_be_read(tmp_path):
+    (tmp_path / "weights").mkdir()
+    torch.save(load_file(DEMO_FOLDER / "model.safetensors"), tmp_path / "weights" / "pytorch_model.bin")
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copyfile(DEMO_FOLDER / name, tmp_path / "weights" / name)
+    engine = f'model_folder = "{tmp_path / "weights"}"\naccepted_licence = "CC-BY-NC-4.0"'
+    config = a_config(tmp_path / "config", f"{engine}\nallow_pickled_weights = true")
+
+    code, checked = run("check", "--config", config, "--json")
+
+    assert (code, json.loads(checked)["passed"]) == (0, True)
+    assert "weights, complete, and its licence is accepted" in run("list", "--config", config)[1]
+
+
+def test_the_memory_that_check_tells_is_that_of_the_configured_answers(tmp_path):
+    few, many = (
+        a_config(tmp_path / name, f"answer_tokens_max = {count}")
+        for name, count in (("few", 50), ("many", 500))
+    )
+
+    memory = [
+        run("check", "--config", config)[1].partition("longest conversation ")[2] for config in (few, many)
+    ]
+
+    assert memory[0] != memory[1]
 
 
 def test_verify_fails_with_a_table_that_names_the_tensor_and_json_that_says_the_same(tmp_path):

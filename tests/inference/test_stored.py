@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 from structlog.testing import capture_logs
 
 from inference.engine import open_engine
+from inference.engines.m4cxr import open_m4cxr
 from inference.engines.m4cxr.loading import load_sources, published_names
 from inference.engines.opening import IN_FLOAT32_ON_CPU
 from inference.engines.sources import find_sources
 from inference.engines.stored import weight_files
-from tests.inference.small import TINY
+from tests.inference.small import TINY, write_vocabulary
 
 ENGINES = ("cxr_llava", "m4cxr", "medgemma")
 
@@ -45,14 +46,23 @@ def test_a_pickle_is_refused_with_the_reason_and_both_ways_out(tmp_path):
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-def test_an_allowed_pickle_gives_the_same_weights_and_a_warning(tmp_path, tiny, shards):
-    with capture_logs() as logs:
-        sources = found(pickled(tmp_path, shards), allow_pickled=True)
+def test_an_allowed_pickle_gives_the_same_weights(tmp_path, tiny, shards):
+    sources = found(pickled(tmp_path, shards), allow_pickled=True)
     loaded = load_sources(sources, IN_FLOAT32_ON_CPU).model.state_dict()
 
     assert len(sources.files) == shards
     assert all(torch.equal(loaded[name], tensor) for name, tensor in tiny.state_dict().items())
-    assert [entry["log_level"] for entry in logs] == ["warning"]
+
+
+def test_an_allowed_pickle_is_warned_of_once_when_it_is_opened(tmp_path):
+    write_vocabulary(pickled(tmp_path), size=320)
+
+    with capture_logs() as logs:
+        open_m4cxr(tmp_path, device="cpu", allow_pickled_weights=True)
+
+    assert [(entry["log_level"], entry["files"]) for entry in logs] == [
+        ("warning", [str(tmp_path / "pytorch_model.bin")])
+    ]
 
 
 def test_safetensors_are_taken_where_both_are_there(tmp_path):
