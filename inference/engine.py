@@ -1,6 +1,7 @@
 """The one seam between the agent and a model: a Case goes in, a Reading or an Answer comes out."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
@@ -148,13 +149,23 @@ def open_engine(name: str, **settings: Any) -> Engine:
         open_it = getattr(import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f'engine "{name}" cannot be imported: {error}') from error
-    try:
+    folder = settings.get("model_folder") or "the package"
+    with in_one_sentence(f"{folder} does not hold what engine {name} expects"):
         engine: Engine = open_it(**settings)
+    return engine
+
+
+@contextmanager
+def in_one_sentence(problem: str) -> Iterator[None]:
+    """Turns what other libraries raise of a file in another form, in any class and over many lines, into one sentence.
+
+    Raises:
+        ValueError: `problem`, and in brackets what was raised. OSError, ValueError and RuntimeError stay as they are.
+    """
+    try:
+        yield
     except (OSError, ValueError, RuntimeError):
         raise
     except Exception as error:
-        folder = settings.get("model_folder") or "the package"
-        raise ValueError(
-            f"{folder} does not hold what engine {name} expects ({type(error).__name__}: {error}); fetch it again"
-        ) from error
-    return engine
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{problem} ({said}); fetch it again") from error

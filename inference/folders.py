@@ -100,8 +100,9 @@ def _engine(config: Mapping[str, Any], tensor_names: Iterable[str]) -> str | Non
     said = _MODEL_TYPES.get(str(config.get("model_type")))
     if said is not None:
         return said
-    for architecture in config.get("architectures") or ():
-        if architecture in _ARCHITECTURES:
+    architectures = config.get("architectures")
+    for architecture in architectures if isinstance(architectures, list) else ():
+        if isinstance(architecture, str) and architecture in _ARCHITECTURES:
             return _ARCHITECTURES[architecture]
     names = tuple(tensor_names)
     return next((engine for end, engine in _ANCHORS if any(name.endswith(end) for name in names)), None)

@@ -20,7 +20,7 @@ def trained_tasks(folder: Path, published: Set[Task]) -> frozenset[Task]:
     listed = json_object(path).get("tasks") if path.is_file() else None
     if listed is None:
         return frozenset(published)
-    if not isinstance(listed, list) or not set(listed) <= set(published):
+    if not isinstance(listed, list) or not all(task in list(published) for task in listed):
         expected = ", ".join(sorted(published)) or "nothing"
         raise ValueError(f'{path}: "tasks" is {listed!r}, expected a list of these: {expected}')
     return frozenset(map(Task, listed))

@@ -83,12 +83,21 @@ def check_dtype(dtype: torch.dtype, card: str, capability: tuple[int, int]) -> N
 
 
 def model_card(folder: Path, default_name: str) -> tuple[str, bool]:
-    """Reads model_card.json, if there is one: what the weights call themselves, and whether they are a demo."""
+    """Reads model_card.json, if there is one: what the weights call themselves, and whether they are a demo.
+
+    Raises:
+        ValueError: if it names none, or says of a demo neither true nor false.
+    """
     path = folder / "model_card.json"
     if not path.is_file():
         return default_name, False
     card = json_object(path)
-    return str(card["name"]), bool(card.get("is_demo", False))
+    name, is_demo = card.get("name"), card.get("is_demo", False)
+    if not isinstance(name, str) or not name.strip() or not isinstance(is_demo, bool):
+        raise ValueError(
+            f'{path}: "name" is {name!r} and "is_demo" {is_demo!r}, expected a text, and true or false'
+        )
+    return name, is_demo
 
 
 def identities_of(

@@ -1,16 +1,19 @@
 """What every engine says of a folder without reading a case: does it fit, how large is it, what would it need."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from inference.engine import in_one_sentence
+from inference.engines.capability import trained_tasks
 from inference.engines.memory import TextShape, check_memory, need_of
-from inference.engines.opening import Place
+from inference.engines.opening import Place, model_card
 from inference.engines.sources import Sources, find_sources
 from inference.engines.stored import stored_dtype
 from inference.published import in_bytes
+from inference.question import Task
 from inference.verdict import SelfCheck
 
 OPENED = "each is there, in its shape, and none is left over"
@@ -61,12 +64,14 @@ class Network(Generic[Config]):
     Attributes:
         published: the dimensions of the published model.
         places: what one image takes in the text.
+        tasks: what the published weights were trained for.
         accounted, load_sources, text_shape: see the network's `loading`.
         open_vocabulary: see the network's `tokens`.
     """
 
     name: str
     published: Config
+    tasks: Set[Task]
     config_of: Callable[[Sources], Config]
     places: Callable[[Config], int]
     published_names: Callable[[Iterable[str]], dict[str, str]]
@@ -97,6 +102,7 @@ class Network(Generic[Config]):
             lines.append(told("adapter", lambda: self._adapter(found(wanted.adapter_folder))))
         if has_vocabulary:
             lines.append(told("tokenizer", lambda: self._vocabulary(found())))
+        lines += card_lines(folder, self.name, self.tasks)
         lines.append(told("memory", lambda: self._memory(found(wanted.adapter_folder), wanted)))
         return tuple(lines)
 
@@ -125,9 +131,25 @@ class Network(Generic[Config]):
 def told(what: str, look: Callable[[], str]) -> SelfCheck:
     """Makes a line of what `look` finds, or of the sentence that it raises."""
     try:
-        return SelfCheck(True, f"{what}: {look()}")
+        with in_one_sentence("it is not in the form that is expected"):
+            return SelfCheck(True, f"{what}: {look()}")
     except (ValueError, OSError, RuntimeError) as error:
         return SelfCheck(False, f"{what}: {error}")
+
+
+def card_lines(folder: Path, model_name: str, tasks: Set[Task]) -> tuple[SelfCheck, ...]:
+    """Says under which name the weights will draft, if a card gives one.
+
+    Args:
+        tasks: what the published weights were trained for; a card may name fewer.
+    """
+
+    def card() -> str:
+        name, is_demo = model_card(folder, model_name)
+        trained_tasks(folder, tasks)
+        return f'these weights are called "{name}"{", a demo" if is_demo else ""}'
+
+    return (told("model_card.json", card),) if (folder / "model_card.json").exists() else ()
 
 
 def dimensions(config: Dimensions, places: int, *, is_published: bool) -> str:

@@ -94,6 +94,43 @@ def test_a_file_that_was_cut_off_is_named_once(demo: Path):
     assert "fetch it again" in said(found)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("tokenizer.json", '{"model": 3}', "tokenizer"),
+        ("model_card.json", '{"is_demo": true}', "model_card.json"),
+        ("model_card.json", '{"name": "a", "is_demo": "no"}', "model_card.json"),
+        ("model_card.json", '{"name": "a", "tasks": [["fly"]]}', "model_card.json"),
+    ],
+)
+def test_a_file_in_another_form_is_one_line_and_the_others_are_told(demo: Path, name, content, line):
+    (demo / name).write_text(content)
+
+    found = check(demo, device="cpu")
+
+    assert [one.text.partition(": ")[0] for one in found.checks if not one.ok] == [line]
+    assert {"dimensions", "tensors", "tokenizer", "model_card.json", "memory"} == set(lines(found))
+
+
+def test_what_transformers_raises_of_a_config_is_told_in_one_line(tmp_path: Path):
+    medgemma_small.write_medgemma(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["text_config"]["num_attention_heads"] = "8"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    found = check(tmp_path, device="cpu")
+
+    assert "Field 'num_attention_heads' expected int, got str (value: '8')); fetch it again" in said(found)
+    assert len(said(found).splitlines()) == 1
+
+
+@pytest.mark.parametrize("architectures", [5, [1, {}], "MllmForConditionalGeneration"])
+def test_architectures_in_another_form_leave_the_tensors_to_tell(demo: Path, architectures):
+    (demo / "config.json").write_text(json.dumps({"architectures": architectures}))
+
+    assert look_into(demo).engine == "m4cxr"
+
+
 def test_a_folder_without_vocabulary_cannot_read():
     assert "no tokenizer.model or tokenizer.json is here" in said(check(TINY))
 

@@ -2,12 +2,14 @@
 
 from inference.engines.m4cxr import loading
 from inference.engines.m4cxr.model import M4CXRConfig
+from inference.engines.m4cxr.tasks import TASKS
 from inference.engines.m4cxr.tokens import open_vocabulary
 from inference.engines.selfcheck import Network
 
 checks = Network(
     name="M4CXR",
     published=M4CXRConfig(),
+    tasks=TASKS,
     config_of=loading.config_of,
     places=lambda config: config.query_count,
     published_names=loading.published_names,

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from inference.engines.medgemma.loading import load_sources, published_names, text_shape
+from inference.engines.medgemma.tasks import TASKS
 from inference.engines.opening import Place
-from inference.engines.selfcheck import OPENED, Wanted, memory, told
+from inference.engines.selfcheck import OPENED, Wanted, card_lines, memory, told
 from inference.engines.sources import Sources, find_sources
 from inference.engines.stored import stored_dtype
 from inference.verdict import SelfCheck
@@ -25,6 +26,7 @@ def checks(folder: Path, wanted: Wanted, *, has_vocabulary: bool) -> tuple[SelfC
     lines = [told("tensors, tokenizer and processor", lambda: _opened(found()))]
     if wanted.adapter_folder is not None:
         lines.append(told("adapter", lambda: _opened(found(wanted.adapter_folder))))
+    lines += card_lines(folder, "MedGemma", TASKS)
     lines.append(told("memory", lambda: _memory(found(wanted.adapter_folder), wanted)))
     return tuple(lines)
 
