@@ -155,8 +155,11 @@ def changed_layers(model: nn.Module) -> list[str]:
     ]
 
 
-def merged(layer: nn.Module) -> nn.Module:
+def merged(layer: nn.Module, folders: str) -> nn.Module:
     """Gives the plain layer that peft's layer comes to, its adapters merged in; a plain one as it is.
+
+    Args:
+        folders: of the adapters, for the sentence.
 
     Raises:
         ValueError: if the sum is not finite.
@@ -165,7 +168,13 @@ def merged(layer: nn.Module) -> nn.Module:
         *_, last = layer.modules_to_save.values()
         return last
     if isinstance(layer, LoraLayer):
-        layer.merge(safe_merge=True, adapter_names=list(layer.lora_A))
+        try:
+            layer.merge(safe_merge=True, adapter_names=list(layer.lora_A))
+        except ValueError as error:  # peft's own names the label that we gave
+            raise ValueError(
+                f"{folders}: laid over the weights, this adapter gives numbers that are not finite; fetch it "
+                "again, or have it trained anew"
+            ) from error
         return layer.get_base_layer()
     return layer
 

@@ -41,7 +41,8 @@ def fill(
         by_label[label] = adapter.tensors
     paths = {stored.path for tensors in by_label.values() for stored in tensors.values()}
     with opened(paths, place.device) as read:
-        filling = _Filling(model, by_label, read, spelling, place, text_layers)
+        folders = ", ".join(str(adapter.folder) for adapter in sources.merged.values())
+        filling = _Filling(model, by_label, read, spelling, place, text_layers, folders)
         if sources.merged:
             inject(model, sources.merged, spelling, model_name)
             filling.rework(changed_layers(model))
@@ -68,13 +69,14 @@ class _Filling:
     spelling: Spelling
     place: Place
     text_layers: str
+    merged_folders: str
 
     def rework(self, paths: Iterable[str]) -> None:
         """Fills layers one by one and puts in the place of each what it comes to."""
         for path in paths:
             layer = self.model.get_submodule(path)
             self.put(layer, f"{path}.", torch.float32)
-            layer = merged(layer)
+            layer = merged(layer, self.merged_folders)
             if (
                 self.place.weights != "full"
                 and path.startswith(self.text_layers)
