@@ -122,7 +122,12 @@ _NOT_YET_RESOLVED = re.compile(
 """What only a later film can show, and a kind of CT."""
 
 _SENTENCE_END = re.compile(r"\.(?:\s+|$)|\n")
-_CLAUSE_END = re.compile(r";|\bwhile\b|\bbut\b|\bwhereas\b|\balthough\b|\bwith\b", re.IGNORECASE)
+_CLAUSE_END = re.compile(
+    r"(?:;|\b(?:while|but|whereas|although|with)\b)"
+    r"(?! (?:(?:it|is|still|an?|some|small|minimal) )*(?:persists?|remains?|(?:persistent|residual) (?:on|in|at))\b)",
+    re.IGNORECASE,
+)
+"""Where something else begins; but "has resolved on the right but persists on the left" goes on about the same."""
 _PART_END = re.compile(r",|\band\b", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(?:no|not|without|free of|negative for|absence of)\b(?! longer)", re.IGNORECASE)
 _OTHER_SUBJECT = re.compile(

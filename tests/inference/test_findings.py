@@ -57,6 +57,9 @@ NOT_GONE = [
     ("The mediastinal drain is no longer seen.", "enlarged cardiomediastinum"),
     ("The heart failure has resolved.", "cardiomegaly"),
     ("The drain of the left pneumothorax has been removed.", "pneumothorax"),
+    ("The effusion has resolved on the right but persists on the left.", "pleural effusion"),
+    ("Effusion resolved on the right; persistent on the left.", "pleural effusion"),
+    ("The edema has cleared, with some residual at the bases.", "edema"),
 ]
 
 
@@ -71,3 +74,11 @@ def test_a_finding_that_has_not_plainly_gone_and_is_listed_is_no_contradiction(r
 
     assert (finding.status, problems) == (Status.PRESENT, ())
     assert finding.change in (None, Change.SMALLER)
+
+
+def test_a_finding_that_is_left_on_one_side_is_not_placed_where_it_has_gone():
+    report = "The effusion has resolved on the right but persists on the left."
+
+    ((finding,), _) = findings_of(["pleural effusion"], report, {}, has_prior=True)
+
+    assert finding.side in (None, "left")
