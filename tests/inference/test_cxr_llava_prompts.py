@@ -49,7 +49,9 @@ def test_without_a_frontal_image_the_first_is_shown_and_that_is_said():
     choice = choose_image(a_case((an_image("side", view=View.LATERAL),)))
 
     assert choice.image.key == "side"
-    assert choice.problems == ("No image of the current exam is frontal; the model was shown the first one.",)
+    assert choice.problems == (
+        "No image of the current exam is known to be frontal; the model was shown the first one.",
+    )
 
 
 @pytest.mark.parametrize(("count", "unseen"), [(1, "earlier exam was"), (2, "2 earlier exams were")])

@@ -121,12 +121,15 @@ def test_the_same_case_gives_the_same_reading_but_for_seconds(taught, compared):
     assert again.problems == compared.problems
 
 
-def test_without_a_frontal_image_no_place_is_asked_and_that_is_said(taught):
-    reading = taught.read(a_case((an_image(view=View.LATERAL),)))
+@pytest.mark.parametrize("view", [View.LATERAL, View.UNKNOWN])
+def test_without_a_frontal_image_no_place_is_asked_and_that_is_said(taught, view):
+    reading = taught.read(a_case((an_image(view=view),)))
 
     assert [turn.purpose for turn in reading.turns] == ["findings", "report", "impression"]
     assert reading.findings[0].boxes == ()
-    assert any("No image of the current exam is frontal" in problem for problem in reading.problems)
+    assert any(
+        "No image of the current exam is known to be frontal" in problem for problem in reading.problems
+    )
 
 
 def test_the_weights_say_who_they_are(taught):

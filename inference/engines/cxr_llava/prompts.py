@@ -81,7 +81,9 @@ def choose_image(case: Case) -> ImageChoice:
     image = next((image for image in images if image.view.is_frontal), None)
     problems: list[str] = []
     if image is None:
-        problems.append("No image of the current exam is frontal; the model was shown the first one.")
+        problems.append(
+            "No image of the current exam is known to be frontal; the model was shown the first one."
+        )
     if len(images) > 1:
         problems.append(f"The model was shown 1 of {len(images)} images.")
     if case.priors:

@@ -320,7 +320,8 @@ def _grounded(frontals: Sequence[Image], names: Sequence[str], answers: Sequence
     """Reads where findings are out of the answers, for each image one for each name."""
     if not frontals:
         problem = (
-            "No image of the current exam is frontal, so the model was not asked where the findings are."
+            "No image of the current exam is known to be frontal, so the model was not asked where the findings "
+            "are."
         )
         return Grounded({}, problems=(problem,) if names else ())
     boxes: dict[str, tuple[Box, ...]] = dict.fromkeys(names, ())
