@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from inference.engine import in_one_sentence
 from inference.engines.digests import digest_of
 from inference.engines.stored import json_object
 from inference.folders import SOURCE_FILE, ModelFolder, look_into
@@ -94,12 +95,10 @@ def verify(folder: Path) -> Verification:
         return Verification(look.engine, tuple(lines))
     compare = import_module(f"inference.engines.{look.engine}.verify").comparisons
     try:
-        comparisons, not_compared = compare(folder)
-    except (ValueError, OSError) as error:
+        with in_one_sentence("they are not in the form that is expected"):
+            comparisons, not_compared = compare(folder)
+    except (ValueError, OSError, RuntimeError) as error:
         return Verification(look.engine, (*lines, SelfCheck(False, f"references: {error}")))
-    except KeyError as error:
-        text = f"references: the prompts lack {error}; take the file that belongs to these weights"
-        return Verification(look.engine, (*lines, SelfCheck(False, text)))
     if not comparisons:
         text = "references: this folder holds none, so only the checks above say something of it"
         lines.append(SelfCheck(True, text))

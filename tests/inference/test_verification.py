@@ -177,3 +177,14 @@ def test_the_conversations_of_training_are_compared_where_they_are_there(tmp_pat
     (copy / file).write_text(text.replace("[/INST]", "[/INST] ", 1))
 
     assert failed(verify(copy)) == [f"{file}: rendered_prompt"]
+
+
+@pytest.mark.parametrize("cases", ["[1]", "[{}]", '[{"turns": 3}]'])
+def test_conversations_in_another_form_are_one_problem(tmp_path, cases):
+    copy = Path(shutil.copytree(TINY, tmp_path / "copy"))
+    (copy / "m4cxr-prompts.json").write_text(f'{{"cases": {cases}}}')
+
+    found = verify(copy)
+
+    assert said(found).startswith("references: they are not in the form that is expected (")
+    assert not found.passed
