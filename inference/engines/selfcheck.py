@@ -1,5 +1,6 @@
 """What every engine says of a folder without reading a case: does it fit, how large is it, what would it need."""
 
+import math
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from inference.engine import in_one_sentence
 from inference.engines.capability import trained_tasks
-from inference.engines.memory import TextShape, check_memory, need_of
+from inference.engines.memory import TextShape, check_memory, free_memory_bytes, need_of
 from inference.engines.opening import Place, model_card
 from inference.engines.sources import Sources, find_sources
 from inference.engines.stored import stored_dtype
@@ -116,7 +117,7 @@ class Network(Generic[Config]):
 
     def _adapter(self, sources: Sources) -> str:
         """Lays it over the weights, in the numbers in which they are stored."""
-        self.load_sources(sources, Place("cpu", stored_dtype(sources.files[0])))
+        self.load_sources(sources, place_to_look(sources))
         return f"{OPENED}; {sources.digests()[None]}"
 
     def _memory(self, sources: Sources, wanted: Wanted) -> str:
@@ -135,6 +136,23 @@ def told(what: str, look: Callable[[], str]) -> SelfCheck:
             return SelfCheck(True, f"{what}: {look()}")
     except (ValueError, OSError, RuntimeError) as error:
         return SelfCheck(False, f"{what}: {error}")
+
+
+def place_to_look(sources: Sources) -> Place:
+    """Gives where weights are loaded to be looked at: on the CPU, in the numbers in which they are stored.
+
+    Raises:
+        ValueError: if they do not fit into what memory is free: the kernel would end this program, or the reader.
+    """
+    place = Place("cpu", stored_dtype(sources.files[0]))
+    needed = sum(math.prod(shape) for shape in sources.shapes.values()) * place.dtype.itemsize
+    free = free_memory_bytes(place.device)
+    if needed > free:
+        raise ValueError(
+            f"to be looked at, the weights are loaded into {in_bytes(needed)} of this machine's memory, and "
+            f"{in_bytes(free)} are free; look while nothing else runs, or on a larger machine"
+        )
+    return place
 
 
 def card_lines(folder: Path, model_name: str, tasks: Set[Task]) -> tuple[SelfCheck, ...]:

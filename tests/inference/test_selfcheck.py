@@ -77,6 +77,15 @@ def test_an_adapter_for_other_weights_is_a_problem(demo: Path):
     assert str(TINY / "adapter") in lines(found)["adapter"]
 
 
+def test_weights_that_the_machine_has_no_room_for_are_not_loaded_to_be_looked_at(monkeypatch):
+    monkeypatch.setattr("inference.engines.selfcheck.free_memory_bytes", lambda device: 2_000_000)
+
+    found = lines(check(TINY, TINY / "adapter", device="cpu"))
+
+    assert "loaded into 2.135 MB of this machine's memory, and 2 MB are free" in found["adapter"]
+    assert "each is there" in found["tensors"]
+
+
 def test_an_adapter_that_fits_is_counted_into_the_digest():
     found = lines(check(TINY, TINY / "adapter"))
 

@@ -4,10 +4,8 @@ from pathlib import Path
 
 from inference.engines.medgemma.loading import load_sources, published_names, text_shape
 from inference.engines.medgemma.tasks import TASKS
-from inference.engines.opening import Place
-from inference.engines.selfcheck import OPENED, Wanted, card_lines, memory, told
+from inference.engines.selfcheck import OPENED, Wanted, card_lines, memory, place_to_look, told
 from inference.engines.sources import Sources, find_sources
-from inference.engines.stored import stored_dtype
 from inference.verdict import SelfCheck
 
 
@@ -32,7 +30,7 @@ def checks(folder: Path, wanted: Wanted, *, has_vocabulary: bool) -> tuple[SelfC
 
 
 def _opened(sources: Sources) -> str:
-    load_sources(sources, Place("cpu", stored_dtype(sources.files[0])))
+    load_sources(sources, place_to_look(sources))
     return f"{OPENED}; {sources.digests()[None]}"
 
 
