@@ -99,6 +99,11 @@ class _Filling:
             else:
                 # A view of the file would change when the file is written over, and its digest with it.
                 filled[name] = self.read(stored).to(kind, copy=self.place.device == "cpu")
+                if label is not None and not filled[name].isfinite().all():
+                    raise ValueError(
+                        f"{stored.path}: {stored.name} holds numbers that are not finite; fetch the adapter again, "
+                        "or have it trained anew"
+                    )
         module.load_state_dict(filled, strict=False, assign=True)
 
 

@@ -205,8 +205,18 @@ def test_an_adapter_for_another_base_is_refused_in_a_sentence_that_names_what_di
     assert str(error.value).startswith(str(adapter))
 
 
-def test_a_sum_that_is_not_finite_is_refused(adapter):
+@pytest.mark.parametrize("way", ["merged", "attached"])
+def test_an_adapter_that_holds_no_numbers_is_refused_by_its_file_and_tensor(adapter, way):
     rewrite(adapter, lambda tensors: {name: t * float("nan") for name, t in tensors.items()})
+
+    with pytest.raises(ValueError, match=rf"^{adapter}/adapter_model\.safetensors: base_model.* not finite"):
+        with_adapters(trained=adapter) if way == "attached" else m4cxr.load_model(
+            TINY, adapter_folder=adapter
+        )
+
+
+def test_a_sum_that_is_not_finite_is_refused(adapter):
+    set_in(adapter, lora_alpha=1e300)
 
     with pytest.raises(ValueError, match=rf"^{adapter}: laid over .* not finite; fetch it again"):
         m4cxr.load_model(TINY, adapter_folder=adapter)
