@@ -8,6 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from inference.engine import ENGINES
 from inference.engines.stored import json_object, weight_files
 
 SOURCE_FILE = "model_source.json"
@@ -45,6 +46,16 @@ class ModelFolder:
     @property
     def is_complete(self) -> bool:
         return self.has_vocabulary and not self.problems
+
+    def problem_for(self, engine_name: str) -> str | None:
+        """Says that these are weights for another engine than reading.toml names; None if not, or if nobody knows.
+
+        Args:
+            engine_name: a site's own engine may take any weights.
+        """
+        if self.engine in (engine_name, None) or engine_name not in ENGINES:
+            return None
+        return f"{self.path} holds weights for the engine {self.engine}; set engine.name in reading.toml"
 
 
 def look_into(path: Path, *, allow_pickled: bool = False) -> ModelFolder:

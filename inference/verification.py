@@ -59,6 +59,7 @@ def check(
     weights: str = "full",
     answer_tokens_max: int = ANSWER_TOKENS_MAX,
     allow_pickled_weights: bool = False,
+    engine_name: str | None = None,
 ) -> Verification:
     """Checks a folder as the engine would before it opens it, and tells every problem; imports torch.
 
@@ -66,9 +67,12 @@ def check(
         adapter_folder: a LoRA adapter that is to be laid over the weights, or None.
         device, dtype, weights: where and in which numbers they are to run and to be kept, as in reading.toml.
         answer_tokens_max, allow_pickled_weights: as there.
+        engine_name: of the engine that is to open it; None: whichever it is for.
     """
     look = look_into(folder, allow_pickled=allow_pickled_weights)
     lines = [*_outside(look)]
+    if engine_name is not None and (problem := look.problem_for(engine_name)) is not None:
+        lines.append(SelfCheck(False, problem))
     if not look.has_vocabulary and folder.is_dir():
         lines.append(SelfCheck(False, f"{_NO_VOCABULARY}; fetch it again"))
     inside = _inside(

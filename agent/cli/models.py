@@ -89,6 +89,7 @@ def models_check(
         weights=engine.weights,
         answer_tokens_max=engine.answer_tokens_max,
         allow_pickled_weights=engine.allow_pickled_weights,
+        engine_name=engine.name if folder is None else None,
     )
     typer.echo(json.dumps(found.as_json(), indent=2) if as_json else wording.check_text(found))
     if not found.passed:

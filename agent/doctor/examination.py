@@ -125,6 +125,7 @@ def _model(settings: Settings, which: str, *, is_read_now: bool) -> Iterator[Lin
         weights=engine.weights,
         answer_tokens_max=engine.answer_tokens_max,
         allow_pickled_weights=engine.allow_pickled_weights,
+        engine_name=engine.name,
     )
     for line in found.checks:
         if line.ok:

@@ -60,10 +60,8 @@ def _listed(model: PublishedModel, settings: Settings) -> Listed:
         return Listed(model)
     look = look_into(engine.model_folder or DEMO_FOLDER, allow_pickled=engine.allow_pickled_weights)
     problems = list(look.problems)
-    if look.engine not in (model.engine, None):
-        problems.append(
-            f"{look.path} holds weights for the engine {look.engine}; set engine.name in reading.toml"
-        )
+    if (problem := look.problem_for(model.engine)) is not None:
+        problems.append(problem)
     if look.path.is_dir() and not look.has_vocabulary:
         problems.append(f"{look.path} holds neither tokenizer.model nor tokenizer.json; fetch it again")
     if not is_demo and not model.fits_licence(engine.accepted_licence):

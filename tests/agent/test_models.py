@@ -331,7 +331,7 @@ def test_the_list_says_whether_the_configured_weights_are_complete_and_accepted(
     assert 'accepted_licence in reading.toml is "MIT"; the published weights are under "CC-BY-NC-4.0"' in said
 
 
-def test_the_list_tells_weights_of_another_engine_and_a_folder_that_is_not_there(tmp_path):
+def test_list_and_check_tell_weights_of_another_engine_and_a_folder_that_is_not_there(tmp_path):
     for name, folder, problem in (
         ("cxr_llava", DEMO_FOLDER, "holds weights for the engine m4cxr; set engine.name"),
         ("medgemma", tmp_path / "nowhere", "nowhere is not there; fetch the weights"),
@@ -339,6 +339,8 @@ def test_the_list_tells_weights_of_another_engine_and_a_folder_that_is_not_there
         engine = f'name = "{name}"\nmodel_folder = "{folder}"\naccepted_licence = "CC-BY-NC-4.0"'
         config = a_config(tmp_path / name, engine)
         assert problem in run("list", "--config", config)[1]
+        code, checked = run("check", "--config", config)
+        assert (code, problem in checked) == (1, True)
 
 
 def test_list_and_check_are_there_for_programs_too():
