@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+from inference.verification import check
 from tests.agent.archives import a_free_port
 from tests.agent.test_cli import a_config, run
+from tests.inference.small import TINY
 
 
 def test_a_machine_before_its_first_start_is_examined_and_stays_as_it_was(tmp_path: Path):
@@ -30,3 +32,18 @@ def test_a_problem_exits_with_1_and_is_there_for_programs(tmp_path: Path):
     assert code == 1
     assert {line["area"] for line in problems} == {"peer"}
     assert all("lost" in line["text"] for line in problems)
+
+
+def test_a_pinned_digest_is_held_against_the_weights_with_their_adapter(tmp_path: Path):
+    texts = [line.text for line in check(TINY, TINY / "adapter").checks]
+    digests = {text.partition(": ")[0]: text.rpartition("; ")[2] for text in texts}
+    engine = (
+        f'model_folder = "{TINY}"\nadapter_folder = "{TINY / "adapter"}"\naccepted_licence = "CC-BY-NC-4.0"'
+    )
+
+    def said(digest: str) -> str:
+        reading = f'[engine]\n{engine}\nweights_digest = "{digest}"\n'
+        return run("doctor", "--config", a_config(tmp_path, reading=reading))[1]
+
+    assert f"the weights are not {digests['tensors']} of engine" in said(digests["tensors"])
+    assert "of engine.weights_digest" not in said(digests["adapter"])
