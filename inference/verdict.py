@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+NO_ROOM_TO_LOOK = "to be looked at, the weights are loaded into"
+"""Begins the sentence where memory is short for a look; whether the weights are well, nobody knows then."""
+
 
 @dataclass(frozen=True, slots=True)
 class SelfCheck:

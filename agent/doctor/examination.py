@@ -114,6 +114,7 @@ def _permissions(settings: Settings) -> Iterator[Line]:
 
 
 def _model(settings: Settings, which: str, *, is_read_now: bool) -> Iterator[Line]:
+    from inference.verdict import NO_ROOM_TO_LOOK
     from inference.verification import check  # torch
 
     engine = settings.reading.engine
@@ -130,7 +131,7 @@ def _model(settings: Settings, which: str, *, is_read_now: bool) -> Iterator[Lin
     for line in found.checks:
         if line.ok:
             yield Line(Verdict.OK, which, line.text)
-        elif is_read_now and line.text.startswith("memory:"):
+        elif is_read_now and (line.text.startswith("memory:") or NO_ROOM_TO_LOOK in line.text):
             text = f"{line.text} (the reader that runs has its memory already)"
             yield Line(Verdict.OK, which, text)
         else:

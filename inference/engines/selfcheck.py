@@ -15,7 +15,7 @@ from inference.engines.sources import Sources, find_sources
 from inference.engines.stored import stored_dtype
 from inference.published import in_bytes
 from inference.question import Task
-from inference.verdict import SelfCheck
+from inference.verdict import NO_ROOM_TO_LOOK, SelfCheck
 
 OPENED = "each is there, in its shape, and none is left over"
 """What a loader that raised nothing has made sure of."""
@@ -149,7 +149,7 @@ def place_to_look(sources: Sources) -> Place:
     free = free_memory_bytes(place.device)
     if needed > free:
         raise ValueError(
-            f"to be looked at, the weights are loaded into {in_bytes(needed)} of this machine's memory, and "
+            f"{NO_ROOM_TO_LOOK} {in_bytes(needed)} of this machine's memory, and "
             f"{in_bytes(free)} are free; look while nothing else runs, or on a larger machine"
         )
     return place

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+from agent.configuration import load
+from agent.doctor.examination import _model
+from agent.doctor.lines import Verdict
 from inference.verification import check
 from tests.agent.archives import a_free_port
 from tests.agent.test_cli import a_config, run
@@ -47,3 +50,18 @@ def test_a_pinned_digest_is_held_against_the_weights_with_their_adapter(tmp_path
 
     assert f"the weights are not {digests['tensors']} of engine" in said(digests["tensors"])
     assert "of engine.weights_digest" not in said(digests["adapter"])
+
+
+def test_weights_that_a_running_reader_leaves_no_room_to_look_at_are_no_problem(tmp_path: Path, monkeypatch):
+    engine = (
+        f'model_folder = "{TINY}"\nadapter_folder = "{TINY / "adapter"}"\naccepted_licence = "CC-BY-NC-4.0"'
+    )
+    settings = load(a_config(tmp_path, reading=f"[engine]\n{engine}\n"))
+    monkeypatch.setattr("inference.engines.selfcheck.free_memory_bytes", lambda device: 2_000_000)
+
+    def verdict(*, is_read_now: bool) -> Verdict:
+        lines = _model(settings, "model", is_read_now=is_read_now)
+        return next(line.verdict for line in lines if line.text.startswith("adapter: to be looked at"))
+
+    assert verdict(is_read_now=False) is Verdict.PROBLEM
+    assert verdict(is_read_now=True) is Verdict.OK
