@@ -1,6 +1,6 @@
 """Is this folder a model that we can run, and does our engine compute what the reference computed with it?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -114,7 +114,12 @@ def _outside(look: ModelFolder) -> Iterator[SelfCheck]:
     for problem in look.problems:
         yield SelfCheck(False, problem)
     if look.source is not None:
-        yield _source(look)
+        try:
+            with in_one_sentence("it is not in the form that is expected"):
+                line = _source(look, look.source)
+        except (ValueError, OSError) as error:
+            line = SelfCheck(False, f"{SOURCE_FILE}: {error}")
+        yield line
     if look.path.is_dir() and look.engine is None:
         yield SelfCheck(False, f"architecture: {_what_it_says(look.path)}; {_what_we_run()}")
 
@@ -147,10 +152,9 @@ def _inside(
     return tuple(line for number, line in enumerate(lines) if sentences.index(sentences[number]) == number)
 
 
-def _source(look: ModelFolder) -> SelfCheck:
+def _source(look: ModelFolder, source: Mapping[str, Any]) -> SelfCheck:
     """Holds the files against the sha256 sums that `preread models pull` noted."""
-    source = look.source or {}
-    files: dict[str, dict[str, Any]] = dict(source.get("files") or {})
+    files: Mapping[str, Mapping[str, Any]] = source["files"]
     changed = [
         name
         for name, noted in sorted(files.items())

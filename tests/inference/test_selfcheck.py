@@ -140,6 +140,16 @@ def test_architectures_in_another_form_leave_the_tensors_to_tell(demo: Path, arc
     assert look_into(demo).engine == "m4cxr"
 
 
+@pytest.mark.parametrize("source", ['{"files": ["config.json"]}', '{"files": {"config.json": {}}}', "{}"])
+def test_a_note_of_the_sums_in_another_form_is_one_line(demo: Path, source: str):
+    (demo / "model_source.json").write_text(source)
+
+    found = check(demo, device="cpu")
+
+    assert said(found).startswith("model_source.json: it is not in the form that is expected (")
+    assert len(said(found).splitlines()) == 1
+
+
 def test_a_folder_without_vocabulary_cannot_read():
     assert "no tokenizer.model or tokenizer.json is here" in said(check(TINY))
 
