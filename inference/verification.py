@@ -81,17 +81,28 @@ def check(
     return Verification(look.engine, (*lines, *inside))
 
 
-def verify(folder: Path) -> Verification:
-    """Checks a folder and runs the engine's parts on the reference tensors in it, in float32 on the CPU.
+def verify(folder: Path, *, device: str = "cpu", dtype: str = "auto") -> Verification:
+    """Checks a folder and runs the engine's parts on the reference tensors in it.
+
+    Args:
+        device, dtype: where and in which numbers, as in reading.toml. In others than float32 the bounds are those of
+            rounding; see `inference.engines.comparing`.
 
     The references are golden.safetensors, preprocess_golden.safetensors, adapter/golden_adapter.safetensors and
     `*prompts.json`; those that are not there are not asked for. A folder of references needs no tokenizer.
     """
+    from inference.engines.opening import place_of
+
     look = look_into(folder)
     adapter_folder = folder / "adapter"
     has_adapter = (adapter_folder / "adapter_model.safetensors").is_file()
-    # Only the references are computed with, and they are float32 of a CPU.
-    where = ("cpu", "float32") if (folder / "golden.safetensors").is_file() else ("auto", "auto")
+    try:
+        place = place_of(device, dtype, 1, None)
+    except ValueError as error:
+        return Verification(look.engine, (SelfCheck(False, f"{error}; choose another --device or --dtype"),))
+    has_references = (folder / "golden.safetensors").is_file()
+    # Without references nothing is computed, and the checks are those of a reading.
+    where = (device, dtype) if has_references else ("auto", "auto")
     lines = [*_outside(look), *_inside(look, adapter_folder if has_adapter else None, *where)]
     if folder.is_dir() and not look.has_vocabulary:
         lines.append(SelfCheck(True, _NO_VOCABULARY))
@@ -100,7 +111,7 @@ def verify(folder: Path) -> Verification:
     compare = import_module(f"inference.engines.{look.engine}.verify").comparisons
     try:
         with in_one_sentence("they are not in the form that is expected"):
-            comparisons, not_compared = compare(folder)
+            comparisons, not_compared = compare(folder, place)
     except (ValueError, OSError, RuntimeError) as error:
         return Verification(look.engine, (*lines, SelfCheck(False, f"references: {error}")))
     if not comparisons:

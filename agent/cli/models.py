@@ -97,12 +97,20 @@ def models_check(
 
 
 @app.command("verify")
-def models_verify(folder: Path, as_json: AsJson = False) -> None:
+def models_verify(
+    folder: Path,
+    device: Annotated[str, typer.Option(help="Where it is computed: cpu, cuda, cuda:1, or auto.")] = "cpu",
+    dtype: Annotated[
+        str,
+        typer.Option(help="In which numbers: float32, bfloat16; auto is float32 on a CPU, else bfloat16."),
+    ] = "auto",
+    as_json: AsJson = False,
+) -> None:
     """Check a folder, and compute its reference tensors: largest differences, bounds, PASS or FAIL. Exit 1 on FAIL."""
     from agent.models import wording
     from inference.verification import verify
 
-    found = verify(folder)
+    found = verify(folder, device=device, dtype=dtype)
     typer.echo(json.dumps(found.as_json(), indent=2) if as_json else wording.verification_text(found))
     if not found.passed:
         raise typer.Exit(1)

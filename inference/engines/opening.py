@@ -43,7 +43,7 @@ IN_FLOAT32_ON_CPU = Place("cpu", torch.float32)
 def place_of(
     device: str, dtype: str, answer_tokens_max: int, threads: int | None, weights: str = "full"
 ) -> Place:
-    """Judges the settings that all engines have in common, and sets the threads.
+    """Judges the settings that all engines have in common, and sets the threads and what float32 means.
 
     Args:
         device: "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one.
@@ -70,6 +70,8 @@ def place_of(
         raise ValueError(f"answer_tokens_max is {answer_tokens_max}, expected 1 or more")
     if threads is not None:
         torch.set_num_threads(threads)
+    # By itself cuDNN convolves float32 in 10 bits (TF32).
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
     return Place(chosen, _DTYPES[dtype], cast(Weights, weights))
 
 

@@ -270,12 +270,27 @@ def running_on(model: Converser, embeddings: Tensor, count: int, mask: Tensor | 
     Args:
         mask: (B, T), 0 for padding on the left; None where all counts.
     """
+    # No id is this end.
+    return _answer_ids(model, [_heard(model, embeddings, count, mask)], end_id=-2)
+
+
+def led(model: Converser, embeddings: Tensor, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Has conversations (B, T, H) say `ids` (B, N) and not what is likeliest; for comparisons.
+
+    Returns:
+        (B, N, W), the logits from which each id would have been taken.
+    """
+    heard = _heard(model, embeddings, ids.shape[1], mask)
+    step = model.steps(_joined([heard], [0], heard.tokens_max), heard.mask)
+    return torch.stack([heard.logits, *(step(said) for said in ids[:, :-1].unbind(1))], dim=1)
+
+
+def _heard(model: Converser, embeddings: Tensor, tokens_max: int, mask: Tensor | None) -> Heard:
     cache = model.new_cache()
     logits = model.logits(embeddings, mask, cache, logits_to_keep=1)[:, -1]  # (B, W)
     if mask is None:
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
-    # No id is this end.
-    return _answer_ids(model, [Heard(tuple(_layers(cache)), mask, logits, count)], end_id=-2)
+    return Heard(tuple(_layers(cache)), mask, logits, tokens_max)
 
 
 def _layers(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:

@@ -8,8 +8,7 @@ from inference.engines.comparing import LOGITS
 from inference.engines.decoding import greedy
 from inference.engines.m4cxr.loading import load_model
 from inference.engines.m4cxr.model import IGNORED_LABEL, M4CXRConfig, next_token_loss, text_config
-from inference.engines.m4cxr.verify import answer_ids
-from inference.engines.talk import Talk
+from inference.engines.talk import Talk, running_on
 from tests.inference.small import TINY
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
@@ -70,9 +69,10 @@ def test_one_image_too_few_is_refused(tiny, golden):
 def test_numbers_that_overflow_are_no_answer(golden):
     broken = load_model(TINY).model
     broken.language_model.lm_head.weight[0, 0] = float("nan")
+    embeddings = broken.embed(golden["input_ids"], broken.image_rows(golden["pixel_values"]))
 
     with pytest.raises(FloatingPointError, match="open it with dtype float32"):
-        answer_ids(broken, golden["pixel_values"], golden["input_ids"], 2)
+        running_on(broken, embeddings, 2)
 
 
 def test_the_loss_asks_each_place_for_the_next_label():

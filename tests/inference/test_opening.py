@@ -14,6 +14,7 @@ from inference.engines.opening import (
     Opened,
     check_dtype,
     out_of_memory_reason,
+    place_of,
 )
 from inference.reading import EngineIdentity
 
@@ -124,3 +125,12 @@ def test_a_tokenizer_is_judged_before_the_weights_are_read(tiny_folder, tmp_path
 def test_an_engine_of_the_site_that_cannot_be_imported_is_said_in_a_sentence(name):
     with pytest.raises(ValueError, match=f'engine "{name}" cannot be imported: .*nowhere'):
         open_engine(name)
+
+
+def test_float32_is_float32_in_convolutions_too():
+    """The setting is torch's own; what cuDNN makes of it is seen on a card alone."""
+    torch.backends.cudnn.conv.fp32_precision = "tf32"
+
+    place_of("cpu", "float32", 1, None)
+
+    assert torch.backends.cudnn.conv.fp32_precision == "ieee"

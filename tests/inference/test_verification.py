@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from inference.verification import Verification, verify
 from tests.inference import cxr_llava_small
+from tests.inference.pretended_card import pretended_card
 from tests.inference.references import (
     change_tensor,
     drop_tensor,
@@ -188,3 +189,60 @@ def test_conversations_in_another_form_are_one_problem(tmp_path, cases):
 
     assert said(found).startswith("references: they are not in the form that is expected (")
     assert not found.passed
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("engine", WRITERS)
+def test_in_coarser_numbers_the_bounds_are_those_of_rounding(written, engine, dtype):
+    folder = written(engine, 3)
+
+    found = verify(folder, dtype=dtype)
+
+    assert (failed(found), said(found), found.not_compared) == ([], "", ())
+    assert [one.name for one in found.comparisons] == [one.name for one in verify(folder).comparisons]
+    rounded = {one.name: one.difference / one.bound for one in found.comparisons if one.bound}
+    assert 0.05 < rounded["logits"] < 0.9
+
+
+@pytest.mark.parametrize(("engine", "weight", "first"), BROKEN, ids=[weight for _, weight, _ in BROKEN])
+def test_weights_far_off_fail_in_bfloat16_too_from_where_they_matter(a_copy, engine, weight, first):
+    folder = a_copy(engine)
+    change_tensor(folder / "model.safetensors", weight, lambda tensor: tensor + tensor.roll(1, 0) / 2)
+
+    assert failed(verify(folder, dtype="bfloat16"))[0] == first
+
+
+def test_in_coarser_numbers_an_answer_may_take_a_token_that_is_as_likely_and_no_other(a_copy):
+    folder = a_copy("m4cxr")
+    golden = load_file(str(folder / "golden.safetensors"))
+    as_likely, unlikely = golden["greedy_step_logits"][-1].topk(2).indices[1], 3
+
+    def verdict(last):
+        change_tensor(
+            folder / "golden.safetensors",
+            "generated_ids",
+            lambda ids: torch.cat([ids[:, :-1], torch.tensor([[last]])], dim=1),
+        )
+        found = {one.name: one.passed for one in verify(folder, dtype="bfloat16").comparisons}
+        return found["generated_ids"]
+
+    assert golden["greedy_top2_margin"][-1] < 0.3
+    assert verdict(int(as_likely))
+    assert not verdict(unlikely)
+
+
+@pytest.mark.parametrize("engine", WRITERS)
+def test_a_card_is_held_against_the_references_in_its_own_numbers(written, engine):
+    folder = written(engine, 3)
+    with pretended_card():
+        found = verify(folder, device="cuda:0")
+
+    assert found.comparisons == verify(folder, dtype="bfloat16").comparisons
+    assert found.passed
+
+
+def test_a_card_that_is_not_there_is_one_problem(written):
+    found = verify(written("m4cxr", 3), device="cuda:7")
+
+    assert said(found).startswith('device "cuda:7" is not there')
+    assert found.comparisons == ()

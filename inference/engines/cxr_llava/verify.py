@@ -24,13 +24,15 @@ from inference.engines.cxr_llava.loading import load_model
 from inference.engines.cxr_llava.model import IMAGE_MARKER, CXRLLaVA, CXRLLaVAConfig
 from inference.engines.cxr_llava.preprocess import model_image
 from inference.engines.cxr_llava.prompts import first_question, render
-from inference.engines.talk import running_on
+from inference.engines.opening import IN_FLOAT32_ON_CPU, Place
 from inference.verdict import Comparison
 
 
 @torch.inference_mode()
-def comparisons(folder: Path) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
-    """Runs the engine's parts on the references in a model's folder, in float32 on the CPU.
+def comparisons(
+    folder: Path, place: Place = IN_FLOAT32_ON_CPU
+) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
+    """Runs the engine's parts on the references in a model's folder, at a place.
 
     Returns:
         One Comparison for each reference tensor, and the names of tensors that no part of the engine makes.
@@ -41,8 +43,8 @@ def comparisons(folder: Path) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     done: list[Comparison] = []
     left_over: tuple[str, ...] = ()
     if (folder / "golden.safetensors").is_file():
-        model = load_model(folder).model
-        golden = read_references(folder / "golden.safetensors")
+        model = load_model(folder, place).model
+        golden = read_references(folder / "golden.safetensors", place=place)
         done += [*_vision(model, golden), *_language(model, golden), *_preprocessing(model, golden)]
         left_over = golden.left_over()
     return (*done, *_prompts(folder)), left_over
@@ -53,13 +55,7 @@ def with_places(input_ids: Tensor, place_count: int) -> Tensor:
     ids: list[int] = []
     for token in input_ids[0].tolist():
         ids += [token] * (place_count if token == IMAGE_MARKER else 1)
-    return torch.tensor([ids])
-
-
-def answer_ids(model: CXRLLaVA, pixel_values: Tensor, input_ids: Tensor, count: int) -> Tensor:
-    """Continues a conversation (1, T) greedily by `count` ids, (1, count), running on over any end token."""
-    embeddings = model.embed(input_ids, model.image_rows(pixel_values))  # (1, T, H)
-    return running_on(model, embeddings, count)
+    return torch.tensor([ids], device=input_ids.device)
 
 
 def step_logits(model: CXRLLaVA, pixel_values: Tensor, input_ids: Tensor, new_ids: Tensor) -> Tensor:
@@ -70,12 +66,12 @@ def step_logits(model: CXRLLaVA, pixel_values: Tensor, input_ids: Tensor, new_id
 
 def _vision(model: CXRLLaVA, golden: References) -> Iterator[Comparison]:
     """Each stage on the reference's input to it, so that a fault is named where it is; then all together."""
-    tower = model.vision_tower
+    tower, layers = model.vision_tower, model.config.vision_layers
     for name, bound, ours in (
         ("vision_after_ln_pre", INTERMEDIATE, lambda: tower.embed(golden["pixel_values"])),
         (
             "vision_transformer_out_LND",
-            INTERMEDIATE,
+            INTERMEDIATE.through(layers),
             lambda: tower.transformer(golden["vision_after_ln_pre"]).transpose(0, 1),
         ),
         (
@@ -83,8 +79,8 @@ def _vision(model: CXRLLaVA, golden: References) -> Iterator[Comparison]:
             INTERMEDIATE,
             lambda: tower.ln_post(golden["vision_transformer_out_LND"].transpose(0, 1)),
         ),
-        ("vision_features", FEATURES, lambda: model.vision_features(golden["pixel_values"])),
-        ("projector_output", FEATURES, lambda: model.image_rows(golden["pixel_values"])),
+        ("vision_features", FEATURES.through(layers), lambda: model.vision_features(golden["pixel_values"])),
+        ("projector_output", FEATURES.through(layers + 1), lambda: model.image_rows(golden["pixel_values"])),
     ):
         yield from golden.compare(name, bound, ours)
 
@@ -93,19 +89,18 @@ def _language(model: CXRLLaVA, golden: References) -> Iterator[Comparison]:
     def ids() -> Tensor:
         return with_places(golden["input_ids"], model.config.patch_count)
 
+    def prompt() -> tuple[Tensor, None]:
+        return model.embed(ids(), model.image_rows(golden["pixel_values"])), None
+
+    bound = LOGITS.through(model.config.vision_layers + 1 + model.config.text_layers)
     yield from golden.compare(
         "inputs_embeds", INTERMEDIATE, lambda: model.embed(ids(), golden["projector_output"])
     )
-    yield from golden.compare("logits", LOGITS, lambda: model(golden["pixel_values"], ids()))
-    yield from answer_comparisons(
-        golden,
-        "generated_ids",
-        lambda count: answer_ids(model, golden["pixel_values"], ids(), count),
-        model.end_id,
-    )
+    yield from golden.compare("logits", bound, lambda: model(golden["pixel_values"], ids()))
+    yield from answer_comparisons(golden, "generated_ids", model, prompt, bound)
     yield from golden.compare(
         "greedy_step_logits",
-        LOGITS,
+        bound,
         lambda: step_logits(model, golden["pixel_values"], ids(), golden["generated_ids"]),
     )
 
@@ -118,7 +113,7 @@ def _preprocessing(model: CXRLLaVA, golden: References) -> Iterator[Comparison]:
 
 
 def _seen(golden: References, name: str, config: CXRLLaVAConfig) -> Tensor:
-    return torch.from_numpy(model_image(golden[name].numpy(), config)[None])
+    return torch.from_numpy(model_image(golden.as_stored(name).numpy(), config)[None])
 
 
 def _prompts(folder: Path) -> Iterator[Comparison]:

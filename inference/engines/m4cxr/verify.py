@@ -28,7 +28,7 @@ from inference.engines.m4cxr.model import IMAGE_MARKER, M4CXR, M4CXRConfig
 from inference.engines.m4cxr.preprocess import model_image
 from inference.engines.m4cxr.prompts import first_question, render
 from inference.engines.m4cxr.tokens import open_vocabulary
-from inference.engines.talk import running_on
+from inference.engines.opening import IN_FLOAT32_ON_CPU, Place
 from inference.verdict import Comparison
 
 _MEAN_AND_SPREAD = Bound(1e-6, grows=True)
@@ -36,8 +36,10 @@ _MEAN_AND_SPREAD = Bound(1e-6, grows=True)
 
 
 @torch.inference_mode()
-def comparisons(folder: Path) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
-    """Runs the engine's parts on the references in a model's folder, in float32 on the CPU.
+def comparisons(
+    folder: Path, place: Place = IN_FLOAT32_ON_CPU
+) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
+    """Runs the engine's parts on the references in a model's folder, at a place.
 
     Returns:
         One Comparison for each reference tensor, and the names of tensors that no part of the engine makes.
@@ -49,14 +51,14 @@ def comparisons(folder: Path) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     left_over: list[str] = []
     config = M4CXRConfig()
     if (folder / "golden.safetensors").is_file():
-        model = load_model(folder).model
+        model = load_model(folder, place).model
         config = model.config
-        golden = read_references(folder / "golden.safetensors")
+        golden = read_references(folder / "golden.safetensors", place=place)
         done += [*_vision(model, golden), *_abstractor(model, golden), *_language(model, golden)]
         left_over += golden.left_over()
         del model
         if (folder / "adapter" / "golden_adapter.safetensors").is_file():
-            adapted, adapter_left_over = _adapter(folder, golden)
+            adapted, adapter_left_over = _adapter(folder, golden, place)
             done += adapted
             left_over += adapter_left_over
     if (folder / "preprocess_golden.safetensors").is_file():
@@ -64,14 +66,6 @@ def comparisons(folder: Path) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
         done += _preprocessing(images, config)
         left_over += images.left_over()
     return (*done, *_prompts(folder, config)), tuple(left_over)
-
-
-def answer_ids(
-    model: M4CXR, pixel_values: Tensor | None, input_ids: Tensor, count: int, mask: Tensor | None = None
-) -> Tensor:
-    """Continues conversations (B, T) greedily by `count` ids, (B, count), running on over any end token."""
-    rows = None if pixel_values is None else model.image_rows(pixel_values)
-    return running_on(model, model.embed(input_ids, rows), count, mask)
 
 
 def step_logits(model: M4CXR, pixel_values: Tensor, input_ids: Tensor, new_ids: Tensor) -> Tensor:
@@ -101,26 +95,37 @@ def _vision(model: M4CXR, golden: References) -> Iterator[Comparison]:
             lambda: vision.layernorm(hidden(len(layers))),
         )
     yield from golden.compare(
-        "vision_features", FEATURES, lambda: model.vision_features(golden["pixel_values"])
+        "vision_features",
+        FEATURES.through(len(layers)),
+        lambda: model.vision_features(golden["pixel_values"]),
     )
 
 
 def _abstractor(model: M4CXR, golden: References) -> Iterator[Comparison]:
-    abstractor, grid = model.abstractor, model.config.patch_grid
+    abstractor, grid, depth = model.abstractor, model.config.patch_grid, model.config.abstractor_depth
 
     def laid_out() -> Tensor:
         x = golden["vision_features"] + abstractor.pos_emb  # (N, P, V)
         return x.transpose(1, 2).unflatten(2, (grid, grid))  # (N, V, g, g)
 
     first, pool, second = abstractor.net
-    for name, ours in (
-        ("abstractor_s1_b1_nchw", lambda: first.b1(laid_out())),
-        ("abstractor_s1_nchw", lambda: first(laid_out())),
-        ("abstractor_pool_nchw", lambda: pool(golden["abstractor_s1_nchw"])),
-        ("abstractor_s2_nchw", lambda: second(golden["abstractor_pool_nchw"])),
-        ("projector_output", lambda: model.image_rows(golden["pixel_values"])),
+    for name, layers, ours in (
+        ("abstractor_s1_b1_nchw", 1, lambda: first.b1(laid_out())),
+        ("abstractor_s1_nchw", depth, lambda: first(laid_out())),
+        ("abstractor_pool_nchw", 1, lambda: pool(golden["abstractor_s1_nchw"])),
+        ("abstractor_s2_nchw", depth, lambda: second(golden["abstractor_pool_nchw"])),
+        ("projector_output", _image_layers(model), lambda: model.image_rows(golden["pixel_values"])),
     ):
-        yield from golden.compare(name, FEATURES, ours)
+        yield from golden.compare(name, FEATURES.through(layers), ours)
+
+
+def _image_layers(model: M4CXR) -> int:
+    """Counts the layers from pixels to rows, the projection at the end included."""
+    return model.config.vision_layers + 2 * model.config.abstractor_depth + 1
+
+
+def _logits(model: M4CXR) -> Bound:
+    return LOGITS.through(_image_layers(model) + model.config.text_layers)
 
 
 def _language(model: M4CXR, golden: References) -> Iterator[Comparison]:
@@ -131,48 +136,41 @@ def _language(model: M4CXR, golden: References) -> Iterator[Comparison]:
         best, second = steps().topk(2).values.unbind(1)  # (T,) each
         return best - second
 
+    def of_text() -> tuple[Tensor, None]:
+        return model.embed(golden["text_only_input_ids"], None), None
+
+    def of_batch() -> tuple[Tensor, Tensor]:
+        rows = model.image_rows(golden["batch_pixel_values"])
+        return model.embed(golden["batch_input_ids"], rows), golden["batch_attention_mask"]
+
+    bound = _logits(model)
     yield from golden.compare(
         "inputs_embeds", INTERMEDIATE, lambda: model.embed(golden["input_ids"], golden["projector_output"])
     )
-    yield from golden.compare("logits", LOGITS, lambda: model(golden["pixel_values"], golden["input_ids"]))
-    yield from answer_comparisons(
-        golden,
-        "generated_ids",
-        lambda count: answer_ids(model, golden["pixel_values"], golden["input_ids"], count),
-        model.end_id,
+    yield from golden.compare("logits", bound, lambda: model(golden["pixel_values"], golden["input_ids"]))
+    yield from answer_comparisons(golden, "generated_ids", model, partial(_prompt, model, golden), bound)
+    yield from golden.compare("greedy_step_logits", bound, steps)
+    yield from golden.compare(
+        "greedy_top2_margin", replace(bound, times=2), margins, made_from="greedy_step_logits"
     )
-    yield from golden.compare("greedy_step_logits", LOGITS, steps)
-    yield from golden.compare("greedy_top2_margin", Bound(2 * LOGITS.difference), margins)
-    yield from answer_comparisons(
-        golden, "batch_generated_ids", lambda count: _batch_ids(model, golden, count), model.end_id
-    )
-    yield from answer_comparisons(
-        golden,
-        "text_only_generated_ids",
-        lambda count: answer_ids(model, None, golden["text_only_input_ids"], count),
-        model.end_id,
-    )
+    yield from answer_comparisons(golden, "batch_generated_ids", model, of_batch, bound)
+    yield from answer_comparisons(golden, "text_only_generated_ids", model, of_text, bound)
 
 
-def _batch_ids(model: M4CXR, golden: References, count: int) -> Tensor:
-    mask = golden["batch_attention_mask"]
-    return answer_ids(model, golden["batch_pixel_values"], golden["batch_input_ids"], count, mask)
+def _prompt(model: M4CXR, golden: References) -> tuple[Tensor, None]:
+    return model.embed(golden["input_ids"], model.image_rows(golden["pixel_values"])), None
 
 
-def _adapter(folder: Path, golden: References) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
+def _adapter(
+    folder: Path, golden: References, place: Place
+) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     """The adapter merged into the weights, on the inputs of golden.safetensors."""
-    model = load_model(folder, adapter_folder=folder / "adapter").model
-    expected = read_references(folder / "adapter" / "golden_adapter.safetensors", "adapter: ")
+    model = load_model(folder, place, adapter_folder=folder / "adapter").model
+    expected = read_references(folder / "adapter" / "golden_adapter.safetensors", "adapter: ", place)
+    name, bound, prompt = "logits_with_adapter", _logits(model), partial(_prompt, model, golden)
     done = [
-        *expected.compare(
-            "logits_with_adapter", LOGITS, lambda: model(golden["pixel_values"], golden["input_ids"])
-        ),
-        *answer_comparisons(
-            expected,
-            "generated_ids_with_adapter",
-            lambda count: answer_ids(model, golden["pixel_values"], golden["input_ids"], count),
-            model.end_id,
-        ),
+        *expected.compare(name, bound, lambda: model(golden["pixel_values"], golden["input_ids"])),
+        *answer_comparisons(expected, "generated_ids_with_adapter", model, prompt, bound, name),
     ]
     return tuple(done), expected.left_over()
 
@@ -187,7 +185,7 @@ def _preprocessing(images: References, config: M4CXRConfig) -> Iterator[Comparis
     published_px = M4CXRConfig().image_size_px
     rows = len(images["big_out_every7"])
     side_px = published_px if rows == math.ceil(published_px / 7) else config.image_size_px
-    seen = torch.from_numpy(model_image(images["big_in"].numpy(), side_px))[0]  # (side, side)
+    seen = torch.from_numpy(model_image(images.as_stored("big_in").numpy(), side_px))[0]  # (side, side)
     yield from images.compare("big_out_every7", EXACT, lambda: seen[::7, ::7])
     yield from images.compare("big_out_corner64", EXACT, lambda: seen[:64, -64:])
     yield from images.compare("big_out_mean_std", _MEAN_AND_SPREAD, lambda: _mean_and_spread(seen))
@@ -196,7 +194,9 @@ def _preprocessing(images: References, config: M4CXRConfig) -> Iterator[Comparis
 def _like(images: References, name: str, expected_name: str) -> Tensor:
     """Preprocesses one image; of a grey one the reference holds one of three equal channels."""
     expected = images[expected_name]
-    seen = torch.from_numpy(model_image(images[name].numpy(), expected.shape[-1]))  # (3, side, side)
+    seen = torch.from_numpy(
+        model_image(images.as_stored(name).numpy(), expected.shape[-1])
+    )  # (3, side, side)
     is_one_of_equals = len(expected) == 1 and bool((seen == seen[:1]).all())
     return seen[:1] if is_one_of_equals else seen
 
