@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, insert, not_, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, insert, not_, select
 
 from storage.audit_records import AuditEvent
 from storage.database import Database
@@ -110,6 +110,7 @@ class Jobs:
         died, and that counts one attempt.
 
         Args:
+            stages: those of the first one go first, whoever's turn it is: what is begun is brought to its end.
             only_untried: takes no job that this stage has failed before, or whose worker died.
 
         Raises:
@@ -122,7 +123,8 @@ class Jobs:
             due = and_(due, jobs.c.attempts == 0, jobs.c.lease_owner.is_(None))
         if not rows.is_any(self._database, jobs, due):
             return None
-        next_one = select(jobs).where(due).order_by(jobs.c.turn_at, jobs.c.number).limit(1)
+        rank = case({stage: place for place, stage in enumerate(stages)}, value=jobs.c.stage)
+        next_one = select(jobs).where(due).order_by(rank, jobs.c.turn_at, jobs.c.number).limit(1)
         with self._database.writing() as connection:
             before = connection.execute(next_one.with_for_update(skip_locked=True)).first()
             if before is None:

@@ -112,3 +112,18 @@ def claimed_of(jobs: Jobs, study: str) -> Job:
 
 def ended(jobs: Jobs, job: Job) -> None:
     jobs.end(job, Stage.SKIPPED, "a rule says no", NOW)
+
+
+def test_what_was_read_is_composed_before_the_next_is_read_also_if_that_is_urgent(index: Index, jobs: Jobs):
+    begun = ready(index, jobs, "2.25.101", Priority.ROUTINE)
+    job = claimed(jobs, Stage.READ)
+    waiting = [
+        ready(index, jobs, study, priority, later(1))
+        for study, priority in (("2.25.102", Priority.STAT), ("2.25.103", Priority.ROUTINE))
+    ]
+    jobs.advance(job, Stage.COMPOSE, later(5), reading_json="{}", event="read")
+
+    claims = iter(lambda: jobs.claim([Stage.COMPOSE, Stage.READ], "reader", later(6), LEASE_SECONDS), None)
+    taken = [(job.study_instance_uid, job.stage) for job in claims]
+
+    assert taken == [(begun, Stage.COMPOSE), *((study, Stage.READ) for study in waiting)]
