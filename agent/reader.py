@@ -3,6 +3,7 @@
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,13 +19,14 @@ from agent.logs import set_log_level
 from agent.metrics.health import Condition, is_alive
 from agent.notifying import notify, watched_less
 from agent.outage import Outage
+from agent.pairing import Pair
 from agent.peers import Peers
 from agent.pulse import BEAT_SECONDS, Pulse
 from agent.service import patience_of
 from agent.signals import awaited_signals
 from agent.steps import Tools
 from agent.store import Store, open_store
-from agent.worker import Worker
+from agent.worker import Worker, stop_all
 from config.changes import differences, in_force
 from config.loading import ConfigError
 from config.settings import ReadingSettings, Settings
@@ -198,9 +200,10 @@ class _Reader:
     def _work(self, engine: "Engine") -> Settings | None:
         """Reads with a model until the settings name another one, and gives them; None at the end."""
         tools, reading = _tools(self._settings, self._store, engine), self._settings.reading
-        worker = self._worker(tools)
-        worker.start()
-        pulse = self._pulse(engine, worker)
+        workers = self._workers(tools, engine)
+        for worker in workers:
+            worker.start()
+        pulse = self._pulse(engine, workers)
         notify("READY=1")
         following: Settings | None = None
         while following is None and (event := self._event(pulse)) != "end":
@@ -213,24 +216,27 @@ class _Reader:
             else:
                 self._settings = new
                 set_log_level(new.agent.log)
-                worker.take(replace(tools, settings=new), patience_of(new))
+                for worker in workers:
+                    worker.take(replace(tools, settings=new), patience_of(new))
                 pulse.take(new.digest)
-        worker.stop()
-        # Another model waits for the case in hand, however long that takes; the end of the process does not.
-        while following is not None and worker.is_alive():
+        for worker in workers:
+            worker.stop()
+        # Another model waits for the cases in hand, however long that takes; the end of the process does not.
+        while following is not None and any(worker.is_alive() for worker in workers):
             match self._event(pulse):
                 case "end":
                     following = None
                 case "reload":
                     following = self._reloaded() or following
-        worker.finish(self._settings.agent.worker.stop_seconds)
+        stop_all(workers, self._settings.agent.worker.stop_seconds)
         pulse.end()
         return following
 
-    def _worker(self, tools: Tools) -> Worker:
+    def _workers(self, tools: Tools, engine: "Engine") -> list[Worker]:
+        """One; two where the model computes on a card, and the processor is free meanwhile."""
         name, patience = f"reader-{os.getpid()}", patience_of(self._settings)
         if self._is_second:
-            return Worker(
+            second = Worker(
                 f"second {name}",
                 tools,
                 patience,
@@ -238,23 +244,29 @@ class _Reader:
                 poll_seconds=_SECOND_POLL_SECONDS,
                 outage=self._outage,
             )
-        assert tools.engine is not None
-        return Worker(
-            name,
-            tools,
-            patience,
-            stages=(Stage.COMPOSE, Stage.READ),
-            batch_max=batch_max_of(tools.engine, self._settings.reading.reader.batch_max),
-            poll_seconds=self._settings.agent.worker.poll_seconds,
-            outage=self._outage,
-        )
+            return [second]
+        pair = Pair()
+        return [
+            Worker(
+                f"{name} ahead" if is_ahead else name,
+                tools,
+                patience,
+                stages=(Stage.COMPOSE, Stage.READ),
+                batch_max=batch_max_of(engine, self._settings.reading.reader.batch_max),
+                pair=pair,
+                is_ahead=is_ahead,
+                poll_seconds=self._settings.agent.worker.poll_seconds,
+                outage=self._outage,
+            )
+            for is_ahead in ((False, True) if getattr(engine, "is_on_card", False) else (False,))
+        ]
 
-    def _pulse(self, engine: "Engine", worker: Worker) -> Pulse:
+    def _pulse(self, engine: "Engine", workers: Sequence[Worker]) -> Pulse:
         words = f"{engine.identity.model_name} ({engine.identity.weights_digest})"
         role = "read --second" if self._is_second else "read"
 
         def alive() -> tuple[Condition, ...]:
-            return is_alive([] if worker.is_alive() else [worker.name], 0.0)
+            return is_alive([worker.name for worker in workers if not worker.is_alive()], 0.0)
 
         processes, digest = self._store.processes, self._settings.digest
         return Pulse(processes, system_clock, role, digest, alive, words, outage=self._outage)

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +14,7 @@ import structlog
 
 from agent.errors import GiveUp, TryLater
 from agent.outage import Outage
+from agent.pairing import Pair
 from agent.patience import Patience, pause_seconds
 from agent.requesting import ask
 from agent.second import read_second, wanted_of
@@ -47,6 +48,8 @@ class Worker(threading.Thread):
         reads_second: takes what a second engine is to read, if that is the engine of its tools.
         outage: what is known of the database in this process.
         batch_max: jobs at stage read that it takes at once, if so many wait; above 1 only with a BatchEngine.
+        pair: with whom it shares its engine; None if with nobody.
+        is_ahead: whether it is the one of the pair that works ahead.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Worker(threading.Thread):
         leaves_unasked: Collection[str] | None = None,
         reads_second: bool = False,
         batch_max: int = 1,
+        pair: Pair | None = None,
+        is_ahead: bool = False,
         poll_seconds: float = 0.2,
         outage: Outage | None = None,
     ) -> None:
@@ -71,6 +76,8 @@ class Worker(threading.Thread):
         self._leaves_unasked = leaves_unasked
         self._reads_second = reads_second
         self._batch_max = batch_max
+        self._pair = pair or Pair()
+        self._is_ahead = is_ahead
         self._poll_seconds = poll_seconds
         self._outage = outage or Outage()
         self._woken = threading.Event()
@@ -153,9 +160,13 @@ class Worker(threading.Thread):
         self._write_owed()
         now = self._tools.clock()
         if self._stages:
-            job = self._tools.jobs.claim(self._stages, self.name, now, self._patience.lease_seconds)
+            job = self._claim(now)
             if job is not None:
-                self._do_jobs((job, *self._beside(job, now)))
+                try:
+                    self._do_jobs((job, *self._beside(job, now)))
+                finally:
+                    if self._is_ahead:
+                        self._pair.done_ahead()
                 return True
         if self._leaves_alone is not None:
             deliveries = self._tools.jobs.deliveries.claim(
@@ -180,6 +191,10 @@ class Worker(threading.Thread):
                 return True
         return False
 
+    def _claim(self, now: datetime) -> Job | None:
+        claim = partial(self._tools.jobs.claim, self._stages, self.name, now, self._patience.lease_seconds)
+        return self._pair.claim_ahead(partial(claim, only_untried=True)) if self._is_ahead else claim()
+
     def _beside(self, job: Job, now: datetime) -> Iterator[Job]:
         """Claims what waits to be read at once with a job.
 
@@ -200,12 +215,16 @@ class Worker(threading.Thread):
     def _do_jobs(self, jobs: tuple[Job, ...]) -> None:
         self._in_hand = jobs
         try:
-            with self._holding(lambda: self._extend(jobs)):
+            with self._holding(lambda: self._extend(jobs)), self._room_for(jobs):
                 readings = self._read_ahead(jobs) if len(jobs) > 1 else {}
                 for job in jobs:
                     self._do_job(job, readings.get(job.number))
         finally:
             self._in_hand = ()
+
+    def _room_for(self, jobs: tuple[Job, ...]) -> AbstractContextManager[None]:
+        was_tried = any(job.attempts for job in jobs)
+        return self._pair.alone() if was_tried and not self._is_ahead else nullcontext()
 
     def _extend(self, jobs: tuple[Job, ...]) -> None:
         for job in jobs:

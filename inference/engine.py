@@ -28,6 +28,9 @@ class Engine(Protocol):
 
     The seam is Case to Reading, not prompt to text: model families differ in their questions, image tokens
     and box grammar, and those differences stay inside.
+
+    An engine may have an attribute `is_on_card`. If that is true, two threads use it, so that the processor prepares
+    one case while the model reads another; it lets one wait for the other.
     """
 
     identity: EngineIdentity

@@ -32,6 +32,7 @@ class ScriptedEngine:
         self.identity = IDENTITY
         self.tasks = frozenset({Task.FINDING})
         self.is_exact_at_once = True
+        self.is_on_card = False
         self.script = script
         self.cases: list[Case] = []
         self.batches: list[int] = []
@@ -60,3 +61,10 @@ class ScriptedEngine:
 def open_scripted(**settings: object) -> ScriptedEngine:
     """What `reading.toml` may name as an engine of the site: "tests.scripted_engine:open_scripted"."""
     return ScriptedEngine()
+
+
+def open_on_card(**settings: object) -> ScriptedEngine:
+    """The same, as if it computed on a card: two workers use it."""
+    engine = ScriptedEngine()
+    engine.is_on_card = True
+    return engine

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -40,6 +41,8 @@ class ReadyEngine(Generic[Respondent]):
         self.identity = opened.identities[None]
         self.tasks = tasks
         self.is_exact_at_once = opened.place.dtype is torch.float32
+        self.is_on_card = opened.place.device != "cpu"
+        self._one_at_a_time = Lock()
         self._opened: Opened[Respondent] | None = opened
         self._vision_rows = vision_rows
         self._begin = begin
@@ -102,4 +105,5 @@ class ReadyEngine(Generic[Respondent]):
         def seeing(respondent: Any, identity: EngineIdentity) -> Result:
             return work(replace(respondent, vision_rows=self._vision_rows[adapter]), identity)
 
-        return self._opened.use(adapter, seeing)
+        with self._one_at_a_time:
+            return self._opened.use(adapter, seeing)

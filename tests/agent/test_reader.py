@@ -152,6 +152,22 @@ def test_another_model_is_opened_in_place_of_the_one_before(running: Running):
     assert running.said("model ready")[1]["configuration"] == new.digest
 
 
+def test_a_model_on_a_card_has_two_workers_that_end_together_and_one_on_a_cpu_has_one(running: Running):
+    def readers() -> set[str]:
+        return {one.name for one in threading.enumerate() if one.name.startswith("reader-")}
+
+    alone = readers()
+    put(settings_in(running.folder, EngineSettings(name="tests.scripted_engine:open_on_card")))
+    running.wait_for("model ready", times=2)
+    wait_for("a second worker", lambda: len(readers()) == 2, 20)
+
+    put(settings_in(running.folder))
+    running.wait_for("model ready", times=3)
+    wait_for("one worker", lambda: len(readers()) == 1, 20)
+
+    assert len(alone) == 1
+
+
 def test_an_adapter_more_has_the_model_opened_anew_and_a_rule_has_not(running: Running):
     rule = a_rule("films", {"Modality": "CR"}, adapter="bedside")
     before = settings_in(running.folder)

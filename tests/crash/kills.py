@@ -235,7 +235,7 @@ def _hurried(folder: Path, database_url: str, ports: dict[str, int]) -> Settings
     reading = settings.reading.model_copy(
         update={
             "study": settings.reading.study.model_copy(update={"settle_seconds": 0.3}),
-            "engine": EngineSettings(name="tests.scripted_engine:open_scripted"),
+            "engine": EngineSettings(name="tests.scripted_engine:open_on_card"),
         }
     )
     changed = {"worker": worker, "listener": listener, "hl7": hl7, "log": log}
