@@ -4,6 +4,7 @@ The two ways, and no third: `fit` before the model, `from_model_box` after it. A
 middle square of an image, as wide as its shorter side; what lies outside it was not seen and gets no box.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from inference.reading import Box
@@ -49,6 +50,14 @@ def centre_square(rows: int, columns: int) -> CentreSquare:
     """Gives the middle square of an image."""
     side = min(rows, columns)
     return CentreSquare(left=(columns - side) / 2, top=(rows - side) / 2, side=side)
+
+
+def unseen(sizes: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """Says how much of images, (rows, columns) each, a model sees that looks at their middle squares; () if all."""
+    share = min((min(size) / max(size) for size in sizes), default=1.0)
+    if share == 1:
+        return ()
+    return (f"Of each film the model saw the middle square, {share:.0%} of it or more, and nothing outside.",)
 
 
 def too_long(rows: int, columns: int) -> str | None:

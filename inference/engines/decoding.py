@@ -104,9 +104,10 @@ def continued(step: Step, logits: Tensor, *, tokens_max: int, end_id: int) -> Te
         # One look for both: a card is done with all that it was told before it shows a number.
         is_finite, *ended = torch.cat([logits.isfinite().all()[None], has_ended]).tolist()
         if not is_finite:
-            raise FloatingPointError(
-                "the model gives numbers that are not finite; open it with dtype float32"
+            advice = (
+                "fetch its weights again" if logits.dtype is torch.float32 else "open it with dtype float32"
             )
+            raise FloatingPointError(f"the model gives numbers that are not finite; {advice}")
         left = [row for row, has in enumerate(ended) if not has]
         if place + 1 == tokens_max or not left:
             break

@@ -104,6 +104,7 @@ def test_what_the_model_cannot_know_is_a_problem(reading):
     assert not reading.compared_with_prior
     assert reading.problems == (
         "This model looks at one image and no earlier exam; the earlier exam was not shown.",
+        "Of each film the model saw the middle square, 67% of it or more, and nothing outside.",
         'The report compares ("new"), but no earlier exam was shown to the model.',
         'The report measures ("3 cm"), which this model cannot: it is not told how large a pixel is.',
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.geometry import MODEL_UNITS, centre_square, fit, from_model_box, to_model_box, too_long
+from inference.geometry import MODEL_UNITS, centre_square, fit, from_model_box, to_model_box, too_long, unseen
 from inference.reading import Box
 
 SIDES = st.integers(16, 5000)
@@ -86,3 +86,10 @@ def test_the_cut_square_lies_within_a_pixel_of_the_square_that_boxes_refer_to(ro
     assert min(plan.rows, plan.columns) == side
     assert abs(plan.left - square.left * scale) <= 1
     assert abs(plan.top - square.top * scale) <= 1
+
+
+def test_what_lies_outside_the_squares_is_told_by_the_film_that_loses_most():
+    (told,) = unseen([(2500, 2048), (1000, 1000), (2048, 2560)])
+
+    assert "80% of it or more" in told
+    assert unseen([(1000, 1000)]) == unseen([]) == ()

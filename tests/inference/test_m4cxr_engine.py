@@ -56,6 +56,12 @@ def test_the_impression_is_the_models_summary_of_its_own_report(compared):
     assert compared.impression == SUMMED
 
 
+def test_what_the_model_did_not_see_of_the_films_is_told(taught):
+    problems = taught.read(a_case(priors=(a_prior(),))).problems
+
+    assert "Of each film the model saw the middle square, 67% of it or more, and nothing outside." in problems
+
+
 def test_an_impression_that_compares_without_a_prior_is_a_problem(taught):
     problems = taught.read(a_case()).problems
 

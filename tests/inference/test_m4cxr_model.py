@@ -5,7 +5,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from inference.engines.comparing import LOGITS
-from inference.engines.decoding import greedy
+from inference.engines.decoding import continued, greedy
 from inference.engines.m4cxr.loading import load_model
 from inference.engines.m4cxr.model import IGNORED_LABEL, M4CXRConfig, next_token_loss, text_config
 from inference.engines.talk import Talk, running_on
@@ -71,8 +71,15 @@ def test_numbers_that_overflow_are_no_answer(golden):
     broken.language_model.lm_head.weight[0, 0] = float("nan")
     embeddings = broken.embed(golden["input_ids"], broken.image_rows(golden["pixel_values"]))
 
-    with pytest.raises(FloatingPointError, match="open it with dtype float32"):
+    with pytest.raises(FloatingPointError, match="fetch its weights again"):
         running_on(broken, embeddings, 2)
+
+
+def test_numbers_that_overflow_where_they_are_coarse_may_be_none_in_float32():
+    logits = torch.full((1, 4), float("inf"), dtype=torch.bfloat16)
+
+    with pytest.raises(FloatingPointError, match="open it with dtype float32"):
+        continued(lambda ids: logits, logits, tokens_max=1, end_id=0)
 
 
 def test_the_loss_asks_each_place_for_the_next_label():

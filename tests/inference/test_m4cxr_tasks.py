@@ -11,7 +11,7 @@ from tests.inference.small import DESCRIBED, LISTED, SUMMED, TASK_ANSWERS, a_cas
 
 pytestmark = pytest.mark.slow
 
-UNSEEN = "The model saw the middle square of the image, 67% of it; nothing outside has a place."
+UNSEEN = "Of each film the model saw the middle square, 67% of it or more, and nothing outside."
 
 LEFT_BASE = Box("image", left=22.8, top=36.4, right=36.0, bottom=49.2)
 """[57,66,90,98] of the middle square of a film of 60 rows and 40 columns."""

@@ -14,6 +14,7 @@ from inference.engines.leaning import YesNo, yes_no
 from inference.engines.report_words import report_problems, side_of
 from inference.engines.talk import Conversation, Talk
 from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
+from inference.geometry import unseen
 from inference.question import CannotAsk
 from inference.reading import EngineIdentity, Finding, Reading, Score, Status, Turn
 
@@ -73,6 +74,7 @@ def read_case(respondent: Respondent, identity: EngineIdentity, case: Case) -> C
         engine=identity,
         problems=(
             *choice.problems,
+            *unseen([(choice.image.rows, choice.image.columns)]),
             *described.problems,
             *report_problems(described.answer, has_prior=False, why_no_measurement=WHY_NO_MEASUREMENT),
             *contradictions,

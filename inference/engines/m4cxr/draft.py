@@ -19,7 +19,7 @@ from inference.engines.m4cxr.tokens import Vocabulary
 from inference.engines.report_words import FINDING_NAMES, report_problems, summary_problems
 from inference.engines.talk import Conversation, Heard, Spoken, Talk, speak
 from inference.engines.vision_rows import KEEPS_NOTHING, VisionRows
-from inference.geometry import from_model_box
+from inference.geometry import from_model_box, unseen
 from inference.question import Task
 from inference.reading import Box, EngineIdentity, Reading, Score, Turn
 
@@ -155,6 +155,7 @@ def read_case(
         engine=identity,
         problems=(
             *plan.problems,
+            *unseen((image.rows, image.columns) for image in rows),
             *listed.problems,
             *named.problems,
             *described.problems,

@@ -10,7 +10,7 @@ from inference.engines.m4cxr.draft import WHY_NO_MEASUREMENT, Asked, Respondent,
 from inference.engines.m4cxr.parse import ModelBox
 from inference.engines.report_words import FINDING_NAMES, report_problems
 from inference.engines.talk import Talk
-from inference.geometry import centre_square, from_model_box
+from inference.geometry import from_model_box, unseen
 from inference.question import Answer, CannotAsk, Place, Question, Task, image_of, plain_text
 from inference.reading import EngineIdentity
 
@@ -42,7 +42,7 @@ def answer(respondent: Respondent, identity: EngineIdentity, case: Case, questio
         Place(name, tuple(from_model_box(box, image.rows, image.columns, image.key) for box in model_boxes))
         for name, model_boxes in boxes
     )
-    problems += (*name_problems, *asked.problems, *read_problems, *_unseen(image))
+    problems += (*name_problems, *asked.problems, *read_problems, *unseen([(image.rows, image.columns)]))
     return Answer(question.task, asked.answer, places, (asked.turn,), identity, problems)
 
 
@@ -156,11 +156,3 @@ def _shown(prior: Exam) -> tuple[str, ...]:
     """Says which earlier exam was compared with."""
     age = "of unknown date" if prior.days_before is None else f"{prior.days_before} days before"
     return (f"Compared with one image of the earlier exam, {age}; its report was not shown.",)
-
-
-def _unseen(image: Image) -> tuple[str, ...]:
-    """Says how much of an image the model saw, if not all of it."""
-    share = centre_square(image.rows, image.columns).side / max(image.rows, image.columns)
-    if share == 1:
-        return ()
-    return (f"The model saw the middle square of the image, {share:.0%} of it; nothing outside has a place.",)
