@@ -1,6 +1,7 @@
 """What an administrator does with deliveries that were given up: look, and send them once more."""
 
 from agent.clock import system_clock
+from agent.operators import operator
 from agent.store import existing_store
 from config.settings import Settings
 
@@ -41,7 +42,7 @@ def replay(settings: Settings, number: int | None, destination: str) -> tuple[li
         lines, all_go = [], True
         for one in numbers:
             try:
-                delivery = store.jobs.deliveries.replay(one, system_clock())
+                delivery = store.jobs.deliveries.replay(one, system_clock(), operator())
             except LookupError as error:
                 lines.append(str(error.args[0]))
                 all_go = False

@@ -248,11 +248,13 @@ def keep_reading(job: Job, tools: Tools, reading: "Reading") -> Job:
     """Keeps what the model said of a job's case, its scores calibrated where the site can, and moves the job on."""
     from agent.casework import calibrations_of
     from inference.calibration import calibrated
+    from inference.reading import Status
 
     reading = replace(
         calibrated(reading, calibrations_of(tools.settings)), configuration=tools.settings.digest
     )
-    named = ", ".join(finding.name for finding in reading.findings) or "nothing"
+    present = [one.name for one in reading.findings if one.status is not Status.ABSENT]
+    named = ", ".join(present) or "nothing"
     event = f"{reading.engine.model_name} named {named}, in {reading.seconds:.2f} s"
     kept = manifests.dump_reading(reading)
     return tools.jobs.advance(

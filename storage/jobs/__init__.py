@@ -87,7 +87,7 @@ class Jobs:
                     f"the images of study {study_instance_uid} were deleted; have them sent again, then ask again"
                 )
             rows.audit_study(connection, AuditEvent.AGAIN, study_instance_uid, asked_by, now)
-            reopen(connection, study_instance_uid, now)
+            reopen(connection, study_instance_uid, now, asked_by)
             return rows.open_job(
                 connection, study_instance_uid, newest_number, f"asked for by {asked_by}", now
             )

@@ -186,11 +186,11 @@ def add_closing(connection: Connection, closing: Closing, closed_by: str = "") -
     stop_deliveries(connection, ours, closing.because, closing.closed_at)
 
 
-def reopen(connection: Connection, study_instance_uid: str, now: datetime) -> None:
+def reopen(connection: Connection, study_instance_uid: str, now: datetime, asked_by: str) -> None:
     """Ends the closings of a study; nothing that was stopped goes on."""
     open_ones = and_(closings.c.study_instance_uid == study_instance_uid, closings.c.reopened_at.is_(None))
     if connection.execute(update(closings).where(open_ones).values(reopened_at=now)).rowcount:
-        tell_study(connection, study_instance_uid, now, "reopened: asked for by the operator")
+        tell_study(connection, study_instance_uid, now, f"reopened: asked for by {asked_by}")
 
 
 def stop_earlier(connection: Connection, job: Job, destinations: Collection[str], now: datetime) -> None:

@@ -357,7 +357,7 @@ class Deliveries:
         with self._database.reading() as connection:
             return tuple(Delivery(**row) for row in connection.execute(query.limit(limit)).mappings())
 
-    def replay(self, number: int, now: datetime) -> Delivery:
+    def replay(self, number: int, now: datetime, replayed_by: str = "the operator") -> Delivery:
         """Sends once more what was given up; its job goes back to `deliver`.
 
         Raises:
@@ -381,8 +381,8 @@ class Deliveries:
                 .where(jobs.c.number == job.number, jobs.c.stage == Stage.FAILED)
                 .values(stage=Stage.DELIVER, problem=None, changed_at=now)
             )
-            text = f"{found[0].sop_instance_uid} goes to {found[0].destination} once more: replayed by the operator"
-            rows.tell(connection, job, now, text)
+            goes = f"{found[0].sop_instance_uid} goes to {found[0].destination} once more"
+            rows.tell(connection, job, now, f"{goes}: replayed by {replayed_by}")
             return rows.deliveries_of(connection, deliveries.c.number == number)[0]
 
     # Looking

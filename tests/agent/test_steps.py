@@ -21,7 +21,7 @@ from config.settings import (
 )
 from inference.case import Case
 from inference.engine import OutOfMemory
-from inference.reading import Reading, Score
+from inference.reading import Finding, Reading, Score, Status
 from storage.records import ResultObject, Stage
 from tests.agent.line import PATIENCE, Line
 from tests.builders import a_radiograph, a_report_sr
@@ -198,6 +198,20 @@ def test_a_model_without_memory_costs_no_attempt_until_patience_ends(line: Line)
 
     assert line.job(study).stage is Stage.FAILED
     assert line.job(study).problem == "waited 3601 s in stage read: GPU 0 is out of memory"
+
+
+def test_what_has_gone_is_not_told_as_named(line: Line):
+    def gone(case: Case) -> Reading:
+        reading = an_effusion(case)
+        return replace(reading, findings=(*reading.findings, Finding("edema", Status.ABSENT)))
+
+    line.engine.script = gone
+    study = line.arrive(a_radiograph())
+    line.wait(60)
+    line.run()
+
+    (told,) = [one.text for one in line.tools.jobs.events_of_study(study) if " named " in one.text]
+    assert told.startswith("a scripted engine for tests named pleural effusion, in")
 
 
 def test_a_full_disk_is_waited_for_and_no_bug(line: Line):

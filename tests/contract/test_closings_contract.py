@@ -94,7 +94,8 @@ def test_a_closed_study_opens_no_job_by_itself_and_one_when_the_operator_asks(in
     jobs.closings.pass_over(STUDY, newest, "report RIS 1 is there", later(20))
     assert index.unread() == ()
 
-    assert jobs.again(STUDY, later(30)).revision == 2
+    assert jobs.again(STUDY, later(30), "operator ann").revision == 2
+    assert "reopened: asked for by operator ann" in texts(jobs)
     (closing,) = jobs.closings.of_study(STUDY)
     assert closing.reopened_at == later(30)
 

@@ -342,7 +342,8 @@ def test_what_was_given_up_is_listed_and_replayed_and_what_was_taken_is_not_sent
     lost, _ = given_up(index, jobs, deliveries)
     assert deliveries.given_up("PACS") == deliveries.given_up() == (lost,)
 
-    deliveries.replay(lost.number, later(5))
+    deliveries.replay(lost.number, later(5), "operator ann")
+    assert texts(jobs)[-1] == f"{lost.sop_instance_uid} goes to PACS once more: replayed by operator ann"
     (again,) = claimed_deliveries(deliveries, later(5))
     deliveries.delivered(again, 0x0000, later(6))
 
