@@ -76,9 +76,16 @@ def find_sources(
     LoRA that was left inside the model's own files is merged first, by the adapter_config.json beside them.
 
     Raises:
-        ValueError: if a file is missing, damaged or a pickle that is not allowed; the message says which.
+        ValueError: if a file is missing, damaged or a pickle that is not allowed, or an adapter lies among them that
+            nobody has asked for; the message says which.
     """
     files = weight_files(folder, allow_pickled=allow_pickled)
+    unasked = sorted(folder.glob("adapter_model.*"))
+    if unasked and adapter_folder != folder:
+        raise ValueError(
+            f"{unasked[0]}: an adapter lies beside the weights; give it a folder of its own and name that as "
+            "adapter_folder, or take it away"
+        )
     tensors = stored_tensors(files, published_names)
     base = {name: tensor for name, tensor in tensors.items() if not is_half(name)}
     halves = {name: tensor for name, tensor in tensors.items() if is_half(name)}

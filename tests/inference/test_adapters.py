@@ -215,6 +215,14 @@ def test_an_adapter_that_holds_no_numbers_is_refused_by_its_file_and_tensor(adap
         )
 
 
+def test_an_adapter_among_the_weights_is_not_passed_over(tmp_path):
+    folder = shutil.copytree(TINY, tmp_path / "weights", copy_function=shutil.copyfile)
+    shutil.copyfile(LORA / "adapter_model.safetensors", folder / "adapter_model.safetensors")
+
+    with pytest.raises(ValueError, match="an adapter lies beside the weights; give it a folder of its own"):
+        m4cxr.load_model(folder)
+
+
 def test_a_sum_that_is_not_finite_is_refused(adapter):
     set_in(adapter, lora_alpha=1e300)
 
