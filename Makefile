@@ -16,7 +16,7 @@ help:
 	@echo "make sbom           sbom.json: what is installed, in CycloneDX"
 	@echo "make audit          asks PyPI what is known against it; needs a network that reaches pypi.org"
 	@echo "make screenshots    drafts in OHIF and larvitar, looked at by a program and pictured in viewer-out/ (needs chromium, orthanc, npm)"
-	@echo "make bench          listener against Orthanc and dcmtk, and the line's own seconds"
+	@echo "make bench          listener against Orthanc and dcmtk, the line's own seconds, and a backlog's"
 	@echo "make bench-read     seconds a reading, against the plain way of asking the model"
 	@echo "make bench-store    the index when it is full; --studies 2000000 of bench.store is the full run"
 	@echo "make demo-weights   trains the synthetic demo model anew (about 90 minutes on two cores)"
@@ -95,6 +95,7 @@ format: .venv.stamp
 bench: .venv.stamp
 	$(BIN)/python -m bench.listener
 	$(BIN)/python -m bench.line
+	$(BIN)/python -m bench.backlog
 
 bench-read: .venv.stamp
 	$(BIN)/python -m bench.read
