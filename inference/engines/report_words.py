@@ -7,6 +7,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 from inference.reading import Change
@@ -367,9 +368,22 @@ class _Clause:
             not any(self.places(pattern) for name, pattern in _MENTIONS.items() if name != finding)
             and not self.places(_CHANGES[Change.RESOLVED])
             and not _NORMAL.search(self._text)
-            and not _OTHER_THING.search(self._text)
+            and not self._has_side_of_another(finding)
             and all(re.search(_MENTIONS[finding], subject, re.IGNORECASE) for subject in subjects)
         )
+
+    def _has_side_of_another(self, finding: str) -> bool:
+        """Tells whether something else takes a side; one that stands beside the finding may be the finding's own."""
+        for start, end in pairwise((0, *self._part_ends, len(self._text))):
+            part = self._text[start:end]
+            if _OTHER_THING.search(part):
+                sides = sum(
+                    bool(re.search(rf"\b(?:{_SIDES[side]})\b", part, re.IGNORECASE))
+                    for side in ("left", "right")
+                )
+                if sides > bool(re.search(rf"\b(?:{_MENTIONS[finding]})\b", part, re.IGNORECASE)):
+                    return True
+        return False
 
     def _is_negated(self, place: int) -> bool:
         """Tells whether a "no" reaches to a place: over "or" and commas it does, over "and" not."""
