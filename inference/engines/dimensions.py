@@ -48,10 +48,12 @@ class Section:
         Raises:
             ValueError: as `told`, and for positions that are scaled.
         """
-        rope = section_of(self.says, "rope_parameters")
-        rope = Section(f"{self.name}.{rope.name}", rope.says)
-        rope.check_needed({"rope_type": "default"})
-        return rope.told("rope_theta", self.told("rope_theta", default))
+        theta = self.told("rope_theta", default)
+        for name in ("rope_scaling", "rope_parameters"):  # the latter since version 5
+            rope = Section(f"{self.name}.{name}", section_of(self.says, name).says)
+            rope.check_needed({"type": "default", "rope_type": "default"})
+            theta = rope.told("rope_theta", theta)
+        return theta
 
     def heads(self, query_rows: int, key_rows: int, default: int) -> tuple[int, int, int]:
         """Gives the heads of a language model, their width, and the heads of keys and values.

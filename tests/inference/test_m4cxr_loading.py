@@ -189,6 +189,7 @@ def test_an_abstractor_of_another_kind_is_refused(tmp_path, tensors):
         ("text_config", "sliding_window", 16),
         ("text_config", "rope_scaling", {"type": "linear", "factor": 2.0}),
         ("text_config", "rope_parameters", {"rope_type": "yarn"}),
+        ("text_config", "rope_parameters", {"type": "linear", "factor": 2.0}),
         ("text_config", "tie_word_embeddings", True),
     ],
 )
@@ -228,9 +229,16 @@ def test_an_image_takes_no_more_places_than_it_has_patches():
         config_from({"projector_config": {"num_query_tokens": 10**10}}, published_shapes())
 
 
-def test_the_base_of_positions_is_found_where_either_transformers_writes_it():
-    text = {"rope_parameters": {"rope_type": "default"}, "rope_theta": 5e5}
-
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"rope_parameters": {"rope_type": "default"}, "rope_theta": 5e5},
+        {"rope_scaling": None, "rope_theta": 5e5},
+        {"rope_scaling": {"rope_type": "default"}, "rope_theta": 5e5},
+        {"rope_scaling": {"type": "default", "rope_theta": 5e5}},
+    ],
+)
+def test_the_base_of_positions_is_found_where_either_transformers_writes_it(text):
     assert config_from({"text_config": text}, published_shapes()).rope_theta == 5e5
 
 

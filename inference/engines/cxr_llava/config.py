@@ -11,7 +11,7 @@ from inference.engines.stored import Shapes
 
 _NEEDED: Mapping[str, Mapping[str, Any]] = {
     "": {"clip_quick_gelu": False},
-    "llama": {"hidden_act": "silu", "rope_scaling": None, "tie_word_embeddings": False},
+    "llama": {"hidden_act": "silu", "tie_word_embeddings": False},
 }
 """What this model computes, by section; config.json may not say, but not say otherwise."""
 

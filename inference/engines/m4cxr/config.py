@@ -19,7 +19,6 @@ _NEEDED: Mapping[str, Mapping[str, Any]] = {
     },
     "text_config": {
         "hidden_act": "silu",
-        "rope_scaling": None,
         "sliding_window": None,
         "tie_word_embeddings": False,
     },
