@@ -122,14 +122,10 @@ class PriorRequests:
             LeaseLost: if the request is no longer the caller's.
         """
         uids = tuple(study.study_instance_uid for study in chosen)
+        answer = {"found_at": now, "study_instance_uids": uids, "passed_over": passed_over, "note": note}
         with self._database.writing() as connection:
             lock_writers(connection, "requests")
-            change(
-                connection,
-                prior_requests,
-                request,
-                {"found_at": now, "study_instance_uids": uids, "passed_over": passed_over, "note": note},
-            )
+            change(connection, prior_requests, request, {**answer, "problem": None})
             _audit_query(connection, request, len(uids), now)
             for study in chosen:
                 _request_study(connection, replace(study, request_number=request.number, asked_at=now))

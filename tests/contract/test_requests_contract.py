@@ -168,6 +168,19 @@ def test_archives_with_a_problem_are_told_by_archive_and_problem_for_a_time(
     assert requests.unanswered(later(60), 1) == (first,)
 
 
+def test_an_archive_that_has_answered_has_no_problem_while_it_sends(
+    index: Index, jobs: Jobs, requests: PriorRequests
+):
+    requests.later(an_asked_archive(index, jobs, requests), "no route to host", later(30), NOW)
+    again = requests.claim("asker", later(30), LEASE_SECONDS)
+    assert again is not None
+
+    answered = requests.found(again, [a_prior()], later(31))
+
+    assert answered.problem is None
+    assert requests.unanswered(NOW, 9) == ()
+
+
 def test_a_study_that_its_archive_is_sending_is_a_prior_and_not_read(
     index: Index, jobs: Jobs, requests: PriorRequests
 ):
