@@ -307,8 +307,12 @@ class Worker(threading.Thread):
         def extend() -> None:
             requests.extend(request, self._tools.clock(), self._patience.lease_seconds)
 
+        def later(own: PriorRequest, _reason: str, due_at: datetime, _now: datetime) -> None:
+            # Not `requests.later`, which says of the archive that it cannot be asked, to all who wait for it.
+            requests.give_back(own, min(due_at, own.expires_at))
+
         try:
-            with self._keeping_attempts(requests.later, request):
+            with self._keeping_attempts(later, request):
                 self._ask(request, extend)
         except LeaseLost:
             log.warning("lease lost; asked again by another", request=request.number, archive=request.archive)

@@ -190,10 +190,15 @@ class PriorRequests:
         with self._database.writing() as connection:
             change(connection, prior_requests, request, {**NO_LEASE, **values})
 
-    def give_back(self, request: PriorRequest) -> None:
-        """Ends the lease because the worker is told to stop; costs no attempt. Raises LeaseLost."""
+    def give_back(self, request: PriorRequest, due_at: datetime | None = None) -> None:
+        """Ends the lease for a reason that is not the archive's; costs no attempt. Raises LeaseLost.
+
+        Args:
+            due_at: when it is to be claimed again; None: at once.
+        """
+        due = {} if due_at is None else {"due_at": due_at}
         with self._database.writing() as connection:
-            change(connection, prior_requests, request, NO_LEASE)
+            change(connection, prior_requests, request, {**NO_LEASE, **due})
 
     def _change_study(self, request: PriorRequest, study_instance_uid: str, **values: Any) -> None:
         its_own = and_(

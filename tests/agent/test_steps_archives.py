@@ -428,7 +428,7 @@ def test_an_outage_that_outlasts_the_lease_costs_a_request_no_attempt(
 ):
     line = make_line(archive.port)
     take_order(an_order(heard_at=line.now), line.tools.orders, line.tools.settings)
-    requests = Away(line.tools.requests, "found", "later", "extend")
+    requests = Away(line.tools.requests, "found", "later", "give_back", "extend")
     tools = replace(line.tools, requests=requests)  # type: ignore[arg-type]
     worker = Worker("ask", tools, PATIENCE, leaves_unasked=())
 
@@ -438,7 +438,23 @@ def test_an_outage_that_outlasts_the_lease_costs_a_request_no_attempt(
 
     request = line.tools.requests.claim("other", line.now, 60)
     assert request is not None
-    assert (request.attempts, request.problem) == (0, "the database could not be used")
+    assert request.attempts == 0
+
+
+def test_an_outage_of_our_database_is_no_problem_of_the_archive(make_line: MakeLine, archive: QueryArchive):
+    line = make_line(archive.port)
+    for number in ("1", "2"):
+        order = an_order(heard_at=line.now, accession_number=number, study_instance_uid=f"2.25.{number}")
+        take_order(order, line.tools.orders, line.tools.settings)
+    requests = Away(line.tools.requests, "found")
+    worker = Worker("ask", replace(line.tools, requests=requests), PATIENCE, leaves_unasked=())  # type: ignore[arg-type]
+
+    worker._turn()
+
+    assert line.tools.requests.unanswered(line.now, 9) == ()
+    other = line.tools.requests.claim("other", line.now, 60)
+    assert other is not None
+    assert (other.number, other.problem) == (2, None)
 
 
 def _do(line: Line, stages: tuple[Stage, ...]) -> None:
