@@ -261,12 +261,19 @@ _REJECTIONS: Mapping[tuple[int, int], str] = {
 }
 """(source, reason) of an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
 
+_ACCEPTED = 0
+"""Result of an A-ASSOCIATE response (PS3.8 7.1.1.7)."""
+
 
 def _no_association(
     association: Association, called: Called, calling: str, waited_seconds: float
 ) -> NoAssociation:
     name = peer_name(called)
-    answer = _rejection(association)
+    answer = _answer(association)
+    if answer is not None and answer.result == _ACCEPTED:
+        return NoAssociation(
+            f"{name} accepted the association of {calling} and ended it at once. See its log."
+        )
     if answer is not None:
         given = (answer.result_source, answer.diagnostic)
         reason = _REJECTIONS.get(given, "no reason given; see its log")
@@ -286,10 +293,11 @@ def _no_association(
     return NoAssociation(f"{problem} Does it want {wants}?")
 
 
-def _rejection(association: Association) -> A_ASSOCIATE | None:
+def _answer(association: Association) -> A_ASSOCIATE | None:
+    """A rejection, or what was answered and not looked at; None if there was neither."""
     if association.is_rejected:
         return association.acceptor.primitive
-    # pynetdicom 3.0.4 looks for an answer only while the connection is open. A peer that rejects and closes at once may
+    # pynetdicom 3.0.4 looks for an answer only while the connection is open. A peer that answers and closes at once may
     # be quicker; its answer is then still in the queue.
     unread = association.dul.peek_next_pdu()
     return unread if isinstance(unread, A_ASSOCIATE) else None

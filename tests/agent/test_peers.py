@@ -184,10 +184,12 @@ def test_a_wrong_called_ae_title_is_the_rejection_it_is(tmp_path):
     assert "rejected the association of PREREAD: it does not answer to that AE title" in outcome.problem
 
 
-def test_a_rejection_that_comes_and_closes_before_we_look_is_not_taken_for_silence():
-    def look_later(_event: evt.Event) -> None:
-        time.sleep(0.2)
+def look_later(_event: evt.Event) -> None:
+    """Asks, and looks for the answer when it has come and the peer has gone."""
+    time.sleep(0.2)
 
+
+def test_a_rejection_that_comes_and_closes_before_we_look_is_not_taken_for_silence():
     with an_archive(check_ae_titles=True) as archive:
         destination = a_destination(archive.port, ae_title="WRONG")
         late = associate(
@@ -196,6 +198,19 @@ def test_a_rejection_that_comes_and_closes_before_we_look_is_not_taken_for_silen
 
     assert isinstance(late, NoAssociation)
     assert "it does not answer to that AE title" in late.problem
+
+
+def test_who_accepts_and_goes_before_we_look_has_not_rejected_us():
+    with an_archive(more_handlers=[(evt.EVT_ACCEPTED, lambda event: event.assoc.abort())]) as archive:
+        late = associate(
+            "PREREAD",
+            a_destination(archive.port),
+            [build_context(Verification)],
+            handlers=[(evt.EVT_REQUESTED, look_later)],
+        )
+
+    assert isinstance(late, NoAssociation)
+    assert "accepted the association of PREREAD and ended it at once" in late.problem
 
 
 def test_a_full_archive_is_asked_again_later(tmp_path):
