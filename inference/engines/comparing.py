@@ -13,7 +13,8 @@ weights and results of the products, norms, sums. Each time it moves by at most 
 float16), evenly spread, so by u/√3 in the root mean square, and independently: sixteen together by 2.3 u, and the
 farthest of the millions by three or four times that. So the bound is 8 u times the largest absolute value of the
 reference tensor for one layer, and √n times that for n layers one after the other. Products are summed in float32 on a
-CPU and on a card alike, so both have this bound. An answer need not be equal then; see `answer_comparisons`.
+CPU and, as `opening.place_of` sets it, on a card, so both have this bound. An answer need not be
+equal then; see `answer_comparisons`.
 """
 
 import math

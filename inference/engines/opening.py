@@ -43,7 +43,7 @@ IN_FLOAT32_ON_CPU = Place("cpu", torch.float32)
 def place_of(
     device: str, dtype: str, answer_tokens_max: int, threads: int | None, weights: str = "full"
 ) -> Place:
-    """Judges the settings that all engines have in common, and sets the threads and what float32 means.
+    """Judges the settings that all engines have in common, and sets the threads and how a card rounds.
 
     Args:
         device: "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one.
@@ -72,6 +72,9 @@ def place_of(
         torch.set_num_threads(threads)
     # By itself cuDNN convolves float32 in 10 bits (TF32).
     torch.backends.cudnn.conv.fp32_precision = "ieee"
+    # By itself cuBLAS may add the parts of a long sum in the numbers of the product, and not in float32.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     return Place(chosen, _DTYPES[dtype], cast(Weights, weights))
 
 

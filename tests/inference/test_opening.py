@@ -134,3 +134,14 @@ def test_float32_is_float32_in_convolutions_too():
     place_of("cpu", "float32", 1, None)
 
     assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+
+
+def test_products_in_coarser_numbers_are_summed_in_float32():
+    """As above: what cuBLAS makes of it is seen on a card alone."""
+    matmul = torch.backends.cuda.matmul
+    matmul.allow_bf16_reduced_precision_reduction = matmul.allow_fp16_reduced_precision_reduction = True
+
+    place_of("cpu", "bfloat16", 1, None)
+
+    assert not matmul.allow_bf16_reduced_precision_reduction
+    assert not matmul.allow_fp16_reduced_precision_reduction
