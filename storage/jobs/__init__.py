@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, insert, not_, select
+from sqlalchemy import ColumnElement, and_, exists, func, insert, not_, select
 
 from storage.audit_records import AuditEvent
 from storage.database import Database
@@ -123,10 +123,12 @@ class Jobs:
             due = and_(due, jobs.c.attempts == 0, jobs.c.lease_owner.is_(None))
         if not rows.is_any(self._database, jobs, due):
             return None
-        rank = case({stage: place for place, stage in enumerate(stages)}, value=jobs.c.stage)
-        next_one = select(jobs).where(due).order_by(rank, jobs.c.turn_at, jobs.c.number).limit(1)
+        next_one = select(jobs).where(due).order_by(jobs.c.turn_at, jobs.c.number).limit(1)
+        next_one = next_one.with_for_update(skip_locked=True)
         with self._database.writing() as connection:
-            before = connection.execute(next_one.with_for_update(skip_locked=True)).first()
+            # One stage at a time, in the order of its index: sorted by stage, all that is due would be read.
+            looks = (connection.execute(next_one.where(jobs.c.stage == stage)).first() for stage in stages)
+            before = next((row for row in looks if row is not None), None)
             if before is None:
                 return None
             rows.lease(connection, jobs, [before.number], owner, now, lease_seconds)

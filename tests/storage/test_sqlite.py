@@ -136,6 +136,16 @@ def test_no_question_of_the_line_reads_a_whole_table(database: Database):
     }
 
 
+def test_a_claim_reads_the_one_job_whose_turn_it_is_and_sorts_none(database: Database):
+    jobs = Jobs(database)
+    an_open_job(Index(database), jobs)
+
+    looked = plans(database, lambda: jobs.claim(["read", "gather"], "worker", NOW, LEASE_SECONDS))
+
+    assert any("ix_jobs_stage_turn_at" in line for line in looked)
+    assert not any("ORDER BY" in line for line in looked)
+
+
 def test_a_monitor_s_questions_read_no_table_but_through_an_index(database: Database):
     index, jobs, census = Index(database), Jobs(database), Census(database)
     an_open_job(index, jobs)
