@@ -10,10 +10,8 @@ _WRITE = os.W_OK | os.X_OK
 
 def trouble_of_folder(folder: Path) -> str | None:
     """Says why a folder cannot be made or written, in the system's words; None if it can."""
-    place = folder.absolute()
     try:
-        while not _is_there(place):
-            place = place.parent
+        place = _nearest(folder)
         if not stat.S_ISDIR(place.stat().st_mode):
             return "Not a directory"
     except OSError as error:
@@ -23,10 +21,7 @@ def trouble_of_folder(folder: Path) -> str | None:
 
 def free_bytes(folder: Path) -> int:
     """Gives the room on the disk of a folder, which need not be there yet."""
-    place = folder.absolute()
-    while not _is_there(place):
-        place = place.parent
-    return shutil.disk_usage(place).free
+    return shutil.disk_usage(_nearest(folder)).free
 
 
 def trouble_of_file(file: Path) -> str | None:
@@ -40,6 +35,14 @@ def trouble_of_file(file: Path) -> str | None:
     except OSError as error:
         return error.strerror
     return None if os.access(file, os.W_OK) else "Permission denied"
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or what is there of the way to it."""
+    place = folder.absolute()
+    while not _is_there(place):
+        place = place.parent
+    return place
 
 
 def _is_there(path: Path) -> bool:
