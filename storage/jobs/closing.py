@@ -65,7 +65,7 @@ class Closings:
             revision: what `results` were made for.
             results: the withdrawal in every form; their `job_number` is set here.
             destinations: as in `advance`; with nothing to send there is no job.
-            withdrawn_by: for the history and the audit trail; whoever is told of the withdrawal is not told of it.
+            withdrawn_by: for the history and the audit trail; what the receivers are sent does not name who it was.
 
         Returns:
             The job, at stage `deliver`; None if there is nothing to send.
