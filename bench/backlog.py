@@ -86,12 +86,15 @@ def seconds_a_study(patients: list[DemoPatient], seconds: float, *, on_card: boo
                     pacs.send([*one.prior_objects, *one.current_objects], "127.0.0.1", port, "PREREAD")
                 studies = [one.study_instance_uid for one in patients]
                 _wait(lambda: _at(store, studies, Stage.READ) == len(studies))
+                made_at: list[float] = []
+
+                def are_made() -> bool:
+                    made = len(studies) - _at(store, studies, Stage.READ, Stage.COMPOSE)
+                    made_at.extend([time.monotonic()] * (made - len(made_at)))
+                    return made == len(studies)
+
                 with _reader(settings):
-                    made_at: list[float] = []
-                    while len(made_at) < len(studies):
-                        made = len(studies) - _at(store, studies, Stage.READ, Stage.COMPOSE)
-                        made_at += [time.monotonic()] * (made - len(made_at))
-                        time.sleep(0.01)
+                    _wait(are_made)
             return (made_at[-1] - made_at[1]) / (len(made_at) - 2)
         finally:
             store.database.close()
@@ -124,8 +127,8 @@ def _wait(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _WAIT_SECONDS_MAX
     while not is_so():
         if time.monotonic() > deadline:
-            raise TimeoutError("the backlog did not come up; see preread.log")
-        time.sleep(0.05)
+            raise TimeoutError("the backlog did not come up, or does not go down; see preread.log")
+        time.sleep(0.01)
 
 
 def _patients(count: int, syntax: str, rows: int, columns: int) -> list[DemoPatient]:

@@ -99,11 +99,10 @@ class ReadyEngine(Generic[Respondent]):
         free_memory()
 
     def _use(self, adapter: str | None, work: Callable[[Respondent, EngineIdentity], Result]) -> Result:
-        if self._opened is None:
-            raise RuntimeError("the engine is closed")
-
         def seeing(respondent: Any, identity: EngineIdentity) -> Result:
             return work(replace(respondent, vision_rows=self._vision_rows[adapter]), identity)
 
         with self._one_at_a_time:
+            if self._opened is None:
+                raise RuntimeError("the engine is closed")
             return self._opened.use(adapter, seeing)

@@ -12,6 +12,7 @@ from agent.worker import Worker, stop_all
 from storage.records import Stage
 from tests.agent.line import PATIENCE, Line
 from tests.builders import a_radiograph
+from tests.end_to_end.conftest import wait_for
 from tests.scripted_engine import ScriptedEngine, an_effusion
 
 SECONDS = 20.0
@@ -161,8 +162,7 @@ def test_both_drafts_are_those_of_one_worker(studies, card):
     card.may_go_on.release(100)
     with both(line) as (_, ahead):
         ahead.start()
-        while any(line.job(study).stage in (Stage.READ, Stage.COMPOSE) for study in arrived):
-            threading.Event().wait(0.02)
+        wait_for("drafts", lambda: {line.job(study).stage for study in arrived} == {Stage.DELIVER}, SECONDS)
     line.run()
 
     assert [line.job(study).stage for study in arrived] == [Stage.DONE, Stage.DONE]
