@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset
 
@@ -67,6 +68,14 @@ def test_the_polarity_is_the_images(photometric: str, shape: str):
     assert the_one(KIND, a_source(photometric=photometric)).PresentationLUTShape == shape
 
 
+def shown_by_dcmtk(header: Dataset, folder: Path) -> NDArray[np.float64]:
+    """The greys, 0 to 255, that dcmtk shows of an image through its state."""
+    state = written(the_one(KIND, header), folder)
+    header.save_as(folder / "image.dcm")
+    dcmtk("dcmp2pgm", "-p", state, folder / "image.dcm", folder / "seen.pgm")
+    return np.asarray(Image.open(folder / "seen.pgm")).astype(float)
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("modality", ["DX", "CR"])
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
@@ -74,12 +83,9 @@ def test_dcmtk_shows_the_lungs_dark_through_the_state(photometric: str, modality
     stored = chest_pixels(256, 320)
     shown = 4095 - stored if photometric == "MONOCHROME1" else stored
     header = a_source(photometric=photometric, modality=modality, pixels=shown)
-    state = written(the_one(KIND, header), tmp_path)
-    header.save_as(tmp_path / "image.dcm")
 
-    dcmtk("dcmp2pgm", "-p", state, tmp_path / "image.dcm", tmp_path / "seen.pgm")
+    seen = shown_by_dcmtk(header, tmp_path)  # (rows, columns)
 
-    seen = np.asarray(Image.open(tmp_path / "seen.pgm"))  # (rows, columns)
     lung, mediastinum = seen[110:146, 70:100].mean(), seen[110:146, 150:170].mean()
     assert lung < mediastinum - 40
 
@@ -181,12 +187,9 @@ def a_table(bits: int, entries: list[int]) -> Dataset:
 def test_dcmtk_shows_through_a_voi_lut_the_greys_of_our_rendering(bits: int, tmp_path: Path):
     rising = np.rint(np.linspace(0, 1, 4096) ** 2 * (2**bits - 1)).astype(int).tolist()
     header = a_source(change={"VOILUTSequence": [a_table(bits, rising)]})
-    state = written(the_one(KIND, header), tmp_path)
-    header.save_as(tmp_path / "image.dcm")
 
-    dcmtk("dcmp2pgm", "-p", state, tmp_path / "image.dcm", tmp_path / "seen.pgm")
+    seen = shown_by_dcmtk(header, tmp_path)  # (rows, columns)
 
-    seen = np.asarray(Image.open(tmp_path / "seen.pgm")).astype(float)  # (rows, columns)
     assert np.abs(seen - render(header).pixels / 257).max() < 2
 
 
@@ -219,12 +222,9 @@ def test_dcmtk_shows_through_a_modality_lut_the_greys_of_our_rendering(tmp_path:
     table.ModalityLUTType = "OD"
     window = {"WindowCenter": 1500, "WindowWidth": 2000}
     header = a_source(modality="CR", change={"ModalityLUTSequence": [table], **window})
-    state = written(the_one(KIND, header), tmp_path)
-    header.save_as(tmp_path / "image.dcm")
 
-    dcmtk("dcmp2pgm", "-p", state, tmp_path / "image.dcm", tmp_path / "seen.pgm")
+    seen = shown_by_dcmtk(header, tmp_path)  # (rows, columns)
 
-    seen = np.asarray(Image.open(tmp_path / "seen.pgm")).astype(float)  # (rows, columns)
     assert np.abs(seen - render(header).pixels / 257).max() < 2
 
 

@@ -1,12 +1,12 @@
 """A model's dimensions: found in its tensors and its config.json, and written to one."""
 
 import math
-import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from inference.engines.cxr_llava.model import CXRLLaVAConfig
-from inference.engines.dimensions import Section, section_of
+from inference.engines.dimensions import Section, count_of, section_of, shape_of
 from inference.engines.stored import Shapes
 
 _NEEDED: Mapping[str, Mapping[str, Any]] = {
@@ -17,6 +17,8 @@ _NEEDED: Mapping[str, Mapping[str, Any]] = {
 
 _ATTENTION = "llama.layers.0.self_attn."
 _BLOCK = "vision_tower.transformer.resblocks.0."
+
+_shape = partial(shape_of, model="a CXR-LLaVA")
 
 
 def config_from(sections: Mapping[str, Any], shapes: Shapes) -> CXRLLaVAConfig:
@@ -35,21 +37,13 @@ def config_from(sections: Mapping[str, Any], shapes: Shapes) -> CXRLLaVAConfig:
         section.check_needed(_NEEDED[section.name])
     published = CXRLLaVAConfig()
     query_rows, key_rows = (_shape(shapes, f"{_ATTENTION}{part}_proj.weight", 2)[0] for part in "qk")
-    text_heads, text_head_width, text_key_value_heads = text.heads(query_rows, key_rows, published.text_heads)
     return CXRLLaVAConfig(
         **_visible(shapes),
         pixel_mean=grey.told("mean", published.pixel_mean),
         pixel_spread=grey.told("std", published.pixel_spread),
         vision_head_width=vision.told("head_width", published.vision_head_width),
         vision_embedding_width=top.told("clip_embed_dim", published.vision_embedding_width),
-        text_heads=text_heads,
-        text_head_width=text_head_width,
-        text_key_value_heads=text_key_value_heads,
-        text_norm_epsilon=text.told("rms_norm_eps", published.text_norm_epsilon),
-        rope_theta=text.rope_theta(published.rope_theta),
-        positions_max=text.told("max_position_embeddings", published.positions_max),
-        begin_id=text.told("bos_token_id", published.begin_id),
-        end_id=text.told("eos_token_id", published.end_id),
+        **text.language(query_rows, key_rows, published),
     )
 
 
@@ -99,24 +93,10 @@ def _visible(shapes: Shapes) -> dict[str, int]:
         "image_size_px": math.isqrt(positions - 1) * patch_size_px,
         "patch_size_px": patch_size_px,
         "vision_width": vision_width,
-        "vision_layers": _count(shapes, r"vision_tower\.transformer\.resblocks\.(\d+)\."),
+        "vision_layers": count_of(shapes, r"vision_tower\.transformer\.resblocks\.(\d+)\."),
         "vision_mlp_width": _shape(shapes, f"{_BLOCK}mlp.c_fc.weight", 2)[0],
         "text_width": text_width,
-        "text_layers": _count(shapes, r"llama\.layers\.(\d+)\."),
+        "text_layers": count_of(shapes, r"llama\.layers\.(\d+)\."),
         "text_mlp_width": _shape(shapes, "llama.layers.0.mlp.gate_proj.weight", 2)[0],
         "vocabulary_size": vocabulary_size,
     }
-
-
-def _shape(shapes: Shapes, name: str, axes: int) -> tuple[int, ...]:
-    shape = shapes.get(name)
-    if shape is None:
-        raise ValueError(f"these are not the weights of a CXR-LLaVA: {name} is missing")
-    if len(shape) != axes or 0 in shape:
-        raise ValueError(f"these are not the weights of a CXR-LLaVA: {name} has the shape {shape}")
-    return shape
-
-
-def _count(shapes: Shapes, pattern: str) -> int:
-    """Counts the different numbers that stand in names at `pattern`'s group."""
-    return len({match[1] for name in shapes if (match := re.match(pattern, name))})

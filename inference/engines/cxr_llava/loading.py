@@ -16,11 +16,12 @@ from inference.engines.adapters import AttachedAdapters
 from inference.engines.cxr_llava.config import config_from, config_sections
 from inference.engines.cxr_llava.draft import CONVERSATION_IDS_MAX
 from inference.engines.cxr_llava.model import CXRLLaVA, CXRLLaVAConfig, text_config
+from inference.engines.dimensions import found_in
 from inference.engines.filling import fill
 from inference.engines.memory import TextShape
 from inference.engines.opening import IN_FLOAT32_ON_CPU, Place
 from inference.engines.sources import Sources, find_sources
-from inference.engines.stored import Shapes, account, existing, json_object
+from inference.engines.stored import Shapes, account
 
 UNUSED_TENSORS = frozenset({"vision_tower.proj"})
 """In the published checkpoint but no part of the computation; the only one that may be absent."""
@@ -48,11 +49,7 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
 
 def config_of(sources: Sources) -> CXRLLaVAConfig:
     """Finds a model's dimensions in its config.json and its tensors. Raises ValueError if these are no CXR-LLaVA's."""
-    sections = json_object(existing(sources.folder / "config.json"))
-    try:
-        return config_from(sections, sources.shapes)
-    except ValueError as error:
-        raise ValueError(f"{sources.folder}: {error}") from error
+    return found_in(sources, config_from)
 
 
 def text_shape(config: CXRLLaVAConfig, answer_tokens_max: int) -> TextShape:

@@ -1,11 +1,11 @@
 """A model's dimensions: found in its tensors and its config.json, and written to one."""
 
 import math
-import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from inference.engines.dimensions import section_of
+from inference.engines.dimensions import count_of, section_of, shape_of
 from inference.engines.m4cxr.model import M4CXRConfig
 from inference.engines.stored import Shapes
 
@@ -27,6 +27,8 @@ _NEEDED: Mapping[str, Mapping[str, Any]] = {
 
 _ATTENTION = "language_model.model.layers.0.self_attn."
 
+_shape = partial(shape_of, model="an M4CXR")
+
 
 def config_from(sections: Mapping[str, Any], shapes: Shapes) -> M4CXRConfig:
     """Finds the dimensions: from the tensors where they can be seen there, else from config.json's sections.
@@ -42,20 +44,12 @@ def config_from(sections: Mapping[str, Any], shapes: Shapes) -> M4CXRConfig:
         section.check_needed(_NEEDED[section.name])
     published = M4CXRConfig()
     query_rows, key_rows = (_shape(shapes, f"{_ATTENTION}{part}_proj.weight", 2)[0] for part in "qk")
-    text_heads, text_head_width, text_key_value_heads = text.heads(query_rows, key_rows, published.text_heads)
     return M4CXRConfig(
         **_visible(shapes),
         vision_heads=vision.told("num_attention_heads", published.vision_heads),
         vision_norm_epsilon=vision.told("layer_norm_eps", published.vision_norm_epsilon),
         query_count=projector.told("num_query_tokens", published.query_count),
-        text_heads=text_heads,
-        text_head_width=text_head_width,
-        text_key_value_heads=text_key_value_heads,
-        text_norm_epsilon=text.told("rms_norm_eps", published.text_norm_epsilon),
-        rope_theta=text.rope_theta(published.rope_theta),
-        positions_max=text.told("max_position_embeddings", published.positions_max),
-        begin_id=text.told("bos_token_id", published.begin_id),
-        end_id=text.told("eos_token_id", published.end_id),
+        **text.language(query_rows, key_rows, published),
     )
 
 
@@ -113,27 +107,13 @@ def _visible(shapes: Shapes) -> dict[str, int]:
         "image_size_px": math.isqrt(positions - 1) * patch_size_px,
         "patch_size_px": patch_size_px,
         "vision_width": vision_width,
-        "vision_layers": _count(shapes, r"vision_model\.encoder\.layer\.(\d+)\."),
+        "vision_layers": count_of(shapes, r"vision_model\.encoder\.layer\.(\d+)\."),
         "vision_mlp_ratio": vision_mlp_width // vision_width,
         "abstractor_width": _shape(shapes, "abstractor.net.0.b1.conv1.conv.weight", 4)[0],
-        "abstractor_depth": _count(shapes, r"abstractor\.net\.0\.b(\d+)\."),
-        "readout_depth": _count(shapes, r"abstractor\.readout\.(\d+)\."),
+        "abstractor_depth": count_of(shapes, r"abstractor\.net\.0\.b(\d+)\."),
+        "readout_depth": count_of(shapes, r"abstractor\.readout\.(\d+)\."),
         "text_width": text_width,
-        "text_layers": _count(shapes, r"language_model\.model\.layers\.(\d+)\."),
+        "text_layers": count_of(shapes, r"language_model\.model\.layers\.(\d+)\."),
         "text_mlp_width": _shape(shapes, "language_model.model.layers.0.mlp.gate_proj.weight", 2)[0],
         "vocabulary_size": vocabulary_size,
     }
-
-
-def _shape(shapes: Shapes, name: str, axes: int) -> tuple[int, ...]:
-    shape = shapes.get(name)
-    if shape is None:
-        raise ValueError(f"these are not the weights of an M4CXR: {name} is missing")
-    if len(shape) != axes or 0 in shape:
-        raise ValueError(f"these are not the weights of an M4CXR: {name} has the shape {shape}")
-    return shape
-
-
-def _count(shapes: Shapes, pattern: str) -> int:
-    """Counts the different numbers that stand in names at `pattern`'s group."""
-    return len({match[1] for name in shapes if (match := re.match(pattern, name))})

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from transformers.models.mistral.modeling_mistral import MistralRotaryEmbedding
 
 from inference.engines.adapters import AttachedAdapters
+from inference.engines.dimensions import found_in
 from inference.engines.filling import fill
 from inference.engines.m4cxr.config import config_from, config_sections
 from inference.engines.m4cxr.draft import CONVERSATION_TOKENS_MAX
@@ -23,7 +24,7 @@ from inference.engines.memory import TextShape
 from inference.engines.opening import IN_FLOAT32_ON_CPU, Place
 from inference.engines.report_words import FINDING_NAMES
 from inference.engines.sources import Sources, find_sources
-from inference.engines.stored import account, existing, json_object
+from inference.engines.stored import account
 
 UNUSED_TENSORS = frozenset(
     {
@@ -74,11 +75,7 @@ def upstream_name(name: str) -> str:
 
 def config_of(sources: Sources) -> M4CXRConfig:
     """Finds a model's dimensions in its config.json and its tensors. Raises ValueError if these are no M4CXR's."""
-    sections = json_object(existing(sources.folder / "config.json"))
-    try:
-        return config_from(sections, sources.shapes)
-    except ValueError as error:
-        raise ValueError(f"{sources.folder}: {error}") from error
+    return found_in(sources, config_from)
 
 
 def text_shape(config: M4CXRConfig, answer_tokens_max: int) -> TextShape:
