@@ -28,22 +28,24 @@ def opened(index: Index, jobs: Jobs, count: int) -> set[int]:
 
 
 def claimed_by_processes(kind: str, url: str, owners: Sequence[str]) -> list[list[int]]:
-    """Starts one process for each owner, lets them go at once, and returns the numbers each one got."""
+    """The numbers that one process for each owner got; none goes on before each has claimed once.
+
+    What comes after the first claim may all be one's: who is held off by a lock may sleep through the rest.
+    """
     command = [sys.executable, "-m", "tests.storage.claimer", kind, url]
     workers = [
         subprocess.Popen([*command, owner], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for owner in owners
     ]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
+    outputs = [worker.stdout.readline() for worker in workers if worker.stdout is not None]
     for worker in workers:
         assert worker.stdin is not None
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    outputs = [worker.communicate(timeout=PROCESSES_MAX_SECONDS)[0] for worker in workers]
+    for place, worker in enumerate(workers):
+        outputs[place] += worker.communicate(timeout=PROCESSES_MAX_SECONDS)[0]
     assert [worker.returncode for worker in workers] == [0] * len(workers)
-    return [[int(line) for line in output.split()] for output in outputs]
+    return [[int(number) for number in output.split()] for output in outputs]
 
 
 @pytest.mark.slow
@@ -67,6 +69,7 @@ def test_two_processes_claim_all_deliveries_and_none_twice(
 
     numbers = [delivery.number for job in made for delivery in deliveries.of_job(job.number)]
     assert sorted(chain(*claims)) == sorted(numbers)
+    assert min(map(len, claims)) > 0
 
 
 def test_threads_claim_every_job_once(index: Index, jobs: Jobs):

@@ -1,4 +1,6 @@
-"""A worker process for tests: waits for a line, then claims until nothing is due and prints what it got.
+"""A worker process for tests: claims once, waits for a line, then claims until nothing is due.
+
+Prints the numbers it got, a line for each claim.
 
 python -m tests.storage.claimer jobs|deliveries URL OWNER
 """
@@ -13,15 +15,18 @@ from tests.storage.builders import LEASE_SECONDS, NOW
 
 def main(kind: str, url: str, owner: str) -> None:
     database = connect(url)
-    jobs = Jobs(database)
-    print("ready", flush=True)
+    jobs, deliveries = Jobs(database), Deliveries(database)
+
+    def claim() -> list[int]:
+        if kind == "deliveries":
+            return [delivery.number for delivery in deliveries.claim(owner, NOW, LEASE_SECONDS)]
+        job = jobs.claim([Stage.GATHER], owner, NOW, LEASE_SECONDS)
+        return [] if job is None else [job.number]
+
+    print(*claim(), flush=True)
     sys.stdin.readline()
-    if kind == "jobs":
-        while (job := jobs.claim([Stage.GATHER], owner, NOW, LEASE_SECONDS)) is not None:
-            print(job.number)
-    else:
-        while claimed := Deliveries(database).claim(owner, NOW, LEASE_SECONDS):
-            print(*(delivery.number for delivery in claimed), sep="\n")
+    while claimed := claim():
+        print(*claimed)
     database.close()
 
 
