@@ -196,7 +196,7 @@ def status_text(report: dict[str, Any]) -> str:
         ],
     )
     lines += _block(
-        "archives that did not answer or send in the last 24 h",
+        "archives from which earlier exams did not come in the last 24 h",
         [
             f"{r['archive']}: {r['count']} times since {r['since']}: {r['problem']}"
             for r in report["unanswered"]

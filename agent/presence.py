@@ -97,9 +97,24 @@ def lacks(presence: Presence, *, wants_second: bool, is_work_open: bool = False)
             "cannot write to the database; its log says which"
         )
         yield Lack(text, is_grave=False)
+    for process in _behind(presence.running):
+        text = (
+            f"preread {process.role} has another configuration than preread serve: it ends its case first, or cannot "
+            "open the model that is configured now and goes on with the one before; its log says which"
+        )
+        yield Lack(text, is_grave=False)
     if "read" not in roles:
         text = "nobody reads: no reader was seen; its log says why (a model that cannot be opened?)"
         yield Lack(text, is_grave=True)
     elif wants_second and "read --second" not in roles:
         text = "the second engine does not read: its reader was not seen; its log says why. Drafts do not wait for it"
         yield Lack(text, is_grave=False)
+
+
+def _behind(running: Sequence[RunningProcess]) -> Iterator[RunningProcess]:
+    """Gives the readers that have not loaded what the service beside them has; one elsewhere has files of its own."""
+    served = {(process.host, process.config_digest) for process in running if process.role == "serve"}
+    hosts = {host for host, _ in served}
+    for process in running:
+        if process.host in hosts and (process.host, process.config_digest) not in served:
+            yield process

@@ -48,13 +48,18 @@ class Pulse:
         self._conditions = conditions
         self._outage = outage or Outage()
         self._beat_at = float("-inf")
+        self._is_heard = True
         self._own = RunningProcess(role, socket.gethostname(), os.getpid(), now, now, config_digest, engine)
 
     def beat(self) -> None:
         """Says that it runs. A process that is not alive any more is left to the watchdog."""
-        if self._processes.beat(replace(self._own, seen_at=self._clock())):
+        was_heard, self._is_heard = (
+            self._is_heard,
+            self._processes.beat(replace(self._own, seen_at=self._clock())),
+        )
+        if self._is_heard:
             self._outage.over()
-        else:
+        elif was_heard:
             log.warning("the database could not be told that this process runs", role=self._own.role)
         wrong = [condition for condition in self._conditions() if not condition.ok]
         if not wrong:

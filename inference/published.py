@@ -96,6 +96,11 @@ PUBLISHED = (
 )
 
 
+def folder_called(name: Path) -> Path:
+    """Where the weights are that a command calls so: "demo" lies in the package, unless a folder here is called so."""
+    return DEMO_FOLDER if name == Path("demo") and not name.exists() else name
+
+
 def published_model(name: str) -> PublishedModel:
     """Finds a model by its name.
 

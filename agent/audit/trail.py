@@ -41,6 +41,8 @@ class AuditTrail:
         self._audits = audits
         self._source = source
         self._clock = clock
+        self._said: dict[Place, str] = {}
+        """Why a place takes nothing, as it was said last."""
 
     @property
     def _settings(self) -> AuditSettings:
@@ -60,15 +62,17 @@ class AuditTrail:
         try:
             self._each("filed_at", self._file)
         except OSError as error:
-            log.error("audit file cannot be written", folder=str(self._folder), reason=error.strerror)
+            if self._is_news("filed_at", error):
+                log.error("audit file cannot be written", folder=str(self._folder), reason=_reason_of(error))
         if self._settings.syslog is not None:
             places = ("filed_at", "sent_at")
             server = f"{self._settings.syslog.host}:{self._settings.syslog.port}"
             try:
                 self._each("sent_at", self._send)
             except OSError as error:
-                reason = error.strerror or str(error) or type(error).__name__
-                log.warning("audit server cannot be reached; sent later", server=server, reason=reason)
+                if self._is_news("sent_at", error):
+                    reason = _reason_of(error)
+                    log.warning("audit server cannot be reached; sent later", server=server, reason=reason)
         self._audits.forget_written(places, self._clock())
         self._remove_old_files()
 
@@ -76,6 +80,13 @@ class AuditTrail:
         while waiting := self._audits.waiting(place, _AT_ONCE, self._clock()):
             write(merged(waiting))
             self._audits.written(place, [record.number for record in waiting], self._clock())
+        if self._said.pop(place, None) is not None:
+            log.info("audit records go out again", place=place.removesuffix("_at"))
+
+    def _is_news(self, place: Place, error: OSError) -> bool:
+        """Tells whether this has not been said yet; it is tried every few seconds."""
+        before, self._said[place] = self._said.get(place), _reason_of(error)
+        return before != self._said[place]
 
     def _send(self, records: Sequence[AuditRecord]) -> None:
         assert self._settings.syslog is not None, "asked for only where there is one"
@@ -94,6 +105,10 @@ class AuditTrail:
             with suppress(ValueError):  # a file of somebody else
                 if date.fromisoformat(path.stem) < last:
                     path.unlink(missing_ok=True)
+
+
+def _reason_of(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
 
 
 def _append(path: Path, content: bytes) -> None:

@@ -68,7 +68,7 @@ def models_pull(
 @app.command("check")
 def models_check(
     folder: Annotated[
-        Path | None, typer.Argument(help="Without it, the one that reading.toml names.")
+        Path | None, typer.Argument(help='Or "demo"; without it, the one that reading.toml names.')
     ] = None,
     adapter: Annotated[Path | None, typer.Option(help="A LoRA adapter to lay over the weights.")] = None,
     config: Config = None,
@@ -76,13 +76,13 @@ def models_check(
 ) -> None:
     """Would this folder open? Tensors, dimensions, tokenizer, adapter, digest, memory. Exit 1 if something is wrong."""
     from agent.models import wording
-    from inference.published import DEMO_FOLDER
+    from inference.published import DEMO_FOLDER, folder_called
     from inference.verification import check as check_folder
 
     engine = settings_of(config).reading.engine
     adapter = adapter or (engine.adapter_folder if folder is None else None)
     found = check_folder(
-        folder or engine.model_folder or DEMO_FOLDER,
+        folder_called(folder) if folder else engine.model_folder or DEMO_FOLDER,
         adapter,
         device=engine.device,
         dtype=engine.dtype,
@@ -98,7 +98,7 @@ def models_check(
 
 @app.command("verify")
 def models_verify(
-    folder: Path,
+    folder: Annotated[Path, typer.Argument(help='Or "demo".')],
     device: Annotated[str, typer.Option(help="Where it is computed: cpu, cuda, cuda:1, or auto.")] = "cpu",
     dtype: Annotated[
         str,
@@ -108,9 +108,10 @@ def models_verify(
 ) -> None:
     """Check a folder, and compute its reference tensors: largest differences, bounds, PASS or FAIL. Exit 1 on FAIL."""
     from agent.models import wording
+    from inference.published import folder_called
     from inference.verification import verify
 
-    found = verify(folder, device=device, dtype=dtype)
+    found = verify(folder_called(folder), device=device, dtype=dtype)
     typer.echo(json.dumps(found.as_json(), indent=2) if as_json else wording.verification_text(found))
     if not found.passed:
         raise typer.Exit(1)

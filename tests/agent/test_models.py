@@ -365,6 +365,19 @@ def test_check_without_a_folder_looks_at_the_configured_one_and_its_adapter(tmp_
     assert "PROBLEM no tokenizer.model or tokenizer.json is here" in said
 
 
+def test_the_demo_is_looked_at_by_its_name_unless_a_folder_here_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    by_name, verified = run("check", "demo"), run("verify", "demo")
+    (tmp_path / "demo").mkdir()
+
+    with_a_folder = run("check", "demo")
+
+    assert (by_name[0], verified[0], with_a_folder[0]) == (0, 0, 1)
+    assert with_a_folder[1].startswith("PROBLEM demo/config.json is not there")
+
+
 def test_pickles_that_the_configuration_allows_are_checked_as_they_would_be_read(tmp_path):
     (tmp_path / "weights").mkdir()
     torch.save(load_file(DEMO_FOLDER / "model.safetensors"), tmp_path / "weights" / "pytorch_model.bin")

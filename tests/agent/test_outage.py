@@ -129,6 +129,22 @@ def test_a_beat_that_was_written_ends_an_outage_where_nothing_else_is_to_be_done
     assert events_of(entries) == [AWAY_SAID, "the database can be used again"]
 
 
+def test_a_beat_that_cannot_be_written_is_said_once_until_one_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    database = connect(f"sqlite:///{tmp_path}/x.sqlite")
+    processes = Processes(database)
+    pulse = Pulse(processes, lambda: NOW, "serve", "sha256:ab", tuple)
+
+    with structlog.testing.capture_logs() as entries:
+        for is_written in (False, False, True, False):
+            monkeypatch.setattr(processes, "beat", lambda _, is_written=is_written: is_written)
+            pulse.beat()
+    database.close()
+
+    assert events_of(entries) == ["the database could not be told that this process runs"] * 2
+
+
 def test_an_error_of_ours_is_left_to_the_caller():
     with structlog.testing.capture_logs() as entries:
         assert not Outage().notice(OURS)

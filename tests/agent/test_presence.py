@@ -68,6 +68,16 @@ def test_a_service_without_a_reader_says_that_nobody_reads():
     assert [text.partition(":")[0] for text in said(presence)] == ["nobody reads"]
 
 
+@pytest.mark.parametrize(("host", "is_told"), [("box", True), ("elsewhere", False)])
+def test_a_reader_beside_the_service_that_has_another_configuration_is_told(host: str, is_told: bool):
+    reader = replace(READ, host=host, config_digest="sha256:cd")
+    presence = presence_of([SERVE, reader], is_served_here=True, here="box", now=NOW)
+
+    told = [text.partition(":")[0] for text in said(presence)]
+
+    assert told == ["preread read has another configuration than preread serve"] * is_told
+
+
 @pytest.mark.parametrize(
     ("known", "is_work_open", "is_grave"), [([], False, False), ([], True, True), ([SERVE], False, True)]
 )

@@ -184,12 +184,14 @@ def test_an_adapter_more_has_the_model_opened_anew_and_a_rule_has_not(running: R
 
 
 def test_a_model_that_cannot_be_opened_leaves_the_one_before(running: Running):
-    put(settings_in(running.folder, EngineSettings(name="tests.scripted_engine:nowhere")))
+    unreadable = settings_in(running.folder, EngineSettings(name="tests.scripted_engine:nowhere"))
+    put(unreadable)
 
     running.wait_for("the reader goes on with the model that it had")
     running.wait_for("model ready", times=2)
 
     assert "nowhere" in running.said("the model cannot be opened")[0]["reason"]
+    assert running.said("model ready")[1]["configuration"] != unreadable.digest
 
 
 def test_a_configuration_that_cannot_be_loaded_leaves_the_one_before(running: Running):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from structlog.testing import capture_logs
 
 from agent.audit.messages import AuditSource
 from agent.audit.syslog import framed
@@ -84,6 +85,24 @@ def test_a_record_waits_while_its_file_cannot_be_written(audits: Audits, tmp_pat
     a_trail(audits, tmp_path).write_out()
 
     assert len(lines(tmp_path)) == 1
+
+
+def test_why_no_record_can_be_written_is_said_once_until_one_is(audits: Audits, tmp_path: Path):
+    (tmp_path / "audit").write_text("a file where the folder should be")
+    audits.add(STARTED)
+    trail = a_trail(audits, tmp_path)
+
+    with capture_logs() as entries:
+        trail.write_out()
+        trail.write_out()
+        (tmp_path / "audit").unlink()
+        trail.write_out()
+        trail.write_out()
+
+    assert [entry["event"] for entry in entries] == [
+        "audit file cannot be written",
+        "audit records go out again",
+    ]
 
 
 def test_files_go_after_their_days_and_files_of_others_stay(audits: Audits, tmp_path: Path):

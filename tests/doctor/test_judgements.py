@@ -196,7 +196,7 @@ def test_a_port_is_free_or_ours_or_a_problem(facts: PortFacts, pids: set[int], v
         ([], ["preread serve does not run; start it"]),
         (
             [replace(SERVE, config_digest="sha256:cd"), READ],
-            ["runs with another configuration than this one"],
+            ["runs with another configuration than this one", "cannot open the model that is configured now"],
         ),
     ],
 )
