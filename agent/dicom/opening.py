@@ -83,14 +83,14 @@ class Unreadable(Exception):
         self.reason = reason
 
 
-_warnings_lock = threading.Lock()
+_warnings_lock = threading.RLock()
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keeps pydicom's warnings about odd content to itself: reading it tolerantly is what we are here for.
 
-    One thread at a time, since Python keeps its warning filters for the whole process.
+    One thread at a time, since Python keeps its warning filters for the whole process; in that one it may be nested.
     """
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -83,9 +83,13 @@ def render(
     """
     uid = ""
     try:
+        uid = raw_text(dataset, "SOPInstanceUID", ("latin_1",))[:64]
+        rows, columns = _checked_size(dataset, pixels_max)
+        stored = _decoded(dataset)  # not quietly: other threads may decode meanwhile
+        if stored.shape[:2] != (rows, columns):
+            raise _Refused(f"the header says {rows} x {columns} pixels, the pixel data {stored.shape}")
         with quietly():
-            uid = raw_text(dataset, "SOPInstanceUID", ("latin_1",))[:64]
-            pixels = _rendered(dataset, rendering, pixels_max)
+            pixels = _rendered(dataset, stored, rendering)
             encodings, _ = text_encodings(dataset, None)
             view = projection_of(dataset, encodings).view
             row_spacing_mm, column_spacing_mm = _spacing_mm(dataset)
@@ -121,11 +125,7 @@ class _Refused(Exception):
     pass
 
 
-def _rendered(dataset: Dataset, rendering: Rendering, pixels_max: int) -> NDArray[np.uint16]:
-    rows, columns = _checked_size(dataset, pixels_max)
-    stored = _decoded(dataset)
-    if stored.shape[:2] != (rows, columns):
-        raise _Refused(f"the header says {rows} x {columns} pixels, the pixel data {stored.shape}")
+def _rendered(dataset: Dataset, stored: NDArray[Any], rendering: Rendering) -> NDArray[np.uint16]:
     if photometric_interpretation(dataset) not in MONOCHROME:
         return _grey_of_colour(stored)
     if stored.ndim != 2:
@@ -137,6 +137,7 @@ def _rendered(dataset: Dataset, rendering: Rendering, pixels_max: int) -> NDArra
     return table[stored.astype(np.int32, copy=False) - int(levels.stored[0])]  # (rows, columns)
 
 
+@quietly()
 def _checked_size(dataset: Dataset, pixels_max: int) -> tuple[int, int]:
     """Gives rows and columns, once nothing in the header speaks against decoding."""
     if "PixelData" not in dataset or not dataset.get_item("PixelData", keep_deferred=True).value:
@@ -191,12 +192,8 @@ def _decoded(dataset: Dataset) -> NDArray[Any]:
     if not available:
         raise _Refused(f"no decoder for {syntax.name} ({syntax}); let the sender send it uncompressed")
     try:
-        stored = _decoded_apart(dataset, syntax) if syntax.is_encapsulated else pixel_array(dataset)
-        return (
-            apply_color_lut(stored, dataset)
-            if photometric_interpretation(dataset) == "PALETTE COLOR"
-            else stored
-        )
+        stored = _decoded_apart(dataset, syntax) if syntax.is_encapsulated else _native(dataset)
+        return _looked_up(dataset, stored)
     except (DecodingFailed, *_DECODER_ERRORS) as error:
         advice = "; let the sender send it uncompressed" if syntax.is_encapsulated else ""
         how = str(error) if isinstance(error, DecodingFailed) else type(error).__name__
@@ -204,13 +201,27 @@ def _decoded(dataset: Dataset) -> NDArray[Any]:
         raise _Refused(failure + advice) from error
 
 
+@quietly()
+def _native(dataset: Dataset) -> NDArray[Any]:
+    return pixel_array(dataset)
+
+
+@quietly()
+def _looked_up(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
+    """The colours of a palette; anything else as it is."""
+    is_palette = photometric_interpretation(dataset) == "PALETTE COLOR"
+    return apply_color_lut(stored, dataset) if is_palette else stored
+
+
 def _decoded_apart(dataset: Dataset, syntax: UID) -> NDArray[Any]:
-    description: dict[str, int | str] = {
-        keyword: _number(dataset, keyword) for keyword in NUMBERS if keyword in dataset
-    }
-    description["PhotometricInterpretation"] = photometric_interpretation(dataset)
     held: bytes = dataset.get_item("PixelData", keep_deferred=True).value
-    return decode(description, str(syntax), held)
+    return decode(_described(dataset), str(syntax), held)
+
+
+@quietly()
+def _described(dataset: Dataset) -> dict[str, int | str]:
+    numbers = {keyword: _number(dataset, keyword) for keyword in NUMBERS if keyword in dataset}
+    return {**numbers, "PhotometricInterpretation": photometric_interpretation(dataset)}
 
 
 def declared_size(codestream: bytes) -> tuple[int, int] | None:

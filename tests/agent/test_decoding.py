@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
@@ -11,7 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
-from agent.dicom import decoding
+from agent.dicom import decoding, pixels
+from agent.dicom.headers import headers_of
 from agent.dicom.pixels import render
 from agent.errors import GiveUp
 from tests.builders import a_radiograph, chest_pixels
@@ -57,3 +60,24 @@ def test_a_decoder_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
         render(a_baseline_jpeg())
 
     assert decoding._decoder._process is None
+
+
+def test_headers_are_read_while_an_image_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def decode(*_: object) -> object:
+        begun.set()
+        assert may_end.wait(20)
+        raise decoding.DecodingFailed("only the time that it takes is of interest here")
+
+    monkeypatch.setattr(pixels, "decode", decode)
+
+    with ThreadPoolExecutor(2) as threads:
+        drawn = threads.submit(render, a_baseline_jpeg())
+        assert begun.wait(20)
+        read = threads.submit(headers_of, a_radiograph())
+        is_read = read.exception(20) is None
+        may_end.set()
+
+    assert is_read
+    assert isinstance(drawn.exception(), GiveUp)
