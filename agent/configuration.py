@@ -1,7 +1,8 @@
 """The configuration as the agent loads it: with the dictionary that DICOM keywords in rules are held against.
 
-Who serves, and who checks for that, has the TLS files opened too. The reader makes no such connection, and who only
-looks (`preread status`) is to see what runs well on the files of before while a certificate is being renewed.
+Who serves, and who checks for that, has TLS files and secrets looked at too. The reader opens no such connection and
+may not be let near a key; who only looks (`preread status`) is to see what runs well on the files of before while a
+certificate is being renewed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from functools import partial
 
 from config import loading
 from config.contradictions import tls_tables
+from config.out_of_reach import out_of_reach
 from config.problems import Problem
 from config.readable import Readable
 from config.wording import quoted
@@ -23,7 +25,8 @@ def _vr_by_keyword() -> Mapping[str, str]:
     return vr_by_keyword()
 
 
-def _unusable_tls_files(found: Readable) -> Iterator[Problem]:
+def _unusable(found: Readable) -> Iterator[Problem]:
+    yield from out_of_reach(found)
     for file, place, tls in tls_tables(found):
         from agent.tls import unusable_files  # most configurations have none
 
@@ -34,8 +37,8 @@ def _unusable_tls_files(found: Readable) -> Iterator[Problem]:
 load = partial(loading.load, dictionary=_vr_by_keyword)
 """`config.loading.load`."""
 
-load_to_serve = partial(load, look=_unusable_tls_files)
-"""The same, and certificates, keys and authorities that no connection can be made with are mistakes too."""
+load_to_serve = partial(load, look=_unusable)
+"""The same, and secrets, certificates, keys and authorities that no connection can be made with are mistakes too."""
 
 load_with_origins = partial(loading.load_with_origins, dictionary=_vr_by_keyword)
 """`config.loading.load_with_origins`."""

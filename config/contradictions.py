@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from config.agent_settings import (
@@ -20,16 +19,13 @@ from config.peers_settings import (
     DestinationSettings,
     IssuerSettings,
     PeersSettings,
-    ReportServerSettings,
     SenderSettings,
 )
 from config.problems import AGENT_FILE, PEERS_FILE, READING_FILE, Problem
 from config.readable import Numbered, Readable
 from config.reading_settings import EngineSettings, OutputSettings, PriorSettings
 from config.receiver_settings import (
-    FhirServerSettings,
     ReceiverSettings,
-    WebhookSettings,
 )
 from config.rule_contradictions import (
     never_asked,
@@ -40,10 +36,9 @@ from config.rule_contradictions import (
 )
 from config.rule_settings import RuleSettings
 from config.tls_settings import DestinationTlsSettings
-from config.values import Frozen, OutputKind, Secret, is_loopback, open_to_others
+from config.values import Frozen, OutputKind, Secret, is_loopback
 from config.wording import quoted, shown
 
-_WithAuthorization = DestinationSettings | FhirServerSettings | ArchiveSettings | ReportServerSettings
 _EVERY_INTERFACE = ("0.0.0.0", "::")
 
 
@@ -56,7 +51,7 @@ def contradictions(found: Readable) -> Iterator[Problem]:
         if all(need in found for need in needs):
             yield from look(*(found[need] for need in needs))
     for file, place, tls in tls_tables(found):
-        yield from _tls_files(file, place, tls)
+        yield from _pairs(file, place, tls)
 
 
 def tls_tables(
@@ -129,7 +124,7 @@ def _database(storage: StorageSettings) -> Iterator[Problem]:
     if not urlsplit(storage.database_url).username:
         user = 'a PostgreSQL URL with a user ("postgresql://user@host/database"), since there is a password'
         yield Problem(AGENT_FILE, "storage.database_url", quoted(storage.database_url), user)
-    yield from _hidden(AGENT_FILE, "storage.database_password", password, "a password")
+    yield from absent_secret(AGENT_FILE, "storage.database_password", password, "a password")
 
 
 def _retention(kept: RetentionSettings) -> Iterator[Problem]:
@@ -151,23 +146,21 @@ def _room(kept: RetentionSettings, listener: ListenerSettings) -> Iterator[Probl
         yield Problem(AGENT_FILE, "retention.free_bytes_start", str(kept.free_bytes_start), more)
 
 
+def absent_secret(file: str, key: str, secret: Secret | None, what: str) -> Iterator[Problem]:
+    """Finds a secret that is not where the settings say; `what` it is stands in the sentence."""
+    try:
+        if secret is not None:
+            secret.reveal()
+    except LookupError as error:
+        yield Problem(file, key, "", f"{what} ({error})")
+
+
 # --- peers.toml -----------------------------------------------------------------------------------------------------
 
 
 def _archives(archives: Numbered[ArchiveSettings]) -> Iterator[Problem]:
     for number, archive in archives:
         yield from _unreachable(f"archive[{number}]", archive)
-
-
-def _authorizations(table: str, peers: Numbered[_WithAuthorization]) -> Iterator[Problem]:
-    for number, peer in peers:
-        key = f"{table}[{number}].authorization"
-        yield from _hidden(PEERS_FILE, key, peer.authorization, "a header's value")
-
-
-def _webhooks(webhooks: Numbered[WebhookSettings]) -> Iterator[Problem]:
-    for number, webhook in webhooks:
-        yield from _hidden(PEERS_FILE, f"webhook[{number}].secret", webhook.secret, "a secret")
 
 
 def _destinations(destinations: Numbered[DestinationSettings]) -> Iterator[Problem]:
@@ -321,42 +314,17 @@ def _is_ourselves(destination: DestinationSettings, listener: ListenerSettings) 
     return destination.host == listener.host or (is_loopback(destination.host) and we_hear_loopback)
 
 
-def _tls_files(
+def _pairs(
     file: str, place: str, tls: ListenerTlsSettings | AuditSyslogSettings | DestinationTlsSettings
 ) -> Iterator[Problem]:
-    """Finds files that are missing, or that too few or too many can read; what is in them the agent looks at."""
     if (tls.certificate_file is None) != (tls.key_file is None):
         missing = "certificate_file" if tls.certificate_file is None else "key_file"
         yield Problem(file, f"{place}.{missing}", "", "a path: a certificate and its key go together")
-    for key in ("ca_file", "certificate_file", "key_file"):
-        yield from _unreadable(file, f"{place}.{key}", getattr(tls, key))
-    if tls.key_file is not None and (problem := open_to_others(tls.key_file)):
-        private = f"a private key that is private ({problem})"
-        yield Problem(file, f"{place}.key_file", quoted(str(tls.key_file)), private)
-
-
-def _hidden(file: str, key: str, secret: Secret | None, what: str) -> Iterator[Problem]:
-    try:
-        if secret is not None:
-            secret.reveal()
-    except LookupError as error:
-        yield Problem(file, key, "", f"{what} ({error})")
-
-
-def _unreadable(file: str, key: str, path: Path | None) -> Iterator[Problem]:
-    if path is None:
-        return
-    try:
-        with path.open("rb"):
-            return
-    except OSError as error:
-        yield Problem(file, key, quoted(str(path)), f"a file that we can read ({error.strerror})")
 
 
 # --- all of them ----------------------------------------------------------------------------------------------------
 
 _NAMED = ("destination", "hl7_receiver", "fhir_server", "webhook", "drop_folder")
-_BY_HTTP = ("destination", "fhir_server", "archive", "report_server")
 _CALLED = ("destination", "hl7_receiver", "fhir_server", "webhook", "archive", "worklist", "report_server")
 _PLACES_OF_NAMED = tuple(f"peers.{table}" for table in _NAMED)
 
@@ -379,8 +347,6 @@ CONTRADICTIONS: tuple[tuple[Callable[..., Iterator[Problem]], tuple[str, ...]], 
         for table in ("archive", "worklist", "report_server")
     ),
     (_archives, ("peers.archive[]",)),
-    *((partial(_authorizations, table), (f"peers.{table}[]",)) for table in _BY_HTTP),
-    (_webhooks, ("peers.webhook[]",)),
     (_destinations, ("peers.destination[]",)),
     (partial(_licence, "engine"), ("reading.engine",)),
     (partial(_licence, "second_engine"), ("reading.second_engine",)),

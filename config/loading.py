@@ -16,7 +16,7 @@ from config.conditions import Dictionary, Mistakes
 from config.contradictions import contradictions
 from config.effective import effective, toml_of
 from config.peers_settings import PeersSettings
-from config.problems import AGENT_FILE, PEERS_FILE, READING_FILE, ConfigError, Problem
+from config.problems import AGENT_FILE, PEERS_FILE, READING_FILE, ConfigError, Problem, why_unread
 from config.readable import Readable, readable, readable_beside
 from config.reading_settings import ReadingSettings
 from config.settings import Settings
@@ -89,8 +89,6 @@ def load_with_origins(
     environment = os.environ if environment is None else environment
     folder = None if folder is None else folder.absolute()
     problems = [] if folder is None else list(_folder_problems(folder))
-    if folder is not None and not folder.is_dir():
-        raise ConfigError(tuple(problems))
     sources: dict[str, Source] = {}
     values: dict[str, Frozen] = {}
     found: dict[str, Any] = {}
@@ -143,8 +141,8 @@ def _folder_problems(folder: Path) -> Iterator[Problem]:
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
-        yield Problem(str(folder), "", "", f"a folder that we can read ({error.strerror})")
-        return
+        unread = Problem(str(folder), "", "", f"a folder that we can read ({why_unread(error)})")
+        raise ConfigError((unread,)) from None
     if not any(name in FILES for name in names):
         yield Problem(str(folder), "", "", f"a folder with at least one of {', '.join(FILES)}")
     for name in names:

@@ -1,5 +1,7 @@
 """A mistake in the settings, told so that the administrator can put it right without asking anybody."""
 
+import os
+import pwd
 from dataclasses import dataclass
 
 AGENT_FILE, PEERS_FILE, READING_FILE = "agent.toml", "peers.toml", "reading.toml"
@@ -43,3 +45,17 @@ class ConfigError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
+
+
+def why_unread(error: OSError) -> str:
+    """Says why a file or folder cannot be read and, of a permission, who has none."""
+    why = error.strerror or "no reason given"
+    return f"{why} for user {_own_name()}" if isinstance(error, PermissionError) else why
+
+
+def _own_name() -> str:
+    number = os.geteuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # a container may run as a number that has no name
+        return str(number)

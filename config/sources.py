@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from config.positions import lines_of
-from config.problems import Problem
+from config.problems import Problem, why_unread
 from config.values import Frozen
 from config.wording import around, is_text, plain_keys
 
@@ -166,7 +166,7 @@ def _content(path: Path) -> bytes | Problem:
     except FileNotFoundError:
         return Problem(path.name, "", "", "a link to a file that exists") if path.is_symlink() else b""
     except OSError as error:
-        return Problem(path.name, "", "", f"a file that we can read ({error.strerror})")
+        return Problem(path.name, "", "", f"a file that we can read ({why_unread(error)})")
     if len(content) > FILE_BYTES_MAX:
         return Problem(path.name, "", "", f"a file of at most {FILE_BYTES_MAX} bytes")
     return content

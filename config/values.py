@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from config.problems import why_unread
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -311,7 +313,7 @@ OptionalSecret = Annotated[
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:
-    return error.strerror or "no reason given" if isinstance(error, OSError) else "not UTF-8 text"
+    return why_unread(error) if isinstance(error, OSError) else "not UTF-8 text"
 
 
 def _database_url(text: str, info: ValidationInfo) -> str:

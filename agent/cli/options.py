@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", help="Folder with agent.toml, peers.toml, reading.toml; without it, built-in defaults."
+        "--config",
+        help="Folder with agent.toml, peers.toml, reading.toml; without it, built-in defaults.",
+        readable=False,  # whether it can be read is told with the other mistakes, and of which user
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -29,7 +31,7 @@ def settings_of(
 
     Args:
         environment: the variables that stand above the files; None for those of this process.
-        to_serve: with a look into the TLS files.
+        to_serve: with a look at secrets and into TLS files.
     """
     from agent.configuration import load, load_to_serve
     from config.loading import ConfigError

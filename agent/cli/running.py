@@ -82,10 +82,12 @@ def reload(
     """Have the running service load its configuration anew, whole or not at all; exit 1, with reasons, if not."""
     from agent import loaded
 
-    settings = settings_of(config, to_serve=True)
+    settings = settings_of(
+        config
+    )  # files and secrets are looked at by the service, which may be alone to have them
     try:
         service = loaded.ask_to_reload(settings.agent.storage.folder, seconds)
-    except (LookupError, OSError) as error:
+    except LookupError as error:  # main() tells of the rest
         typer.echo(error.args[0], err=True)
         raise typer.Exit(1) from None
     for problem in service.problems:

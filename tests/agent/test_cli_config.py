@@ -7,6 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from agent import loaded
+from agent.cli.options import settings_of
 from agent.store import open_store
 from config.loading import load, storage_folder_of
 from tests.agent.test_cli import a_config, run
@@ -26,7 +27,7 @@ def test_check_tells_every_mistake_with_file_line_key_value_and_expectation(tmp_
     ]
 
 
-@pytest.mark.parametrize("command", [("config", "check"), ("check", "--no-model"), ("serve",), ("reload",)])
+@pytest.mark.parametrize("command", [("config", "check"), ("check", "--no-model"), ("serve",)])
 def test_tls_files_that_cannot_be_used_are_told_beside_all_other_mistakes(
     tmp_path: Path, command: tuple[str, ...]
 ):
@@ -56,6 +57,23 @@ def test_who_only_looks_is_not_kept_from_it_by_a_certificate_that_is_being_renew
 
     assert run("config", "show", "--config", config)[0] == 0
     assert run("config", "check", "--config", config)[0] == 2
+
+
+def test_what_only_the_service_can_reach_keeps_nobody_else_from_working(tmp_path: Path):
+    """As under systemd with LoadCredential= and EnvironmentFile= of one unit."""
+    files = (
+        'certificate_file = "handed-over.pem"\nkey_file = "handed-over.key"\nca_file = "handed-over.pem"\n'
+    )
+    server = '[[fhir_server]]\nname = "f"\nurl = "https://f"\nauthorization = { env = "OF_THE_UNIT" }\n'
+    config = a_config(tmp_path, agent=f"[listener.tls]\n{files}", peers=server)
+
+    checked = run("config", "check", "--config", config)[1].splitlines()
+    read_with = settings_of(config)  # as `preread read` and most commands do
+    asked = run("reload", "--config", config)[1]
+
+    assert len(checked) == 4
+    assert read_with.agent.listener.tls is not None
+    assert asked.startswith("no preread serves from the storage folder")
 
 
 def test_check_of_what_is_right_says_which_configuration_that_is(tmp_path: Path):

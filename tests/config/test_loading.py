@@ -1,9 +1,15 @@
+import os
+import pwd
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from config.loading import ConfigError, effective, load
+from config.out_of_reach import out_of_reach
 
 
 def a_folder(folder: Path, **files: str) -> Path:
@@ -13,8 +19,9 @@ def a_folder(folder: Path, **files: str) -> Path:
 
 
 def problems(folder: Path, **files: str) -> list[str]:
+    """What is told to who is going to open connections."""
     with pytest.raises(ConfigError) as refused:
-        load(a_folder(folder, **files))
+        load(a_folder(folder, **files), look=out_of_reach)
     # Without their lines, which have promises of their own (test_positions.py).
     return [str(replace(problem, line=None)) for problem in refused.value.problems]
 
@@ -128,6 +135,39 @@ def test_a_file_that_cannot_be_read_is_told_beside_the_mistakes_of_the_others(tm
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(ConfigError, match="expected a folder that we can read"):
         load(tmp_path / "nowhere")
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Lets what root runs be of a user who may read nothing of root's."""
+    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_of_what_may_not_be_read_it_is_told_who_may_not():
+    told = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "agent.toml").touch(mode=0o600)
+        (folder / "closed").mkdir(mode=0o700)
+
+        with as_nobody():
+            for place in (folder, folder / "closed", folder / "closed" / "below"):
+                with pytest.raises(ConfigError) as refused:
+                    load(place)
+                told.append(str(refused.value))
+
+    denied = "we can read (Permission denied for user nobody)"
+    assert told == [
+        f"agent.toml: expected a file that {denied}",
+        f"{folder / 'closed'}: expected a folder that {denied}",
+        f"{folder / 'closed' / 'below'}: expected a folder that {denied}",
+    ]
 
 
 def test_a_misspelt_file_name_is_told_and_does_not_leave_the_defaults_in_force(tmp_path):
