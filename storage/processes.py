@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.database import Database
@@ -11,7 +11,11 @@ from storage.records import RunningProcess
 from storage.tables import columns_of, processes, row_of
 
 _FORGOTTEN_AFTER = timedelta(days=1)
-"""A process that died said nothing; its row tells for a day that it was there."""
+"""A process that died said nothing; its row tells for a day that it was there, unless another took its place."""
+
+_REPLACED_AFTER = timedelta(seconds=60)
+"""One that runs beats every few seconds. Who has been silent for so long, and whose role another has on the same
+machine, has been replaced."""
 
 
 class Processes:
@@ -21,14 +25,16 @@ class Processes:
         self._database = database
 
     def beat(self, process: RunningProcess) -> bool:
-        """Says that a process runs, and forgets those that have long been silent.
+        """Says that a process runs, and forgets those that have long been silent, or whose place it took.
 
         Returns:
             False if the database cannot be written now: a beat that is missed is seen by whoever looks for it.
         """
         row = row_of(process)
         its_own = [processes.c[name] == row[name] for name in ("role", "host", "pid")]
-        forgotten = processes.c.seen_at < process.seen_at - _FORGOTTEN_AFTER
+        place = [processes.c[name] == row[name] for name in ("role", "host")]
+        replaced = and_(*place, processes.c.seen_at < process.seen_at - _REPLACED_AFTER)
+        forgotten = or_(replaced, processes.c.seen_at < process.seen_at - _FORGOTTEN_AFTER)
         try:
             with self._database.writing() as connection:
                 if connection.execute(update(processes).where(*its_own).values(row)).rowcount == 0:

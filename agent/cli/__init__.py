@@ -2,6 +2,7 @@
 so that `preread --help` answers at once."""
 
 import os
+import resource
 import sys
 from typing import NoReturn
 
@@ -48,9 +49,11 @@ for name, module in (
 def main() -> None:
     """Entry point of the console script. What we write is closed to others: images, drafts, the log.
 
+    A process that dies leaves no core: it would hold images and names, wherever this machine keeps such files.
     A database or a file that cannot be used costs a sentence and exit code 1, whatever the command.
     """
     os.umask(0o027)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         app()
     except OSError as error:

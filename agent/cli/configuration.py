@@ -1,6 +1,7 @@
 """Commands about the configuration: `preread config`."""
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -89,6 +90,8 @@ def init(
         raise typer.Exit(1) from None
     typer.echo(f"written: {', '.join(str(folder / file) for file in files)}")
     typer.echo(f"Next: preread check --config {folder}, then preread serve --config {folder}")
+    if os.geteuid() == 0:
+        typer.echo(f"For a user of preread's own: chgrp -R preread {folder}, or it cannot read them")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -14,7 +15,7 @@ import pytest
 import structlog
 from sqlalchemy import create_engine
 
-from agent import keeping_desk
+from agent import keeping_desk, loaded
 from agent.cli import main
 from agent.ports import PortError, opening
 from agent.store import open_store
@@ -58,7 +59,7 @@ def preread(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., Told]]:
     """Runs the command as the console script does."""
-    umask = os.umask(0o022)
+    umask, core = os.umask(0o022), resource.getrlimit(resource.RLIMIT_CORE)
 
     def run(*arguments: str | Path) -> Told:
         monkeypatch.setattr(sys, "argv", ["preread", *map(str, arguments)])
@@ -69,6 +70,7 @@ def preread(
 
     yield run
     os.umask(umask)
+    resource.setrlimit(resource.RLIMIT_CORE, core)
 
 
 @pytest.fixture
@@ -274,6 +276,14 @@ def test_a_database_that_goes_while_a_command_asks_it_is_a_sentence(preread: Cal
     assert said.startswith("the database cannot be used: no such table: jobs")
 
 
+def test_a_process_that_dies_leaves_no_core(preread: Callable[..., Told]):
+    resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
+
+    preread("--help")
+
+    assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
+
+
 def test_a_file_of_another_user_is_a_sentence(
     preread: Callable[..., Told], site: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -288,6 +298,32 @@ def test_a_file_of_another_user_is_a_sentence(
 
     assert code == 1
     assert said.endswith(" cannot be used: Permission denied; run this as the user of preread\n")
+
+
+@pytest.mark.parametrize(
+    ("refused", "sentence"),
+    [
+        ("os.kill", "process 7 is another user's; ask as the user of preread"),
+        (
+            "pathlib.Path.read_bytes",
+            "serving.json cannot be used: Permission denied; run this as the user of preread",
+        ),
+    ],
+)
+def test_a_service_of_another_user_does_not_reload(
+    preread: Callable[..., Told], site: Path, monkeypatch: pytest.MonkeyPatch, refused: str, sentence: str
+):
+    def denied(place: object, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(place))
+
+    with loaded.claim(site / "data"):
+        loaded.tell(site / "data", loaded.Service(7, 1, "sha256:ab"))
+        monkeypatch.setattr(refused, denied)
+
+        code, _, said = preread("reload", "--config", site)
+
+    assert code == 1
+    assert said.endswith(f"{sentence}\n")
 
 
 @pytest.mark.parametrize(

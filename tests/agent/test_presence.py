@@ -130,6 +130,18 @@ def test_a_service_that_died_days_ago_is_still_told_with_its_time(tmp_path: Path
     assert look(tmp_path, processes, later(5 * 86_400)).killed == SERVE
 
 
+def test_a_service_that_was_killed_is_forgotten_once_another_has_taken_its_place(
+    tmp_path: Path, processes: Processes
+):
+    following = replace(SERVE, pid=9, started_at=later(5), seen_at=later(5))
+    elsewhere = replace(SERVE, host="other")
+    for beat in (SERVE, elsewhere, following, replace(following, seen_at=later(66))):
+        assert processes.beat(beat)
+    processes.end(following)
+
+    assert look(tmp_path, processes, later(67)).killed == elsewhere
+
+
 def test_status_begins_with_what_does_not_run(tmp_path: Path):
     config = a_config(tmp_path, agent='[storage]\nfolder = "data"\n')
     open_store(load(config)).database.close()

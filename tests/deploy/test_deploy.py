@@ -116,6 +116,12 @@ def test_the_container_does_not_run_as_root_and_says_how_it_is():
     assert str(MetricsSettings().port) in after["HEALTHCHECK"]
 
 
+def test_the_container_is_built_in_a_format_that_keeps_its_health_check():
+    page = (ROOT / "docs" / "operations.md").read_text()
+
+    assert set(re.findall(r"^podman build (.+) -f", page, re.MULTILINE)) == {"--format docker"}
+
+
 def test_the_container_takes_in_what_the_package_has_and_no_secret():
     copied = [
         source

@@ -102,6 +102,19 @@ def test_a_port_is_taken_while_somebody_listens_and_free_afterwards():
     assert look_at_port("listener.port", "127.0.0.1", port).error == 0
 
 
+def test_a_port_that_only_the_service_may_have_is_taken_once_it_has_it(monkeypatch: pytest.MonkeyPatch):
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        monkeypatch.setattr(socket.socket, "bind", denied)
+        taken = look_at_port("listener.port", "127.0.0.1", port)
+
+    assert (taken.error, taken.holder_pid) == (errno.EADDRINUSE, os.getpid())
+    assert look_at_port("listener.port", "127.0.0.1", port).error == errno.EACCES
+
+
 @pytest.fixture
 def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A program in the place of the driver's; a test says what it does."""
