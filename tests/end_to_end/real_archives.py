@@ -20,6 +20,7 @@ ORTHANC = "/usr/sbin/Orthanc"
 DCMQRSCP = "/usr/bin/dcmqrscp"
 WLMSCPFS = "/usr/bin/wlmscpfs"
 DUMP2DCM = "/usr/bin/dump2dcm"
+PIXELMED, HSQLDB = Path("/usr/share/java/pixelmed.jar"), Path("/usr/share/java/hsqldb.jar")
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 # Without it each small message of dcmtk and Orthanc waits 40 ms for the other side's acknowledgement.
@@ -98,6 +99,25 @@ def dcmqrscp(folder: Path, preread_port: int) -> Iterator[int]:
     )
     command = [DCMQRSCP, "-c", str(folder / "dcmqrscp.cfg")]
     with _running("QRPACS", port, command, folder):
+        yield port
+
+
+@contextlib.contextmanager
+def pixelmed(folder: Path, preread_port: int) -> Iterator[int]:
+    """An empty archive of PixelMed's called PIXELMED that knows PREREAD; gives its port."""
+    port = free_port()
+    (folder / "images").mkdir(parents=True)
+    (folder / "archive.properties").write_text(
+        f"Application.DatabaseFileName={folder / 'database'}\nApplication.SavedImagesFolderName={folder / 'images'}\n"
+        f"Dicom.ListeningPort={port}\nDicom.CalledAETitle=PIXELMED\nDicom.CallingAETitle=PIXELMED\n"
+        "Dicom.RemoteAEs=preread\nDicom.RemoteAEs.preread.CalledAETitle=PREREAD\n"
+        "Dicom.RemoteAEs.preread.HostNameOrIPAddress=127.0.0.1\n"
+        f"Dicom.RemoteAEs.preread.Port={preread_port}\nDicom.RemoteAEs.preread.QueryModel=STUDYROOT\n"
+        f"WebServer.ListeningPort={free_port()}\nWebServer.RootURL=\nWebServer.StylesheetPath=none\n"
+        "WebServer.RequestTypeRunning=WADO\n"
+    )
+    command = ["java", "-cp", f"{PIXELMED}:{HSQLDB}", "com.pixelmed.server.DicomAndWebStorageServer"]
+    with _running("PIXELMED", port, [*command, str(folder / "archive.properties")], folder):
         yield port
 
 

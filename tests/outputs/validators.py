@@ -42,3 +42,22 @@ def dcmtk(program: str, *arguments: str | Path) -> str:
     told = (ran.stdout + ran.stderr).decode("utf-8", "replace")
     assert ran.returncode == 0, f"{program}: {told}"
     return told
+
+
+_PIXELMED = Path("/usr/share/java/pixelmed.jar")
+_NO_LIMITS = [f"-Djdk.xml.xpath{of}Limit=0" for of in ("ExprOp", "TotalOp", "ExprGrp")]
+"""Java 17 has limits that the templates' own expressions pass, and the packaged script fails at."""
+
+
+def template_errors(path: Path) -> tuple[str, list[str]]:
+    """The root template that PixelMed's DicomSRValidator finds in a structured report, and what it calls an error."""
+    if shutil.which("java") is None or not _PIXELMED.exists():
+        pytest.skip(
+            "PixelMed's validator is not there; install the packages pixelmed-apps and default-jre-headless"
+        )
+    command = ["java", *_NO_LIMITS, "-cp", _PIXELMED, "com.pixelmed.validate.DicomSRValidator", path]
+    ran = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    told = (ran.stdout + ran.stderr).decode("utf-8", "replace").splitlines()
+    assert told[-1] == "IOD validation complete"
+    (template,) = [line.split()[3] for line in told if line.startswith("Found Root Template")]
+    return template, [line for line in told if line.startswith("Error")]
