@@ -1,5 +1,6 @@
 """`preread compare`: what the second engine would have said, beside what the first one did."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -65,6 +66,7 @@ def _comparison(engines: Engines, cases: Sequence[CasePair]) -> dict[str, Any]:
         "first_seconds_median": median(case.first_seconds for case in cases),
         "second_seconds_median": median(case.second_seconds for case in cases),
         "findings": [asdict(count) for count in counts(cases)],
+        "not_asked": Counter(name for case in cases for name in case.not_asked),
         "differing": [
             {"study": study, "differences": list(words)} for study, words in differing.items() if words
         ],
@@ -97,6 +99,9 @@ def _comparison_lines(one: Mapping[str, Any]) -> list[str]:
     ]
     if one["findings"]:
         lines += ["", _table([FindingCount(**count) for count in one["findings"]])]
+    if one["not_asked"]:
+        told = ", ".join(f"{name} ({number} studies)" for name, number in sorted(one["not_asked"].items()))
+        lines += ["", f"not compared, named by one and not asked of the other: {told}"]
     if differing:
         lines += ["", "studies that differ (preread why STUDY):"]
         for study in differing:

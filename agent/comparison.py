@@ -68,12 +68,14 @@ class CasePair:
     """Two readings of one case.
 
     Attributes:
+        not_asked: what one of them names and the other was not asked about; it is not among `findings`.
         same_words: whether the texts of both drafts are equal, letter for letter.
         first_seconds, second_seconds: as each reading says.
     """
 
     study_instance_uid: str
     findings: tuple[FindingPair, ...]
+    not_asked: tuple[str, ...]
     same_words: bool
     first_seconds: float
     second_seconds: float
@@ -108,13 +110,23 @@ def pair_of(study_instance_uid: str, first: Reading, second: Reading) -> CasePai
     """Holds two readings of one case against one another."""
     theirs = _named(first.findings), _named(second.findings)
     names = sorted(set().union(*theirs))
+    not_asked = tuple(name for name in names if not (_speaks_of(first, name) and _speaks_of(second, name)))
     return CasePair(
         study_instance_uid,
-        tuple(_finding_pair(name, *(one.get(name) for one in theirs)) for name in names),
+        tuple(
+            _finding_pair(name, *(one.get(name) for one in theirs)) for name in names if name not in not_asked
+        ),
+        not_asked,
         (first.report, first.impression) == (second.report, second.impression),
         first.seconds,
         second.seconds,
     )
+
+
+def _speaks_of(reading: Reading, name: str) -> bool:
+    """Tells whether an engine might have named a finding: whoever gives scores gives one of each that it asks for."""
+    asked = {score.name for score in reading.scores}
+    return not asked or name in asked or any(finding.name == name for finding in reading.findings)
 
 
 def counts(cases: Sequence[CasePair]) -> tuple[FindingCount, ...]:

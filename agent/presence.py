@@ -99,8 +99,8 @@ def lacks(presence: Presence, *, wants_second: bool, is_work_open: bool = False)
         yield Lack(text, is_grave=False)
     for process in _behind(presence.running):
         text = (
-            f"preread {process.role} has another configuration than preread serve: it ends its case first, or cannot "
-            "open the model that is configured now and goes on with the one before; its log says which"
+            f"preread {process.role} has another configuration than preread serve: it was not reloaded, ends its case "
+            "first, or cannot open the model that is configured now and goes on with the one before; its log says which"
         )
         yield Lack(text, is_grave=False)
     if "read" not in roles:

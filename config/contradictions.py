@@ -24,9 +24,7 @@ from config.peers_settings import (
 from config.problems import AGENT_FILE, PEERS_FILE, READING_FILE, Problem
 from config.readable import Numbered, Readable
 from config.reading_settings import EngineSettings, OutputSettings, PriorSettings
-from config.receiver_settings import (
-    ReceiverSettings,
-)
+from config.receiver_settings import ReceiverSettings
 from config.rule_contradictions import (
     never_asked,
     unknown_adapters,
@@ -51,7 +49,7 @@ def contradictions(found: Readable) -> Iterator[Problem]:
         if all(need in found for need in needs):
             yield from look(*(found[need] for need in needs))
     for file, place, tls in tls_tables(found):
-        yield from _pairs(file, place, tls)
+        yield from _half_a_pair(file, place, tls)
 
 
 def tls_tables(
@@ -314,9 +312,10 @@ def _is_ourselves(destination: DestinationSettings, listener: ListenerSettings) 
     return destination.host == listener.host or (is_loopback(destination.host) and we_hear_loopback)
 
 
-def _pairs(
+def _half_a_pair(
     file: str, place: str, tls: ListenerTlsSettings | AuditSyslogSettings | DestinationTlsSettings
 ) -> Iterator[Problem]:
+    """Finds a certificate without its key, or a key without its certificate."""
     if (tls.certificate_file is None) != (tls.key_file is None):
         missing = "certificate_file" if tls.certificate_file is None else "key_file"
         yield Problem(file, f"{place}.{missing}", "", "a path: a certificate and its key go together")

@@ -138,7 +138,7 @@ class ShortPathProvider(DULServiceProvider):
             return False
         if self._has_rest:
             self._has_rest = False
-            self._handle()
+            self._take_in()
             return True
         return self._receive()
 
@@ -199,10 +199,10 @@ class ShortPathProvider(DULServiceProvider):
         if self._start == self._end:
             self._whole_at = self._heard_at
         self._end += count
-        self._handle()
+        self._take_in()
         return True
 
-    def _handle(self) -> None:
+    def _take_in(self) -> None:
         try:
             self._handle_pdus()
         except ProtocolBreach as breach:

@@ -1,11 +1,13 @@
 """Two readings of one case: what both say, what only one says, and where."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.comparison import counts, overlap, pair_of
-from inference.reading import Box, Change, Finding, Reading, Status
+from inference.reading import Box, Change, Finding, Reading, Score, Status
 from tests.scripted_engine import IDENTITY
 
 
@@ -42,6 +44,17 @@ def test_a_finding_of_one_engine_alone_is_named_with_whose_it_is():
         "edema: only the second",
         "pleural effusion: only the first",
     )
+
+
+def test_what_an_engine_was_not_asked_about_is_not_held_against_it():
+    fracture = Finding("fracture", Status.PRESENT)
+    of_six = replace(a_reading(), scores=(Score("pleural effusion", 0.1), Score("edema", 0.2)))
+
+    pair = pair_of("2.25.1", a_reading(effusion(), fracture), of_six)
+
+    assert pair.differences() == ("pleural effusion: only the first",)
+    assert pair.not_asked == ("fracture",)
+    assert [count.name for count in counts([pair])] == ["pleural effusion"]
 
 
 def test_absent_and_not_named_are_no_difference():

@@ -19,7 +19,7 @@ from agent.worker import Worker
 from config.settings import AdapterSettings, EngineSettings, RuleSettings, Settings, StorageSettings
 from inference.case import Case
 from inference.engine import OutOfMemory
-from inference.reading import EngineIdentity, Reading
+from inference.reading import EngineIdentity, Reading, Score
 from storage.deletions import Deletions
 from storage.records import Closing, ClosingKind, SecondReading, Stage
 from tests.agent.line import PATIENCE, Away, Line
@@ -350,6 +350,20 @@ def test_the_comparison_names_the_studies_that_differ_and_in_what(make_line: Mak
     assert "AI drafts, not verified; those of the second engine were delivered to nobody" in text
     assert "1 studies: 1 differ in findings, 0 have the same words" in text
     assert "the candidate" in text
+
+
+def test_the_comparison_leaves_out_what_the_second_engine_is_not_asked_about(make_line: MakeLine):
+    line = make_line(lambda case: replace(no_finding(case), scores=(Score("edema", 0.1),)))
+    line.read_one()
+    line.run_second()
+
+    report = compared(line.settings, line.now.replace(hour=0), line.now, 100)
+
+    (one,) = report["comparisons"]
+    assert (one["differing"], one["findings"]) == ([], [])
+    assert "not asked of the other: pleural effusion (1 studies)" in compared_text(
+        json.loads(json.dumps(report))
+    )
 
 
 def test_the_same_model_differs_in_nothing_from_itself(make_line: MakeLine):
