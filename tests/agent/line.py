@@ -80,7 +80,7 @@ class Line:
             ae_title="TESTPACS",
             host="127.0.0.1",
             port=self.pacs.port,
-            connect_seconds=2.0,
+            connect_seconds=20.0,
             outputs=self.outputs,
             **self.destination,
         )
