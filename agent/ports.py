@@ -46,18 +46,17 @@ def trouble_of_port(key: str, host: str, port: int, number: int, holder: int | N
 
 def holder_pid(port: int) -> int | None:
     """The process that listens on a port, as far as the system tells this user."""
-    return next(_holders(port), None)
+    return next(iter(holder_pids(port)), None)
 
 
-def is_listened_on(port: int) -> bool:
-    """Whether any process listens on a port, whosever it is."""
-    return any(True for _ in _holders(port))
-
-
-def _holders(port: int) -> "Iterator[int | None]":
+def holder_pids(port: int) -> tuple[int | None, ...]:
+    """All that listen on a port; None for one of which the system does not tell this user which process it is."""
     import psutil  # a service that starts does without it
 
     with suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                yield connection.pid
+        return tuple(
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        )
+    return ()

@@ -7,11 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from agent.loaded import is_served
-from storage.processes import Processes
+from storage.processes import SEEN_WITHIN, Processes
 from storage.records import RunningProcess
-
-SEEN_WITHIN = timedelta(seconds=60)
-"""A process that runs says so every 5 s."""
 
 _KNOWN_FOR = timedelta(days=365)
 """The row of a process that was killed stays until another one says that it runs, and forgets it."""

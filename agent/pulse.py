@@ -53,10 +53,8 @@ class Pulse:
 
     def beat(self) -> None:
         """Says that it runs. A process that is not alive any more is left to the watchdog."""
-        was_heard, self._is_heard = (
-            self._is_heard,
-            self._processes.beat(replace(self._own, seen_at=self._clock())),
-        )
+        was_heard = self._is_heard
+        self._is_heard = self._processes.beat(replace(self._own, seen_at=self._clock()))
         if self._is_heard:
             self._outage.over()
         elif was_heard:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.database import Database
@@ -13,9 +13,8 @@ from storage.tables import columns_of, processes, row_of
 _FORGOTTEN_AFTER = timedelta(days=1)
 """A process that died said nothing; its row tells for a day that it was there, unless another took its place."""
 
-_REPLACED_AFTER = timedelta(seconds=60)
-"""One that runs beats every few seconds. Who has been silent for so long, and whose role another has on the same
-machine, has been replaced."""
+SEEN_WITHIN = timedelta(seconds=60)
+"""A process that runs says so every 5 s; one that has been silent for longer than this is taken not to run."""
 
 
 class Processes:
@@ -31,13 +30,11 @@ class Processes:
             False if the database cannot be written now: a beat that is missed is seen by whoever looks for it.
         """
         row = row_of(process)
-        its_own = [processes.c[name] == row[name] for name in ("role", "host", "pid")]
-        place = [processes.c[name] == row[name] for name in ("role", "host")]
-        replaced = and_(*place, processes.c.seen_at < process.seen_at - _REPLACED_AFTER)
+        replaced = and_(_has_place_of(process), processes.c.seen_at < process.seen_at - SEEN_WITHIN)
         forgotten = or_(replaced, processes.c.seen_at < process.seen_at - _FORGOTTEN_AFTER)
         try:
             with self._database.writing() as connection:
-                if connection.execute(update(processes).where(*its_own).values(row)).rowcount == 0:
+                if connection.execute(update(processes).where(_is(process)).values(row)).rowcount == 0:
                     connection.execute(insert(processes), row)
                 connection.execute(delete(processes).where(forgotten))
         except SQLAlchemyError:
@@ -46,9 +43,8 @@ class Processes:
 
     def end(self, process: RunningProcess) -> None:
         """Takes the row of a process away that stops as it was told to; if that fails, it is forgotten in time."""
-        its_own = [processes.c[name] == getattr(process, name) for name in ("role", "host", "pid")]
         with suppress(SQLAlchemyError), self._database.writing() as connection:
-            connection.execute(delete(processes).where(*its_own))
+            connection.execute(delete(processes).where(_is(process)))
 
     def seen_since(self, since: datetime) -> tuple[RunningProcess, ...]:
         """The processes that have said so at this time or later, the last one first."""
@@ -56,3 +52,11 @@ class Processes:
         with self._database.reading() as connection:
             rows = connection.execute(seen.order_by(processes.c.seen_at.desc()))
             return tuple(RunningProcess(*row) for row in rows)
+
+
+def _has_place_of(process: RunningProcess) -> ColumnElement[bool]:
+    return and_(processes.c.role == process.role, processes.c.host == process.host)
+
+
+def _is(process: RunningProcess) -> ColumnElement[bool]:
+    return and_(_has_place_of(process), processes.c.pid == process.pid)

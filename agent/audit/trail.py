@@ -62,16 +62,15 @@ class AuditTrail:
         try:
             self._each("filed_at", self._file)
         except OSError as error:
-            if self._is_news("filed_at", error):
-                log.error("audit file cannot be written", folder=str(self._folder), reason=_reason_of(error))
+            if (reason := self._news_of("filed_at", error)) is not None:
+                log.error("audit file cannot be written", folder=str(self._folder), reason=reason)
         if self._settings.syslog is not None:
             places = ("filed_at", "sent_at")
             server = f"{self._settings.syslog.host}:{self._settings.syslog.port}"
             try:
                 self._each("sent_at", self._send)
             except OSError as error:
-                if self._is_news("sent_at", error):
-                    reason = _reason_of(error)
+                if (reason := self._news_of("sent_at", error)) is not None:
                     log.warning("audit server cannot be reached; sent later", server=server, reason=reason)
         self._audits.forget_written(places, self._clock())
         self._remove_old_files()
@@ -83,10 +82,13 @@ class AuditTrail:
         if self._said.pop(place, None) is not None:
             log.info("audit records go out again", place=place.removesuffix("_at"))
 
-    def _is_news(self, place: Place, error: OSError) -> bool:
-        """Tells whether this has not been said yet; it is tried every few seconds."""
-        before, self._said[place] = self._said.get(place), _reason_of(error)
-        return before != self._said[place]
+    def _news_of(self, place: Place, error: OSError) -> str | None:
+        """Gives the reason of an error if it has not been said yet; it is tried every few seconds."""
+        reason = error.strerror or str(error) or type(error).__name__
+        if self._said.get(place) == reason:
+            return None
+        self._said[place] = reason
+        return reason
 
     def _send(self, records: Sequence[AuditRecord]) -> None:
         assert self._settings.syslog is not None, "asked for only where there is one"
@@ -105,10 +107,6 @@ class AuditTrail:
             with suppress(ValueError):  # a file of somebody else
                 if date.fromisoformat(path.stem) < last:
                     path.unlink(missing_ok=True)
-
-
-def _reason_of(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
 
 
 def _append(path: Path, content: bytes) -> None:

@@ -82,9 +82,8 @@ def reload(
     """Have the running service load its configuration anew, whole or not at all; exit 1, with reasons, if not."""
     from agent import loaded
 
-    settings = settings_of(
-        config
-    )  # files and secrets are looked at by the service, which may be alone to have them
+    # Files and secrets are looked at by the service, which may be alone to have them.
+    settings = settings_of(config)
     try:
         service = loaded.ask_to_reload(settings.agent.storage.folder, seconds)
     except LookupError as error:  # main() tells of the rest

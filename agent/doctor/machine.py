@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.doctor.lines import Line, Verdict
-from agent.ports import holder_pid, is_listened_on, trouble_of_port
+from agent.ports import holder_pids, trouble_of_port
 from agent.presence import Presence, lacks
 
 _PROGRAM_SECONDS = 15
@@ -113,10 +113,10 @@ def look_at_port(key: str, host: str, port: int) -> PortFacts:
             probe.bind((host, port))
             probe.listen(1)
         except OSError as error:
-            number = error.errno or errno.EADDRNOTAVAIL
-            if number == errno.EACCES and is_listened_on(port):
+            number, holders = error.errno or errno.EADDRNOTAVAIL, holder_pids(port)
+            if number == errno.EACCES and holders:
                 number = errno.EADDRINUSE  # who may not have a port is not told that another has it
-            return PortFacts(key, host, port, number, holder_pid(port))
+            return PortFacts(key, host, port, number, next(iter(holders), None))
     return PortFacts(key, host, port, 0)
 
 

@@ -14,13 +14,14 @@ from typing import Any
 from agent.peers import Peers
 from config.settings import DestinationSettings
 from tests.end_to_end.conftest import free_port, wait_for
+from tests.pixelmed import JAR
 
 STORESCU = "/usr/bin/storescu"
 ORTHANC = "/usr/sbin/Orthanc"
 DCMQRSCP = "/usr/bin/dcmqrscp"
 WLMSCPFS = "/usr/bin/wlmscpfs"
 DUMP2DCM = "/usr/bin/dump2dcm"
-PIXELMED, HSQLDB = Path("/usr/share/java/pixelmed.jar"), Path("/usr/share/java/hsqldb.jar")
+HSQLDB = Path("/usr/share/java/hsqldb.jar")
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 # Without it each small message of dcmtk and Orthanc waits 40 ms for the other side's acknowledgement.
@@ -116,7 +117,7 @@ def pixelmed(folder: Path, preread_port: int) -> Iterator[int]:
         f"WebServer.ListeningPort={free_port()}\nWebServer.RootURL=\nWebServer.StylesheetPath=none\n"
         "WebServer.RequestTypeRunning=WADO\n"
     )
-    command = ["java", "-cp", f"{PIXELMED}:{HSQLDB}", "com.pixelmed.server.DicomAndWebStorageServer"]
+    command = ["java", "-cp", f"{JAR}:{HSQLDB}", "com.pixelmed.server.DicomAndWebStorageServer"]
     with _running("PIXELMED", port, [*command, str(folder / "archive.properties")], folder):
         yield port
 

@@ -1,16 +1,16 @@
 """The whole line with an archive of PixelMed's, which is neither of dcmtk's family nor Orthanc's."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from agent import manifest as manifests
 from storage.records import Stage
+from tests import pixelmed
 from tests.builders import a_radiograph, a_report_sr, write
 from tests.end_to_end import real_archives
 from tests.end_to_end.conftest import Running
-from tests.end_to_end.real_archives import HSQLDB, PIXELMED, STORESCU, storescu
+from tests.end_to_end.real_archives import HSQLDB, STORESCU, storescu
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(not Path(STORESCU).exists(), reason="dcmtk is not installed"),
     pytest.mark.skipif(
-        not (shutil.which("java") and PIXELMED.exists() and HSQLDB.exists()),
+        not (pixelmed.IS_THERE and HSQLDB.exists()),
         reason="pixelmed-apps, libhsqldb-java or default-jre-headless is not installed",
     ),
 ]

@@ -10,6 +10,7 @@ import pytest
 from pydicom import Dataset
 
 from agent.outputs import encode
+from tests import pixelmed
 
 
 def written(dataset: Dataset, folder: Path) -> Path:
@@ -44,18 +45,17 @@ def dcmtk(program: str, *arguments: str | Path) -> str:
     return told
 
 
-_PIXELMED = Path("/usr/share/java/pixelmed.jar")
 _NO_LIMITS = [f"-Djdk.xml.xpath{of}Limit=0" for of in ("ExprOp", "TotalOp", "ExprGrp")]
 """Java 17 has limits that the templates' own expressions pass, and the packaged script fails at."""
 
 
 def template_errors(path: Path) -> tuple[str, list[str]]:
     """The root template that PixelMed's DicomSRValidator finds in a structured report, and what it calls an error."""
-    if shutil.which("java") is None or not _PIXELMED.exists():
+    if not pixelmed.IS_THERE:
         pytest.skip(
             "PixelMed's validator is not there; install the packages pixelmed-apps and default-jre-headless"
         )
-    command = ["java", *_NO_LIMITS, "-cp", _PIXELMED, "com.pixelmed.validate.DicomSRValidator", path]
+    command = ["java", *_NO_LIMITS, "-cp", pixelmed.JAR, "com.pixelmed.validate.DicomSRValidator", path]
     ran = subprocess.run(command, capture_output=True, timeout=120, check=False)
     told = (ran.stdout + ran.stderr).decode("utf-8", "replace").splitlines()
     assert told[-1] == "IOD validation complete"
